@@ -1,0 +1,28 @@
+r"""Show and Tell on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
+
+Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
+"""
+
+from im2txt import configuration
+
+
+def get_config() -> configuration.Config:
+  """A small encoder, Adam, and the vocabulary's own size."""
+  return configuration.Config(
+      model=configuration.ModelConfig(
+          encoder='efficientnet_lite0',
+          image_height=224,
+          image_width=224,
+          vocab_size=0,
+          batch_size=32,
+          lstm_dropout_keep_prob=0.5,
+      ),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=30000,
+          optimizer='Adam',
+          initial_learning_rate=1e-3,
+          learning_rate_decay_factor=0.5,
+          num_epochs_per_decay=3.0,
+          train_inception_learning_rate=1e-4,
+      ),
+  )

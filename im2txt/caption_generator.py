@@ -1,0 +1,207 @@
+"""im2txt's step-by-step beam search, the plain reference of every other."""
+
+import collections.abc
+import functools
+import heapq
+import math
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+tf1 = tf.compat.v1
+
+_Item = TypeVar('_Item')
+# Words less probable than this are never proposed: their logarithm means
+# nothing in float32.
+_MIN_PROBABILITY = 1e-12
+
+
+class Model(Protocol):
+  """What the search needs of a model; see `InferenceWrapper`."""
+
+  def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
+    """Returns the state [1, S] of a picture."""
+
+  def inference_step(
+      self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Returns probabilities [B, V], states [B, S] and metadata or None."""
+
+
+@functools.total_ordering
+class Caption:
+  """A complete or partial caption; ordered by its score.
+
+  Attributes:
+    sentence: word ids, the start marker included.
+    state: float32 [S], the model's state after the last word but one.
+    logprob: log probability of the words, nats.
+    score: what captions are ranked by: `logprob`, or if complete that over
+      the normalised length.
+    metadata: list with what the model said of each step, or None.
+  """
+
+  def __init__(
+      self,
+      sentence: list[int],
+      state: np.ndarray,
+      logprob: float,
+      score: float,
+      metadata: list[Any] | None = None,
+  ):
+    self.sentence = sentence
+    self.state = state
+    self.logprob = logprob
+    self.score = score
+    self.metadata = metadata
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Caption) and self.score == other.score
+
+  def __lt__(self, other: 'Caption') -> bool:
+    return self.score < other.score
+
+  __hash__ = None
+
+
+class TopN(Generic[_Item]):
+  """The n greatest items pushed so far; of equal ones the earlier."""
+
+  def __init__(self, n: int):
+    self._n = n
+    self.reset()
+
+  def size(self) -> int:
+    """Number of items kept."""
+    return len(self._heap)
+
+  def push(self, item: _Item) -> None:
+    """Takes an item, and drops the least if there are more than n."""
+    entry = (item, -self._pushed)
+    self._pushed += 1
+    if len(self._heap) < self._n:
+      heapq.heappush(self._heap, entry)
+    else:
+      heapq.heappushpop(self._heap, entry)
+
+  def extract(self, sort: bool = False) -> list[_Item]:
+    """Takes the items out; a `reset` must follow before the next push.
+
+    Args:
+      sort: whether the greatest shall come first.
+    """
+    heap, self._heap = self._heap, None
+    if sort:
+      heap.sort(reverse=True)
+    return [item for item, _ in heap]
+
+  def reset(self) -> None:
+    """Forgets everything."""
+    self._heap: list[tuple[_Item, int]] | None = []
+    self._pushed = 0
+
+
+class CaptionGenerator:
+  """Beam search over a model's next-word probabilities.
+
+  Each partial caption proposes its `beam_size` most probable next words. A
+  proposal that ends joins the complete captions and takes no place among the
+  `beam_size` partial ones.
+  """
+
+  def __init__(
+      self,
+      model: Model,
+      vocab: Any,
+      beam_size: int = 3,
+      max_caption_length: int = 20,
+      length_normalization_factor: float = 0.0,
+  ):
+    """Notes the numbers.
+
+    Args:
+      model: what gives the probabilities.
+      vocab: a `Vocabulary`, or anything with `start_id` and `end_id`; if it
+        has a length, words past it are never chosen.
+      beam_size: partial captions kept at each step.
+      max_caption_length: in words, both markers counted.
+      length_normalization_factor: complete captions are ranked by their log
+        probability over `len(sentence)` to the power of this, markers
+        counted. 0: not normalised; more than 0 favours longer captions.
+
+    Raises:
+      ValueError: `beam_size` is below 1 or `max_caption_length` below 2.
+    """
+    if beam_size < 1:
+      raise ValueError(f'beam_size is {beam_size}; it must be at least 1')
+    if max_caption_length < 2:
+      raise ValueError(f'max_caption_length is {max_caption_length}; it must '
+                       'be at least 2, the two markers')
+    self.model = model
+    self.vocab = vocab
+    self.beam_size = beam_size
+    self.max_caption_length = max_caption_length
+    self.length_normalization_factor = length_normalization_factor
+
+  def beam_search(
+      self, sess: tf1.Session, encoded_image: bytes
+  ) -> list[Caption]:
+    """Captions one picture.
+
+    Args:
+      sess: with the restored model.
+      encoded_image: the picture file's bytes.
+
+    Returns:
+      At most `beam_size` captions, best first: complete ones or, if nothing
+      was completed within `max_caption_length`, partial ones; never both.
+    """
+    state = self.model.feed_image(sess, encoded_image)[0]
+    partial: TopN[Caption] = TopN(self.beam_size)
+    complete: TopN[Caption] = TopN(self.beam_size)
+    partial.push(Caption([self.vocab.start_id], state, 0.0, 0.0))
+    for _ in range(self.max_caption_length - 1):
+      beams = partial.extract(sort=True)
+      partial.reset()
+      for caption in self._extensions(sess, beams):
+        ended = caption.sentence[-1] == self.vocab.end_id
+        (complete if ended else partial).push(caption)
+      if partial.size() == 0:
+        break
+    return (complete if complete.size() else partial).extract(sort=True)
+
+  def _extensions(
+      self, sess: tf1.Session, beams: list[Caption]
+  ) -> collections.abc.Iterator[Caption]:
+    """Each beam by each of its most probable next words, best beam first."""
+    softmax, states, metadata = self.model.inference_step(
+        sess,
+        np.array([beam.sentence[-1] for beam in beams]),
+        np.array([beam.state for beam in beams]))
+    if isinstance(self.vocab, collections.abc.Sized):
+      softmax = softmax[:, :len(self.vocab)]
+    for i, beam in enumerate(beams):
+      for word in _most_probable(softmax[i], self.beam_size):
+        probability = float(softmax[i, word])
+        if probability < _MIN_PROBABILITY:
+          continue
+        sentence = beam.sentence + [int(word)]
+        logprob = beam.logprob + math.log(probability)
+        score = logprob
+        if word == self.vocab.end_id:
+          score /= len(sentence) ** self.length_normalization_factor
+        yield Caption(
+            sentence, states[i], logprob, score,
+            (beam.metadata or []) + [metadata[i]] if metadata else None)
+
+
+def _most_probable(probabilities: np.ndarray, n: int) -> np.ndarray:
+  """Indices of the n greatest, greatest first, of equal ones the lower."""
+  if n < probabilities.size:
+    least = np.partition(probabilities, -n)[-n]
+    candidates = np.flatnonzero(probabilities >= least)
+  else:
+    candidates = np.arange(probabilities.size)
+  order = np.argsort(-probabilities[candidates], kind='stable')
+  return candidates[order[:n]]

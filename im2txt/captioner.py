@@ -1,0 +1,170 @@
+"""Connects an encoder and a decoder, once for training and once for captions.
+
+Shapes: B batch, T padded caption length, V vocabulary, S all of a decoder's
+state in one row.
+"""
+
+import enum
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from im2txt import configuration, image_processing, inputs, losses
+from im2txt.decoders import DECODERS, Decoder
+from im2txt.encoders import ENCODERS, Encoder
+
+tf1 = tf.compat.v1
+
+
+class Mode(enum.Enum):
+  """What a graph is built for."""
+
+  TRAIN = 'train'
+  EVAL = 'eval'
+  INFERENCE = 'inference'
+
+
+class Outputs(NamedTuple):
+  """What training and evaluation look at."""
+
+  total_loss: tf.Tensor           # float32 [], nats; with regularisation
+  regularization_loss: tf.Tensor  # float32 [], nats
+  caption_loss: losses.SequenceLoss
+  memory: Any                     # the decoder's, nest of [B, ...]
+
+
+class StepTensors(NamedTuple):
+  """What a step-by-step search feeds and fetches; all named for good."""
+
+  image_feed: tf.Tensor     # string [], fed: a picture file's bytes
+  input_feed: tf.Tensor     # int64 [B], fed: the words just chosen
+  state_feed: tf.Tensor     # float32 [B, S], fed
+  images: tf.Tensor         # float32 [1, height, width, 3], in [-1, 1]
+  memory: Any               # the decoder's, nest of [1, ...]
+  initial_state: tf.Tensor  # float32 [1, S], of the picture
+  softmax: tf.Tensor        # float32 [B, V], probabilities of the next word
+  state: tf.Tensor          # float32 [B, S]
+
+
+def load_config(folder: str) -> configuration.Config:
+  """Reads the configuration of a run folder.
+
+  Raises:
+    OSError: the folder has none.
+    ValueError: it has a mistake; the message names file and field.
+  """
+  source = f'{folder}/{configuration.CONFIG_FILE}'
+  sections = configuration.read(folder)
+  decoder = sections['model'].get(
+      'decoder', configuration.ModelConfig().decoder)
+  return configuration.Config(
+      model=configuration.fill(
+          _choose(DECODERS, 'decoder', decoder).config_class,
+          sections['model'], source),
+      training=configuration.fill(
+          configuration.TrainingConfig, sections['training'], source))
+
+
+def make_encoder(config: configuration.ModelConfig) -> Encoder:
+  """Constructs the encoder that the configuration names."""
+  return _choose(ENCODERS, 'encoder', config.encoder).from_config(config)
+
+
+def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
+  """Constructs the decoder that the configuration names."""
+  return _choose(DECODERS, 'decoder', config.decoder).from_config(
+      config, training)
+
+
+def encoder_variables(config: configuration.ModelConfig) -> list[tf.Variable]:
+  """The encoder's variables in the current graph."""
+  return tf1.get_collection(
+      tf1.GraphKeys.GLOBAL_VARIABLES, f'{make_encoder(config).scope}/')
+
+
+def build(
+    config: configuration.ModelConfig,
+    mode: Mode,
+    batch: inputs.Batch,
+    train_encoder: bool = False,
+) -> Outputs:
+  """Builds the graph of training or evaluation on a batch.
+
+  Args:
+    config: the model.
+    mode: TRAIN or EVAL.
+    batch: what to look at.
+    train_encoder: whether the encoder's weights are trained too.
+  """
+  training = mode is Mode.TRAIN
+  tf1.train.get_or_create_global_step()
+  encoding = make_encoder(config).encode(
+      batch.images, train_encoder, training)
+  decoder = make_decoder(config, training)
+  memory = decoder.prepare(encoding)
+  hidden = decoder.unroll(memory, batch.input_seqs, batch.input_mask)
+  caption_loss = losses.sequence_loss(
+      hidden, batch.target_seqs, batch.input_mask, decoder.logits)
+  regularization_loss = tf1.losses.get_regularization_loss()
+  total_loss = tf.add(
+      caption_loss.mean, regularization_loss, name='total_loss')
+  tf1.summary.scalar('losses/batch_loss', caption_loss.mean)
+  tf1.summary.scalar('losses/regularization_loss', regularization_loss)
+  tf1.summary.scalar('losses/total_loss', total_loss)
+  return Outputs(total_loss, regularization_loss, caption_loss, memory)
+
+
+def build_step(config: configuration.ModelConfig) -> StepTensors:
+  """Builds the graph of the step-by-step search, as im2txt names it.
+
+  Tensors `image_feed:0`, `input_feed:0`, `softmax:0` and, in the decoder's
+  scope (`lstm` for Show and Tell), `initial_state:0`, `state_feed:0` and
+  `state:0`.
+  """
+  tf1.train.get_or_create_global_step()
+  image_feed = tf1.placeholder(tf.string, [], 'image_feed')
+  input_feed = tf1.placeholder(tf.int64, [None], 'input_feed')
+  images = image_processing.process_image(
+      image_feed, False, config.image_height, config.image_width,
+      config.image_format)[tf.newaxis]
+  encoding = make_encoder(config).encode(images, False, False)
+  decoder = make_decoder(config, training=False)
+  memory = decoder.prepare(encoding)
+  state = decoder.initial_state(memory)
+  carried = (state, memory) if decoder.step_reads_memory else (state, ())
+  packed = _pack(carried)
+  state_feed = tf1.placeholder(
+      tf.float32, [None, packed.shape[1]], f'{decoder.scope}/state_feed')
+  state, fed_memory = _unpack(state_feed, carried)
+  hidden, state = decoder.step(
+      fed_memory if decoder.step_reads_memory else memory, input_feed, state)
+  return StepTensors(
+      image_feed, input_feed, state_feed, images, memory,
+      tf.identity(packed, f'{decoder.scope}/initial_state'),
+      tf.nn.softmax(decoder.logits(hidden), name='softmax'),
+      tf.identity(_pack((state, fed_memory)), f'{decoder.scope}/state'))
+
+
+def _pack(nest: Any) -> tf.Tensor:
+  """A nest of [B, ...] as one row float32 [B, S] each."""
+  return tf.concat([
+      tf.cast(tf.reshape(leaf, [-1, leaf.shape[1:].num_elements()]),
+              tf.float32)
+      for leaf in tf.nest.flatten(nest)], axis=1)
+
+
+def _unpack(packed: tf.Tensor, like: Any) -> Any:
+  """Undoes `_pack`; `like` is any nest of the same structure and shapes."""
+  leaves = tf.nest.flatten(like)
+  widths = [leaf.shape[1:].num_elements() for leaf in leaves]
+  return tf.nest.pack_sequence_as(like, [
+      tf.cast(tf.reshape(part, [-1, *leaf.shape[1:]]), leaf.dtype)
+      for part, leaf in zip(
+          tf.split(packed, widths, axis=1), leaves, strict=True)])
+
+
+def _choose(table: dict[str, Any], field: str, name: str) -> Any:
+  if name not in table:
+    raise ValueError(f'{field} is {name!r}; it must be one of '
+                     f'{", ".join(map(repr, table))}')
+  return table[name]

@@ -1,0 +1,269 @@
+"""From checkpoint files to variables, whatever age their names are.
+
+Every restore says what it restored, what it left as initialised and what it
+did not use, and stops at anything it was not told to skip.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from im2txt import captioner, configuration, optimization
+
+tf1 = tf.compat.v1
+
+RestoreFn = Callable[[tf1.Session], None]
+
+CHECKPOINT_NAME = 'model.ckpt'
+
+# Today's name -> names of the same variable in older im2txt checkpoints
+# (TensorFlow 1.0 to 1.1, and before 1.0).
+LEGACY_NAMES = {
+    'lstm/basic_lstm_cell/kernel': (
+        'lstm/basic_lstm_cell/weights',
+        'lstm/BasicLSTMCell/Linear/Matrix'),
+    'lstm/basic_lstm_cell/bias': (
+        'lstm/basic_lstm_cell/biases',
+        'lstm/BasicLSTMCell/Linear/Bias'),
+}
+
+# What a checkpoint may hold beside the model: variables of optimisers, ours,
+# im2txt's and those of its forks.
+_TRAINING_ONLY = re.compile(
+    rf'^({optimization.VARIABLE_SCOPE}|OptimizeLoss)/|'
+    r'/(Adam|Adam_1|Adagrad|Momentum|RMSProp|RMSProp_1|Ftrl|Ftrl_1|'
+    r'ExponentialMovingAverage)$|^beta[12]_power$')
+
+
+def latest(path: str) -> str:
+  """Finds the checkpoint that a path means.
+
+  Args:
+    path: a folder, whose newest checkpoint is meant, a checkpoint's prefix
+      (`model.ckpt-1000`) or one of its files.
+
+  Returns:
+    The checkpoint's prefix.
+
+  Raises:
+    FileNotFoundError: there is none.
+  """
+  if tf.io.gfile.isdir(path):
+    found = tf.train.latest_checkpoint(path) or _newest_by_step(path)
+    if not found:
+      raise FileNotFoundError(f'{path}: no checkpoint in this folder')
+    return found
+  prefix = re.sub(r'\.(index|meta|data-\d{5}-of-\d{5})$', '', path)
+  if not (tf.io.gfile.exists(f'{prefix}.index')
+          or tf.io.gfile.exists(prefix)):
+    raise FileNotFoundError(f'{path}: no such checkpoint')
+  return prefix
+
+
+def step_of(prefix: str) -> int:
+  """The step in a checkpoint's name, 0 if it has none."""
+  match = re.search(r'-(\d+)$', prefix)
+  return int(match[1]) if match else 0
+
+
+def all_in(folder: str) -> list[str]:
+  """Prefixes of the checkpoints that a training run left in its folder."""
+  files = tf.io.gfile.glob(os.path.join(folder, f'{CHECKPOINT_NAME}-*.index'))
+  return sorted((f.removesuffix('.index') for f in files), key=step_of)
+
+
+def _newest_by_step(folder: str) -> str | None:
+  # The folder's `checkpoint` file may name paths of the machine it came from.
+  found = all_in(folder)
+  return found[-1] if found else None
+
+
+class Reader:
+  """A checkpoint's values by today's names."""
+
+  def __init__(self, prefix: str):
+    """Opens a checkpoint, format V1 or V2.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    self._prefix = prefix
+    try:
+      self._reader = tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+      raise ValueError(f'{prefix} is no readable checkpoint: '
+                       f'{_first_line(error)}') from None
+    theirs = self._reader.get_variable_to_shape_map()
+    today = {old: name for name, olds in LEGACY_NAMES.items() for old in olds}
+    self._names = {today.get(name, name): name for name in theirs}
+    self.shapes = {ours: list(theirs[name])
+                   for ours, name in self._names.items()}
+
+  def value(self, name: str) -> np.ndarray:
+    """Reads a variable's value.
+
+    Raises:
+      ValueError: its bytes are missing or damaged.
+    """
+    try:
+      return self._reader.get_tensor(self._names[name])
+    except (tf.errors.OpError, RuntimeError) as error:
+      raise ValueError(f'{self._prefix}: {name} cannot be read: '
+                       f'{_first_line(error)}') from None
+
+
+class VariableLoader:
+  """Gives variables values that lie in memory; adds its ops to the graph."""
+
+  def __init__(self, variables: Iterable[tf.Variable]):
+    self._feeds = {}
+    self._assigns = {}
+    with tf.name_scope('load'):
+      for variable in variables:
+        name = variable.op.name
+        self._feeds[name] = tf1.placeholder(variable.dtype.base_dtype,
+                                            variable.shape)
+        self._assigns[name] = tf1.assign(variable, self._feeds[name]).op
+
+  def load(
+      self, session: tf1.Session, values: Mapping[str, np.ndarray]
+  ) -> None:
+    """Assigns each value to the variable of its name."""
+    session.run([self._assigns[name] for name in values],
+                {self._feeds[name]: value for name, value in values.items()})
+
+
+def read_values(
+    prefix: str,
+    variables: Iterable[tf.Variable],
+    may_be_absent: str | None = None,
+) -> dict[str, np.ndarray]:
+  """Reads the values of variables and logs what comes from where.
+
+  Args:
+    prefix: the checkpoint.
+    variables: those wanted.
+    may_be_absent: scope whose variables need not be in the checkpoint.
+
+  Returns:
+    Values by variable name.
+
+  Raises:
+    ValueError: the checkpoint lacks a variable, has one of another shape, or
+      has one that the model does not know.
+  """
+  reader = Reader(prefix)
+  wanted = {v.op.name: v.shape.as_list() for v in variables}
+  absent = sorted(wanted.keys() - reader.shapes.keys())
+  unused = sorted(reader.shapes.keys() - wanted.keys())
+  needed = [name for name in absent
+            if not (may_be_absent and name.startswith(f'{may_be_absent}/'))]
+  if needed:
+    raise ValueError(f'{prefix} lacks {_list(needed)}: it is of another model')
+  unknown = [name for name in unused if not _TRAINING_ONLY.search(name)]
+  if unknown:
+    raise ValueError(f'{prefix} holds {_list(unknown)}, which this model does '
+                     'not have: it is of another model')
+  restored = sorted(wanted.keys() - set(absent))
+  for name in restored:
+    if reader.shapes[name] != wanted[name]:
+      raise ValueError(
+          f'{prefix}: {name} has shape {reader.shapes[name]}, but the '
+          f'configuration asks for {wanted[name]}')
+  logging.info('%s: restored %d variables; left as initialised: %s; not used: '
+               '%s', prefix, len(restored), _list(absent), _list(unused))
+  return {name: reader.value(name) for name in restored}
+
+
+def restorer(prefix: str, variables: Iterable[tf.Variable]) -> RestoreFn:
+  """Makes a function that restores variables; adds ops to the graph.
+
+  Args:
+    prefix: the checkpoint.
+    variables: each must be in it.
+  """
+  variables = list(variables)
+  loader = VariableLoader(variables)
+  return lambda session: loader.load(session, read_values(prefix, variables))
+
+
+def encoder_weights_file(config: configuration.ModelConfig) -> str | None:
+  """Where the encoder's pretrained weights are, if anywhere."""
+  return (config.inception_checkpoint_file
+          or captioner.make_encoder(config).default_weights())
+
+
+def read_encoder_values(
+    config: configuration.ModelConfig, variables: Iterable[tf.Variable]
+) -> dict[str, np.ndarray]:
+  """Reads the encoder's pretrained weights.
+
+  Args:
+    config: names the encoder and its weights.
+    variables: the encoder's.
+
+  Returns:
+    Values by variable name.
+
+  Raises:
+    OSError: there is no such file.
+    ValueError: it is damaged or of another network.
+  """
+  path = encoder_weights_file(config)
+  values = captioner.make_encoder(config).read_weights(path)
+  shapes = {v.op.name: tuple(v.shape.as_list()) for v in variables}
+  for name, shape in shapes.items():
+    if name not in values:
+      raise ValueError(f'{path} lacks {name}: it is of another network')
+    if values[name].shape != shape:
+      raise ValueError(f'{path}: {name} has shape {values[name].shape}, not '
+                       f'{shape}: it is of another network')
+  unused = sorted(values.keys() - shapes.keys())
+  logging.info('%s: restored %d variables of the encoder; not used: %s',
+               path, len(shapes), _list(unused))
+  return {name: values[name] for name in shapes}
+
+
+def encoder_restorer(config: configuration.ModelConfig) -> RestoreFn:
+  """Makes a function that loads the encoder's pretrained weights."""
+  variables = captioner.encoder_variables(config)
+  loader = VariableLoader(variables)
+  return lambda session: loader.load(
+      session, read_encoder_values(config, variables))
+
+
+def im2txt_config(prefix: str) -> configuration.ModelConfig:
+  """The configuration of a checkpoint that im2txt wrote, by its shapes.
+
+  Args:
+    prefix: a checkpoint of Show and Tell without a `config.json` beside it.
+
+  Raises:
+    ValueError: it is no such checkpoint.
+  """
+  shapes = Reader(prefix).shapes
+  try:
+    vocab_size, embedding_size = shapes['seq_embedding/map']
+    num_lstm_units, _ = shapes['logits/weights']
+  except KeyError as error:
+    raise ValueError(
+        f'{prefix} has no variable {error} and no config.json beside it; is '
+        'it an im2txt checkpoint?') from None
+  return configuration.ModelConfig(
+      vocab_size=vocab_size, embedding_size=embedding_size,
+      num_lstm_units=num_lstm_units)
+
+
+def _list(names: list[str]) -> str:
+  if not names:
+    return 'nothing'
+  more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+  return ', '.join(names[:5]) + more
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).splitlines()[0] if str(error) else type(error).__name__

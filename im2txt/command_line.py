@@ -1,0 +1,64 @@
+"""How every command line of this project starts and how it fails.
+
+A mistake of the user's (a flag, a file, a broken picture) costs one line on
+stderr and exit status 1 or 2, never a traceback; anything else is a defect of
+ours and keeps its traceback.
+"""
+
+import logging as python_logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+
+def run(main: Callable[[], int | None]) -> None:
+  """Parses the flags and runs `main`, whose value is the exit status.
+
+  Args:
+    main: takes nothing and reads the flags; raises ValueError or OSError with
+      a one-line message that names the file, line or flag at fault.
+  """
+  def guarded(_: Sequence[str]) -> int | None:
+    _set_up_logging()
+    try:
+      return main()
+    except BrokenPipeError:  # `... | head`: the reader has had enough.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      return 0
+    except (ValueError, OSError) as error:
+      _fail(error, 1)
+
+  app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  # ml_collections reports an unknown or ill-typed --config field by a plain
+  # KeyError, TypeError or ValueError, which absl does not turn into a line.
+  try:
+    rest = flags.FLAGS(argv)
+  except (flags.Error, LookupError, TypeError, ValueError, OSError) as error:
+    _fail(error, 2)
+  if len(rest) > 1:
+    _fail(ValueError(
+        f'unexpected argument {rest[1]!r}; flags begin with --'), 2)
+  return rest
+
+
+def _fail(error: BaseException, status: int) -> None:
+  # str() of a KeyError quotes its message.
+  message = error.args[0] if isinstance(error, KeyError) else error
+  one_line = ' '.join(str(message).split())
+  program = os.path.basename(sys.argv[0]).removesuffix('.py')
+  print(f'{program}: error: {one_line}', file=sys.stderr)
+  sys.exit(status)
+
+
+def _set_up_logging() -> None:
+  if flags.FLAGS['verbosity'].using_default_value:
+    logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().setFormatter(
+      python_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  # Its information is about its own hooks, and comes twice.
+  python_logging.getLogger('tensorflow').setLevel(python_logging.WARNING)

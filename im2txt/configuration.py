@@ -1,0 +1,164 @@
+"""Every number of a captioning system, in two records.
+
+Names and defaults are im2txt's where it has them; fields of our own stand
+behind them. A file of `configs/` fills these records in, a run folder keeps
+them as `config.json`.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+CONFIG_FILE = 'config.json'
+
+
+@dataclasses.dataclass(slots=True)
+class ModelConfig:
+  """The model and what it reads; `decoders` may add fields of their own."""
+
+  # File pattern of sharded TFRecord files of SequenceExamples; several are
+  # separated by commas. Without one the batch is placeholders, to be fed.
+  input_file_pattern: str | None = None
+  # Format of the pictures in the records: 'jpeg' or 'png'.
+  image_format: str = 'jpeg'
+  # Approximate number of records in a shard; the size of the shuffle.
+  values_per_input_shard: int = 2300
+  # Shards that the shuffle holds at the least.
+  input_queue_capacity_factor: int = 2
+  # Shards read at once.
+  num_input_reader_threads: int = 1
+  # Name of the input queue in TensorBoard (`queue` input only).
+  shard_queue_name: str = 'filename_queue'
+  # Context key of the encoded picture in a record.
+  image_feature_name: str = 'image/data'
+  # Feature-list key of the caption's word ids in a record.
+  caption_feature_name: str = 'image/caption_ids'
+  # Number of outputs; at least the words of the vocabulary and one unknown
+  # word. (im2txt's vocabulary has 11,520 words under its 12,000 outputs.)
+  vocab_size: int = 12000
+  # Threads that decode and distort pictures.
+  num_preprocess_threads: int = 4
+  # Pictures in a batch.
+  batch_size: int = 32
+  # File with the encoder's pretrained weights.
+  inception_checkpoint_file: str | None = None
+  # Pixels that the encoder sees.
+  image_height: int = 299
+  image_width: int = 299
+  # Variables of the decoder begin uniform in +- this.
+  initializer_scale: float = 0.08
+  # Width of word embeddings and of the embedded picture.
+  embedding_size: int = 512
+  # Units of the LSTM.
+  num_lstm_units: int = 512
+  # Share of LSTM inputs and outputs kept in training.
+  lstm_dropout_keep_prob: float = 0.7
+
+  # Fields that im2txt does not have.
+
+  # A name of im2txt.encoders.ENCODERS.
+  encoder: str = 'inception_v3'
+  # A name of im2txt.decoders.DECODERS.
+  decoder: str = 'show_and_tell'
+  # 'tf_data', or 'queue' as in im2txt.
+  input_pipeline: str = 'tf_data'
+  # Share of pooled features kept, and weight decay, when the encoder is
+  # trained (im2txt's Inception builder has them as defaults).
+  encoder_dropout_keep_prob: float = 0.8
+  encoder_weight_decay: float = 0.00004
+  # Markers of the captions.
+  start_word: str = '<S>'
+  end_word: str = '</S>'
+  unknown_word: str = '<UNK>'
+
+
+@dataclasses.dataclass(slots=True)
+class TrainingConfig:
+  """How the model is trained."""
+
+  # Image-caption pairs in an epoch of the learning-rate schedule.
+  num_examples_per_epoch: int = 586363
+  # 'SGD' or 'Adam'.
+  optimizer: str = 'SGD'
+  # Learning rate of phase 1, the encoder frozen.
+  initial_learning_rate: float = 2.0
+  # Multiplies the rate (staircase) each num_epochs_per_decay; 0: never.
+  learning_rate_decay_factor: float = 0.5
+  num_epochs_per_decay: float = 8.0
+  # Constant learning rate of phase 2, the encoder trained too.
+  train_inception_learning_rate: float = 0.0005
+  # Greatest global norm of the gradient.
+  clip_gradients: float = 5.0
+  # Newest checkpoints kept.
+  max_checkpoints_to_keep: int = 5
+
+  # Fields that im2txt does not have (slim.learning.train's defaults there).
+
+  # Seconds between checkpoints.
+  save_interval_secs: int = 600
+  # Steps between summaries of numbers, and between those of pictures.
+  save_summaries_steps: int = 100
+  save_images_steps: int = 2000
+  # Seed of initial values, shuffling and dropout; None: another each time.
+  seed: int | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Config:
+  """A captioning system, as a file of `configs/` returns it."""
+
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+  training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+def save(config: Config, folder: str) -> None:
+  """Writes `config.json` into the folder, whole or not at all."""
+  os.makedirs(folder, exist_ok=True)
+  path = os.path.join(folder, CONFIG_FILE)
+  with open(f'{path}.tmp', 'w', encoding='utf-8') as f:
+    json.dump(dataclasses.asdict(config), f, indent=2)
+    f.write('\n')
+  os.replace(f'{path}.tmp', path)
+
+
+def read(folder: str) -> dict[str, dict[str, Any]]:
+  """Reads a run folder's `config.json` as plain sections of fields.
+
+  Raises:
+    OSError: there is none.
+    ValueError: it is no JSON of this form.
+  """
+  path = os.path.join(folder, CONFIG_FILE)
+  try:
+    with open(path, encoding='utf-8') as f:
+      sections = json.load(f)
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{path} is no valid JSON: {error}') from None
+  if not isinstance(sections, dict) or set(sections) != {'model', 'training'}:
+    raise ValueError(f'{path} must have the sections "model" and "training"')
+  return sections
+
+
+def fill(record_class: type, fields: dict[str, Any], source: str) -> Any:
+  """Makes a record of `record_class`.
+
+  Args:
+    record_class: one of the dataclasses above, or derived from one.
+    fields: its fields by name; absent ones take their defaults.
+    source: file named in errors.
+
+  Raises:
+    ValueError: an unknown field, or a value of another type.
+  """
+  known = {f.name: f for f in dataclasses.fields(record_class)}
+  for name, value in fields.items():
+    if name not in known:
+      raise ValueError(
+          f'{source}: {record_class.__name__} has no field {name!r}')
+    wanted = known[name].type
+    accepted = (int, float) if wanted is float else wanted
+    if not isinstance(value, accepted) or (
+        isinstance(value, bool) and wanted is not bool):
+      raise ValueError(f'{source}: {name} must be {wanted}, not {value!r}')
+  return record_class(**fields)

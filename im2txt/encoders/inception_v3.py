@@ -1,0 +1,96 @@
+"""Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567)."""
+
+import numpy as np
+import tensorflow as tf
+import tf_slim as slim
+from tf_slim.nets import inception_v3
+
+from im2txt import configuration, layers
+from im2txt.encoders import encoder, keras_weights
+
+tf1 = tf.compat.v1
+
+_BATCH_NORM_DECAY = 0.9997
+_BATCH_NORM_EPSILON = 0.001
+_STDDEV = 0.1
+
+
+class InceptionV3(encoder.Encoder):
+  """The network of slim's nets, with im2txt's numbers and variables.
+
+  Weights: slim's `inception_v3.ckpt`, any im2txt checkpoint, or Keras's
+  `inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`.
+  """
+
+  scope = 'InceptionV3'
+
+  def __init__(
+      self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00004
+  ):
+    """Notes the numbers.
+
+    Args:
+      dropout_keep_prob: of the pooled features while the encoder is trained.
+      weight_decay: of the convolutions while the encoder is trained.
+    """
+    self._dropout_keep_prob = dropout_keep_prob
+    self._weight_decay = weight_decay
+
+  @classmethod
+  def from_config(cls, config: configuration.ModelConfig) -> 'InceptionV3':
+    """Makes the encoder with the numbers of the configuration."""
+    return cls(config.encoder_dropout_keep_prob, config.encoder_weight_decay)
+
+  def encode(
+      self, images: tf.Tensor, trainable: bool, training: bool
+  ) -> encoder.Encoding:
+    """See the base class; C = 2048, 8 x 8 regions of 299 x 299 pixels."""
+    training = trainable and training
+    regularizer = (
+        slim.l2_regularizer(self._weight_decay) if trainable else None)
+    normalizer_params = {
+        'decay': _BATCH_NORM_DECAY, 'epsilon': _BATCH_NORM_EPSILON,
+        'scale': False, 'trainable': trainable, 'training': training}
+    with (
+        tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE),
+        slim.arg_scope(
+            [slim.conv2d],
+            weights_initializer=tf1.truncated_normal_initializer(
+                stddev=_STDDEV),
+            weights_regularizer=regularizer,
+            activation_fn=tf.nn.relu,
+            normalizer_fn=layers.batch_norm,
+            normalizer_params=normalizer_params,
+            trainable=trainable)):
+      net, _ = inception_v3.inception_v3_base(images, scope=self.scope)
+    pooled, regions = encoder.pool_regions(net)
+    if training:
+      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
+    return encoder.Encoding(pooled, regions)
+
+  def read_weights(self, path: str) -> dict[str, np.ndarray]:
+    """Reads a TensorFlow checkpoint, or Keras's `.h5` converted on load."""
+    if path.endswith(('.h5', '.hdf5')):
+      return keras_weights.read(path, self._convolution_scopes())
+    try:
+      reader = tf.train.load_checkpoint(path)
+    except tf.errors.NotFoundError:
+      raise FileNotFoundError(
+          f'{path}: no such checkpoint; fetch it with '
+          '`python -m data_prep.download inception_v3`') from None
+    except (tf.errors.OpError, ValueError) as error:
+      raise ValueError(f'{path} is no readable checkpoint: {error}') from None
+    names = [name for name in reader.get_variable_to_shape_map()
+             if name.startswith(f'{self.scope}/')]
+    if not names:
+      raise ValueError(f'{path} has no variables under {self.scope}/')
+    return {name: reader.get_tensor(name) for name in names}
+
+  def _convolution_scopes(self) -> list[str]:
+    """Scopes of the 94 convolutions in the order of their making."""
+    with tf.Graph().as_default():
+      self.encode(tf1.placeholder(tf.float32, [None, 299, 299, 3]),
+                  trainable=False, training=False)
+      return [variable.op.name.removesuffix('/weights')
+              for variable in tf1.global_variables()
+              if variable.op.name.endswith('/weights')]

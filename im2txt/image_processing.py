@@ -1,0 +1,98 @@
+"""From the bytes of a picture file to the pixels that an encoder sees.
+
+As in im2txt: resized with its sides squashed to a square somewhat larger than
+the encoder's input, then cropped; in training the crop is random, and the
+picture may be flipped and its colours distorted.
+"""
+
+import tensorflow as tf
+
+tf1 = tf.compat.v1
+
+_DECODERS = {'jpeg': tf.io.decode_jpeg, 'png': tf.io.decode_png}
+# im2txt resizes to 346 pixels and crops 299 of them.
+_RESIZE_RATIO = 346 / 299
+
+
+def process_image(
+    encoded_image: tf.Tensor,
+    training: bool,
+    height: int,
+    width: int,
+    image_format: str = 'jpeg',
+    distortion_order: int | tf.Tensor = 0,
+) -> tf.Tensor:
+  """Decodes, resizes, crops and, in training, distorts one picture.
+
+  Args:
+    encoded_image: string []; a whole picture file. TensorFlow's decoders go
+      by content: 'jpeg' reads a PNG too.
+    training: whether to crop, flip and distort at random.
+    height: of the result.
+    width: of the result.
+    image_format: 'jpeg' or 'png'.
+    distortion_order: see `distort_image`.
+
+  Returns:
+    float32 [height, width, 3], pixels in [-1, 1].
+
+  Raises:
+    ValueError: another `image_format`.
+  """
+  if image_format not in _DECODERS:
+    raise ValueError(f'image_format is {image_format!r}; it must be one of '
+                     f'{", ".join(map(repr, _DECODERS))}')
+  image = _DECODERS[image_format](encoded_image, channels=3)
+  image = tf.image.convert_image_dtype(image, tf.float32)  # [0, 1]
+  resized = [round(side * _RESIZE_RATIO) for side in (height, width)]
+  # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
+  # checkpoints were trained on that.
+  image = tf1.image.resize_images(image, resized)
+  if training:
+    image = tf.image.random_crop(image, [height, width, 3])
+    image = tf.image.random_flip_left_right(image)
+    image = distort_image(image, distortion_order)
+  else:
+    image = tf.image.resize_with_crop_or_pad(image, height, width)
+  return image * 2.0 - 1.0
+
+
+def distort_image(
+    image: tf.Tensor, distortion_order: int | tf.Tensor
+) -> tf.Tensor:
+  """Distorts the colours at random, in one of im2txt's two orders.
+
+  Args:
+    image: float32 [height, width, 3], pixels in [0, 1].
+    distortion_order: integer [], im2txt's preprocessing thread; even:
+      brightness, saturation, hue, contrast; odd: brightness, contrast,
+      saturation, hue.
+
+  Returns:
+    float32 [height, width, 3], pixels in [0, 1].
+  """
+  def contrast_last() -> tf.Tensor:
+    return _random_contrast(_random_hue(_random_saturation(bright)))
+
+  def hue_last() -> tf.Tensor:
+    return _random_hue(_random_saturation(_random_contrast(bright)))
+
+  bright = tf.image.random_brightness(image, max_delta=32.0 / 255.0)
+  if isinstance(distortion_order, int):
+    image = hue_last() if distortion_order % 2 else contrast_last()
+  else:
+    image = tf.cond(
+        tf.equal(distortion_order % 2, 0), contrast_last, hue_last)
+  return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def _random_saturation(image: tf.Tensor) -> tf.Tensor:
+  return tf.image.random_saturation(image, lower=0.5, upper=1.5)
+
+
+def _random_hue(image: tf.Tensor) -> tf.Tensor:
+  return tf.image.random_hue(image, max_delta=0.032)
+
+
+def _random_contrast(image: tf.Tensor) -> tf.Tensor:
+  return tf.image.random_contrast(image, lower=0.5, upper=1.5)

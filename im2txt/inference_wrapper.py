@@ -1,0 +1,72 @@
+"""A trained model as the step-by-step search sees it.
+
+Shapes: B partial captions, V vocabulary, S all of a decoder's state in a row.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from im2txt import captioner, checkpoints, configuration
+
+tf1 = tf.compat.v1
+
+
+class InferenceWrapper:
+  """Feeds a picture, then words, into the inference graph."""
+
+  def __init__(self):
+    self._step: captioner.StepTensors | None = None
+
+  def build_graph_from_config(
+      self, model_config: configuration.ModelConfig, checkpoint_path: str
+  ) -> checkpoints.RestoreFn:
+    """Builds the inference graph in the current graph.
+
+    Args:
+      model_config: the model.
+      checkpoint_path: checkpoint, or folder whose newest one is meant.
+
+    Returns:
+      A function that, called with a session, restores the model.
+
+    Raises:
+      OSError: there is no such checkpoint.
+    """
+    prefix = checkpoints.latest(checkpoint_path)
+    self._step = captioner.build_step(model_config)
+    return checkpoints.restorer(prefix, tf1.global_variables())
+
+  def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
+    """Encodes a picture.
+
+    Args:
+      sess: with the restored model.
+      encoded_image: the picture file's bytes.
+
+    Returns:
+      float32 [1, S], the state before the first word.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the bytes are no picture.
+    """
+    return sess.run(self._step.initial_state,
+                    {self._step.image_feed: encoded_image})
+
+  def inference_step(
+      self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, None]:
+    """Reads one word of each partial caption.
+
+    Args:
+      sess: with the restored model.
+      input_feed: integers [B], each caption's last word.
+      state_feed: float32 [B, S], each caption's state.
+
+    Returns:
+      float32 [B, V], probabilities of the next word, float32 [B, S], the next
+      states, and None, as im2txt's metadata.
+    """
+    softmax, state = sess.run(
+        [self._step.softmax, self._step.state],
+        {self._step.input_feed: input_feed, self._step.state_feed: state_feed})
+    return softmax, state, None

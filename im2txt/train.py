@@ -1,0 +1,293 @@
+r"""Trains a captioner, or trains it on.
+
+Phase 1, the encoder frozen:
+
+  python -m im2txt.train --config=configs/show_and_tell.py \
+    --input_file_pattern='coco/train-?????-of-00256' \
+    --inception_checkpoint_file=inception_v3.ckpt --train_dir=runs/coco \
+    --number_of_steps=1000000
+
+Phase 2, the encoder trained too, goes on in the same folder, which keeps the
+configuration:
+
+  python -m im2txt.train --train_dir=runs/coco --train_inception \
+    --number_of_steps=3000000
+
+Any field of the configuration can be set: --config.model.batch_size=16.
+Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
+"""
+
+import os
+import shutil
+
+import tensorflow as tf
+from absl import flags, logging
+from ml_collections import config_flags
+
+from im2txt import (
+    captioner,
+    checkpoints,
+    command_line,
+    configuration,
+    inputs,
+    optimization,
+    training_hooks,
+    vocabulary,
+)
+
+tf1 = tf.compat.v1
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Python file with get_config(), such as '
+    'configs/show_and_tell.py. Default: the one kept in --train_dir.')
+_INPUT_FILE_PATTERN = flags.DEFINE_string(
+    'input_file_pattern', None, 'Comma-separated patterns of training shards; '
+    "for example 'shards/train-?????-of-00256'.")
+_INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
+    'inception_checkpoint_file', None, "The encoder's pretrained weights: "
+    'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
+    "Keras's .h5. EfficientNet-Lite0 brings its own.")
+_TRAIN_DIR = flags.DEFINE_string(
+    'train_dir', None, 'The run folder: checkpoints, configuration, '
+    'vocabulary and TensorBoard events.', required=True)
+_TRAIN_INCEPTION = flags.DEFINE_bool(
+    'train_inception', False, "Train the encoder's weights too (phase 2).")
+_NUMBER_OF_STEPS = flags.DEFINE_integer(
+    'number_of_steps', 1000000, 'Step at which training ends, counted from '
+    "the run's first.", lower_bound=1)
+_LOG_EVERY_N_STEPS = flags.DEFINE_integer(
+    'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1)
+_VOCAB_FILE = flags.DEFINE_string(
+    'vocab_file', None, f'Vocabulary of the shards; copied to --train_dir. '
+    f'Default: {vocabulary.FILE_NAME} beside the shards, if there is one.')
+_INIT_CHECKPOINT = flags.DEFINE_string(
+    'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
+    'this project or im2txt) at step 0, if --train_dir has none yet.')
+_ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
+    'allow_random_encoder', False, 'Train on a frozen encoder without '
+    'pretrained weights; good for tests only.')
+
+
+def resolve_config() -> configuration.Config:
+  """The configuration of the flags, or else of the run folder."""
+  if _CONFIG.value is not None:
+    config = _CONFIG.value
+  elif os.path.exists(
+      os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
+    config = captioner.load_config(_TRAIN_DIR.value)
+  else:
+    raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
+                     'yet; name one with --config=configs/show_and_tell.py')
+  if _INPUT_FILE_PATTERN.value:
+    config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
+  if _INCEPTION_CHECKPOINT_FILE.value:
+    config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
+  if not config.model.input_file_pattern:
+    raise ValueError('no training data; give --input_file_pattern')
+  return config
+
+
+def find_vocabulary(
+    config: configuration.ModelConfig, vocab_file: str | None
+) -> str | None:
+  """Finds the shards' vocabulary and sees that the model has room for it.
+
+  Args:
+    config: a `vocab_size` of 0 is set to the vocabulary's.
+    vocab_file: the vocabulary, or None to look beside the shards.
+
+  Returns:
+    The file, or None if none was named or found.
+
+  Raises:
+    ValueError: the vocabulary has more words than the model outputs, or the
+      model's size is to be the vocabulary's and there is none.
+  """
+  if vocab_file is None:
+    shard = inputs.find_files(config.input_file_pattern)[0]
+    beside = os.path.join(os.path.dirname(shard), vocabulary.FILE_NAME)
+    vocab_file = beside if os.path.exists(beside) else None
+  if vocab_file is None:
+    if config.vocab_size == 0:
+      raise ValueError(
+          'vocab_size is 0, the size of the vocabulary; give --vocab_file')
+    return None
+  size = len(vocabulary.Vocabulary(
+      vocab_file, config.start_word, config.end_word, config.unknown_word))
+  if config.vocab_size == 0:
+    config.vocab_size = size
+  if size > config.vocab_size:
+    raise ValueError(f'{vocab_file} has {size} words, the unknown one '
+                     f'included, but vocab_size is {config.vocab_size}')
+  return vocab_file
+
+
+def make_init_fn(
+    config: configuration.ModelConfig,
+    train_dir: str,
+    init_checkpoint: str | None,
+) -> checkpoints.RestoreFn:
+  """Makes the function that gives variables their values in a new session.
+
+  Resume from the run folder > start warm from a checkpoint > start from the
+  encoder's pretrained weights > leave everything as initialised.
+  """
+  variables = tf1.global_variables()
+  loader = checkpoints.VariableLoader(variables)
+
+  def init(session: tf1.Session) -> None:
+    found = checkpoints.all_in(train_dir)
+    if found:
+      logging.info('Resuming from %s', found[-1])
+      values = checkpoints.read_values(
+          found[-1], variables, optimization.VARIABLE_SCOPE)
+    elif init_checkpoint:
+      prefix = checkpoints.latest(init_checkpoint)
+      logging.info('Starting warm from %s, at step 0', prefix)
+      values = checkpoints.read_values(
+          prefix, variables, optimization.VARIABLE_SCOPE)
+      values = {name: value for name, value in values.items()
+                if name != tf1.train.get_global_step().op.name
+                and not name.startswith(optimization.VARIABLE_SCOPE)}
+    elif checkpoints.encoder_weights_file(config):
+      logging.info('Starting from scratch, with a pretrained encoder')
+      values = checkpoints.read_encoder_values(
+          config, captioner.encoder_variables(config))
+    else:
+      logging.info('Starting from scratch, with a random encoder')
+      values = {}
+    loader.load(session, values)
+
+  return init
+
+
+def check_encoder(
+    config: configuration.ModelConfig,
+    train_dir: str,
+    init_checkpoint: str | None,
+) -> None:
+  """Refuses to train on a frozen encoder of random weights.
+
+  Raises:
+    ValueError: nothing gives the encoder weights.
+  """
+  if (init_checkpoint or checkpoints.all_in(train_dir)
+      or checkpoints.encoder_weights_file(config)):
+    return
+  raise ValueError(
+      f'the encoder {config.encoder} is frozen but has no pretrained weights: '
+      'get them with `python -m data_prep.download inception_v3` and give '
+      '--inception_checkpoint_file, or use '
+      '--config.model.encoder=efficientnet_lite0, which brings its own '
+      '(--allow_random_encoder trains all the same)')
+
+
+def variable_table() -> str:
+  """Name, shape and whether trained of every variable, a line each."""
+  trained = {v.op.name for v in tf1.trainable_variables()}
+  lines = [f'{v.op.name}  {v.shape.as_list()}'
+           f'{"  trained" if v.op.name in trained else ""}'
+           for v in tf1.global_variables()]
+  total = sum(v.shape.num_elements() for v in tf1.global_variables())
+  return '\n  '.join(
+      [f'{len(lines)} variables, {total:,} values:', *lines])
+
+
+def train(
+    config: configuration.Config,
+    train_dir: str,
+    train_encoder: bool,
+    number_of_steps: int,
+    log_every_n_steps: int,
+    init_checkpoint: str | None,
+) -> None:
+  """Trains to a step.
+
+  Args:
+    config: the system.
+    train_dir: the run folder.
+    train_encoder: whether this is phase 2.
+    number_of_steps: where to end, counted from the run's first step.
+    log_every_n_steps: steps between reports.
+    init_checkpoint: where to start warm from, if the folder is new.
+
+  Raises:
+    ValueError: a configuration that cannot be built, or a loss that is not
+      finite.
+    OSError: a file that is not there.
+  """
+  with tf.Graph().as_default():
+    tf1.set_random_seed(config.training.seed)
+
+    # Graph.
+    batch = inputs.make_batch(config.model, training=True)
+    outputs = captioner.build(
+        config.model, captioner.Mode.TRAIN, batch, train_encoder)
+    global_step = tf1.train.get_global_step()
+    rate = optimization.learning_rate(
+        config.training, config.model.batch_size, train_encoder, global_step)
+    train_op, gradient_norm = optimization.train_op(
+        config.training, outputs.total_loss, rate)
+    with tf.control_dependencies([train_op]):
+      statistics = training_hooks.StepStatistics(
+          tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
+          tf.shape(batch.images)[0],
+          tf.reduce_sum(outputs.caption_loss.weights))
+    scalars = tf1.summary.merge_all()
+    pictures = tf1.summary.image('images', batch.images, max_outputs=3)
+    logging.info('%s', variable_table())
+
+    # Session.
+    saver = tf1.train.Saver(
+        max_to_keep=config.training.max_checkpoints_to_keep)
+    saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
+    init = make_init_fn(config.model, train_dir, init_checkpoint)
+    scaffold = tf1.train.Scaffold(
+        init_fn=lambda _, session: init(session), saver=saver)
+    with training_hooks.interruption() as interrupted:
+      hooks = [
+          training_hooks.CheckFiniteHook(
+              statistics, lambda: checkpoints.all_in(train_dir)[-1]),
+          tf1.train.StopAtStepHook(last_step=number_of_steps),
+          training_hooks.StopOnEventHook(interrupted),
+          tf1.train.CheckpointSaverHook(
+              train_dir, save_secs=config.training.save_interval_secs,
+              saver=saver, checkpoint_basename=checkpoints.CHECKPOINT_NAME),
+          tf1.train.SummarySaverHook(
+              save_steps=config.training.save_summaries_steps,
+              output_dir=train_dir, summary_op=scalars),
+          tf1.train.SummarySaverHook(
+              save_steps=config.training.save_images_steps,
+              output_dir=train_dir, summary_op=pictures),
+          training_hooks.ProgressHook(
+              statistics, number_of_steps, log_every_n_steps, train_dir),
+      ]
+      with (inputs.explained_errors(config.model.input_file_pattern),
+            tf1.train.MonitoredSession(
+                tf1.train.ChiefSessionCreator(scaffold), hooks) as session):
+        while not session.should_stop():
+          session.run(train_op)
+
+
+def main() -> None:
+  """Reads the flags and trains."""
+  config = resolve_config()
+  train_dir = _TRAIN_DIR.value
+  found = checkpoints.all_in(train_dir)
+  if found and checkpoints.step_of(found[-1]) >= _NUMBER_OF_STEPS.value:
+    logging.info('%s has already reached step %d of --number_of_steps=%d',
+                 train_dir, checkpoints.step_of(found[-1]),
+                 _NUMBER_OF_STEPS.value)
+    return
+  if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
+    check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
+  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value)
+  configuration.save(config, train_dir)
+  if vocab_file:
+    shutil.copyfile(vocab_file, os.path.join(train_dir, vocabulary.FILE_NAME))
+  train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
+        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value)
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,175 @@
+"""What happens around each training step: stopping, checking, reporting."""
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+tf1 = tf.compat.v1
+
+
+class StepStatistics(NamedTuple):
+  """Fetched at every step."""
+
+  global_step: tf.Tensor    # int64 []
+  total_loss: tf.Tensor     # float32 [], nats
+  gradient_norm: tf.Tensor  # float32 [], before clipping
+  learning_rate: tf.Tensor  # float32 []
+  num_images: tf.Tensor     # int32 []
+  num_words: tf.Tensor      # float32 []
+
+
+@contextlib.contextmanager
+def interruption() -> Iterator[threading.Event]:
+  """An event that is set by Ctrl-C or SIGTERM, which then do nothing else.
+
+  A second one acts as it always does. Outside the main thread, where Python
+  takes no signals, the event is never set.
+  """
+  event = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield event
+    return
+  before = {}
+
+  def stop(number, _):
+    event.set()
+    signal.signal(number, before[number])
+
+  for number in (signal.SIGINT, signal.SIGTERM):
+    before[number] = signal.signal(number, stop)
+  try:
+    yield event
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+class StopOnEventHook(tf1.train.SessionRunHook):
+  """Ends training after the current step once an event is set."""
+
+  def __init__(self, event: threading.Event):
+    self._event = event
+
+  def after_run(self, run_context, run_values):
+    """See the base class."""
+    if self._event.is_set():
+      logging.info('Interrupted: saving and stopping')
+      run_context.request_stop()
+
+
+class NotFiniteError(ValueError):
+  """Loss or gradient is not a finite number."""
+
+
+class CheckFiniteHook(tf1.train.SessionRunHook):
+  """Stops training, without saving, when loss or gradient is not finite."""
+
+  def __init__(
+      self,
+      statistics: StepStatistics,
+      last_checkpoint: Callable[[], str | None],
+  ):
+    """Notes what to look at.
+
+    Args:
+      statistics: of each step.
+      last_checkpoint: finds the newest checkpoint.
+    """
+    self._fetches = (statistics.total_loss, statistics.gradient_norm,
+                     statistics.global_step)
+    self._last_checkpoint = last_checkpoint
+
+  def before_run(self, run_context):
+    """See the base class."""
+    return tf1.train.SessionRunArgs(self._fetches)
+
+  def after_run(self, run_context, run_values):
+    """See the base class."""
+    loss, norm, step = run_values.results
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+      raise NotFiniteError(
+          f'loss is {loss} and gradient norm {norm} at step {step}; the last '
+          f'good checkpoint is {self._last_checkpoint()}. Lower the learning '
+          'rate or clip_gradients and start again from there')
+
+
+class ProgressHook(tf1.train.SessionRunHook):
+  """A bar on a terminal, plain lines elsewhere, rates to TensorBoard."""
+
+  def __init__(
+      self,
+      statistics: StepStatistics,
+      last_step: int,
+      log_every_n_steps: int,
+      train_dir: str,
+  ):
+    """Notes what to tell and where.
+
+    Args:
+      statistics: of each step.
+      last_step: where training ends.
+      log_every_n_steps: steps between lines, and between rates.
+      train_dir: where TensorBoard looks.
+    """
+    self._statistics = statistics
+    self._last_step = last_step
+    self._every = log_every_n_steps
+    self._train_dir = train_dir
+
+  def after_create_session(self, session, coord):
+    """See the base class."""
+    step = int(session.run(tf1.train.get_global_step()))
+    self._bar = tqdm.tqdm(
+        total=self._last_step, initial=step, unit='step', file=sys.stderr,
+        disable=None, dynamic_ncols=True)
+    self._start_interval()
+
+  def before_run(self, run_context):
+    """See the base class."""
+    return tf1.train.SessionRunArgs(self._statistics)
+
+  def after_run(self, run_context, run_values):
+    """See the base class."""
+    now: StepStatistics = run_values.results
+    self._steps += 1
+    self._images += int(now.num_images)
+    self._words += float(now.num_words)
+    self._bar.update()
+    self._bar.set_postfix(loss=f'{now.total_loss:.3f}', refresh=False)
+    if now.global_step % self._every == 0:
+      self._report(now)
+      self._start_interval()
+
+  def end(self, session):
+    """See the base class."""
+    self._bar.close()
+
+  def _start_interval(self):
+    self._started = time.monotonic()
+    self._steps = self._images = self._words = 0
+
+  def _report(self, now: StepStatistics) -> None:
+    seconds = time.monotonic() - self._started
+    images, words = self._images / seconds, self._words / seconds
+    if self._bar.disable:
+      left = (self._last_step - now.global_step) * seconds / self._steps
+      logging.info(
+          'step %d: loss %.4f, learning rate %.3g, %.1f images/s, %.0f '
+          'words/s, %s left', now.global_step, now.total_loss,
+          now.learning_rate, images, words,
+          tqdm.tqdm.format_interval(left))
+    writer = tf1.summary.FileWriterCache.get(self._train_dir)
+    for tag, value in (('speed/images_per_second', images),
+                       ('speed/words_per_second', words)):
+      writer.add_summary(
+          tf1.Summary(value=[tf1.Summary.Value(tag=tag, simple_value=value)]),
+          now.global_step)

@@ -1,0 +1,145 @@
+"""Words and their ids, and how a caption becomes words.
+
+A vocabulary file has a line `word count` for each word, most frequent first;
+a word's id is its line number, counted from 0. The unknown word takes the
+next id and does not stand in the file.
+"""
+
+import collections
+import os
+from collections.abc import Iterable
+
+import nltk
+from absl import logging
+
+# What builders call the file, and where run folders keep a copy.
+FILE_NAME = 'word_counts.txt'
+
+START_WORD = '<S>'
+END_WORD = '</S>'
+UNKNOWN_WORD = '<UNK>'
+
+
+def tokenize(
+    caption: str, start_word: str = START_WORD, end_word: str = END_WORD
+) -> list[str]:
+  """Returns the caption's lower-cased nltk tokens between the two markers.
+
+  im2txt's tokens but for full stops inside a caption: `preserve_line` spares
+  the sentence splitter, whose model nltk would have to download.
+  """
+  words = nltk.word_tokenize(caption.lower(), preserve_line=True)
+  return [start_word, *words, end_word]
+
+
+def count_words(
+    captions: Iterable[list[str]], min_word_count: int
+) -> list[tuple[str, int]]:
+  """Counts tokens, most frequent first and ties by word.
+
+  Args:
+    captions: tokenized captions, markers included.
+    min_word_count: rarer words are left out.
+
+  Returns:
+    (word, count) pairs; the same captions in any order give the same list.
+  """
+  counter = collections.Counter()
+  for words in captions:
+    counter.update(words)
+  frequent = [wc for wc in counter.items() if wc[1] >= min_word_count]
+  return sorted(frequent, key=lambda word_count: (-word_count[1],
+                                                  word_count[0]))
+
+
+def write_word_counts(path: str, counts: list[tuple[str, int]]) -> None:
+  """Writes a vocabulary file whole or not at all."""
+  temporary = f'{path}.tmp'
+  with open(temporary, 'w', encoding='utf-8') as f:
+    f.writelines(f'{word} {count}\n' for word, count in counts)
+  os.replace(temporary, path)
+
+
+class Vocabulary:
+  """The words of a vocabulary file.
+
+  Attributes:
+    start_id: id of the word that starts every caption.
+    end_id: id of the word that ends every caption.
+    unk_id: id of the unknown word.
+  """
+
+  def __init__(
+      self,
+      vocab_file: str,
+      start_word: str = START_WORD,
+      end_word: str = END_WORD,
+      unk_word: str = UNKNOWN_WORD,
+  ):
+    """Reads a vocabulary file.
+
+    Args:
+      vocab_file: lines `word count` (the count is not needed). Files that
+        Python 3 transcriptions of im2txt wrote as `b'a' 969108` are read too,
+        with a warning.
+      start_word: starts every caption.
+      end_word: ends every caption.
+      unk_word: stands for every word that is not in the file.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it has no markers, an empty line or a word twice.
+    """
+    try:
+      with open(vocab_file, encoding='utf-8') as f:
+        lines = f.read().splitlines()
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
+    words = []
+    for number, line in enumerate(lines, 1):
+      if not line.strip():
+        raise ValueError(f'{vocab_file}:{number}: empty line; each line is '
+                         'a word and its count, and its number is the id')
+      words.append(line.split()[0])
+    if any(word == f"b'{start_word}'" for word in words):
+      logging.warning("%s has words written as b'...'; reading them as text",
+                      vocab_file)
+      words = [_unquote_bytes(word) for word in words]
+    self._ids = {word: i for i, word in enumerate(words)}
+    if len(self._ids) < len(words):
+      twice = next(w for i, w in enumerate(words) if self._ids[w] != i)
+      raise ValueError(f'{vocab_file}: the word {twice!r} stands twice')
+    for marker in (start_word, end_word):
+      if marker not in self._ids:
+        raise ValueError(f'{vocab_file} does not have the marker {marker!r}; '
+                         'is it a word_counts.txt of this project or im2txt?')
+    if unk_word not in self._ids:
+      self._ids[unk_word] = len(words)
+      words.append(unk_word)
+    self._words = words
+    self.start_id = self._ids[start_word]
+    self.end_id = self._ids[end_word]
+    self.unk_id = self._ids[unk_word]
+
+  def __len__(self) -> int:
+    """Number of ids, the unknown word's included."""
+    return len(self._words)
+
+  def word_to_id(self, word: str) -> int:
+    """Returns the word's id, or the unknown word's."""
+    return self._ids.get(word, self.unk_id)
+
+  def id_to_word(self, word_id: int) -> str:
+    """Returns the id's word, or the unknown word for an id out of range."""
+    if not 0 <= word_id < len(self._words):
+      word_id = self.unk_id
+    return self._words[word_id]
+
+
+def _unquote_bytes(word: str) -> str:
+  # str(b'caf\xc3\xa9') wrote escapes; undo them without evaluating code.
+  if word[:2] not in ("b'", 'b"') or word[-1] != word[1] or len(word) < 3:
+    return word
+  inside = word[2:-1]
+  return inside.encode('ascii', 'backslashreplace').decode(
+      'unicode_escape').encode('latin-1', 'replace').decode('utf-8', 'replace')
