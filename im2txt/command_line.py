@@ -13,37 +13,46 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(
+    main: Callable[..., int | None], takes_arguments: bool = False
+) -> None:
   """Parses the flags and runs `main`, whose value is the exit status.
 
   Args:
-    main: takes nothing and reads the flags; raises ValueError or OSError with
-      a one-line message that names the file, line or flag at fault.
+    main: reads the flags; raises ValueError or OSError with a one-line
+      message that names the file, line or flag at fault.
+    takes_arguments: whether `main` is called with the list of arguments that
+      are no flags; otherwise such an argument is an error.
   """
-  def guarded(_: Sequence[str]) -> int | None:
+  def parse_flags(argv: Sequence[str]) -> list[str]:
+    program, *rest = _parse_flags(argv)
+    if rest and not takes_arguments:
+      _fail(ValueError(
+          f'unexpected argument {rest[0]!r}; flags begin with --'), 2)
+    return [program, *rest]
+
+  def guarded(argv: Sequence[str]) -> int | None:
     _set_up_logging()
     try:
-      return main()
+      return main(argv[1:]) if takes_arguments else main()
     except BrokenPipeError:  # `... | head`: the reader has had enough.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       return 0
     except (ValueError, OSError) as error:
       _fail(error, 1)
+    except KeyboardInterrupt:
+      _fail(KeyboardInterrupt('interrupted'), 130)
 
-  app.run(guarded, flags_parser=_parse_flags)
+  app.run(guarded, flags_parser=parse_flags)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
   # ml_collections reports an unknown or ill-typed --config field by a plain
   # KeyError, TypeError or ValueError, which absl does not turn into a line.
   try:
-    rest = flags.FLAGS(argv)
+    return flags.FLAGS(argv)
   except (flags.Error, LookupError, TypeError, ValueError, OSError) as error:
     _fail(error, 2)
-  if len(rest) > 1:
-    _fail(ValueError(
-        f'unexpected argument {rest[1]!r}; flags begin with --'), 2)
-  return rest
 
 
 def _fail(error: BaseException, status: int) -> None:
