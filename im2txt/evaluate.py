@@ -104,7 +104,9 @@ class Evaluator:
       self._loader.load(session, values)
       session.run(self._init)
       coordinator = tf1.train.Coordinator()
-      threads = tf1.train.start_queue_runners(session, coordinator)
+      threads = []
+      if self._graph.get_collection(tf1.GraphKeys.QUEUE_RUNNERS):
+        threads = tf1.train.start_queue_runners(session, coordinator)
       while examples < self._num_examples:
         try:
           losses, words = session.run(self._fetches)

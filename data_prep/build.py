@@ -1,0 +1,343 @@
+"""Runs a build on this machine: captioned pictures in, a folder of shards out.
+
+The folder then holds:
+  train-00000-of-00256 ...  the records, likewise val-* and test-*
+  word_counts.txt           the vocabulary, unless it is kept elsewhere
+  images.tsv                split, id and file of every picture in the shards
+  bad_images.txt            skipped files and why, if there were any
+  build.json                what was built from what, so that a build that
+                            was cut short goes on and no two are ever mixed
+"""
+
+import csv
+import dataclasses
+import functools
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, NamedTuple
+
+import nltk
+import PIL
+from absl import logging
+from tqdm import tqdm
+
+from data_prep import images, shards
+from data_prep.captioned_images import SPLITS, CaptionedImage, Splits
+from data_prep.worker_pool import (
+    available_cpus,
+    map_in_chunks,
+    worker_pool,
+)
+from im2txt import vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to build; the same for every data set."""
+  output_dir: str
+  num_shards: Mapping[str, int]  # By split; those not built are ignored.
+  start_word: str = vocabulary.START_WORD
+  end_word: str = vocabulary.END_WORD
+  unknown_word: str = vocabulary.UNKNOWN_WORD
+  min_word_count: int = 4
+  # Where to write a new vocabulary; None: word_counts.txt in output_dir.
+  word_counts_output_file: str | None = None
+  # Use this vocabulary and count no words.
+  vocab_file: str | None = None
+  max_bad_fraction: float = 0.01
+  max_workers: int = 8
+
+  @property
+  def vocabulary_path(self) -> str:
+    """The vocabulary that the records' ids refer to."""
+    return (self.vocab_file or self.word_counts_output_file
+            or os.path.join(self.output_dir, vocabulary.FILE_NAME))
+
+
+class Checked(NamedTuple):
+  """What the check of all pictures found.
+
+  Attributes:
+    bad: why a path is no usable picture.
+    reencode: paths whose files are not stored as they are.
+  """
+  bad: Mapping[str, str]
+  reencode: Collection[str]
+
+
+def build(splits: Splits, options: Options) -> None:
+  """Builds the shards of every split, or those that are still to do.
+
+  Args:
+    splits: the captioned pictures.
+    options: see there.
+
+  Raises:
+    ValueError: the splits and the options do not fit, the output folder holds
+      another build, or too many pictures are bad.
+    OSError: a file cannot be read or written, or a worker died.
+  """
+  try:
+    _build(splits, options)
+  except KeyboardInterrupt:
+    raise InterruptedError(
+        'interrupted; the same command goes on from here') from None
+
+
+def _build(splits: Splits, options: Options) -> None:
+  _check_request(splits, options)
+  os.makedirs(options.output_dir, exist_ok=True)
+  settings = _settings(splits, options)
+  checked = _checked_before(options.output_dir, settings)
+  if checked and not _unwritten(splits, options):
+    logging.info('%s holds this whole build already; nothing to do',
+                 options.output_dir)
+    return
+  workers = min(options.max_workers, available_cpus())
+  logging.info('%d worker processes', workers)
+  try:
+    with worker_pool(workers, ['data_prep.shard_writer']) as pool:
+      checked = checked or _check_pictures(pool, splits)
+      _report_bad(checked.bad, splits, options)
+      splits = {split: [image for image in captioned
+                        if image.path not in checked.bad]
+                for split, captioned in splits.items()}
+      _check_request(splits, options)
+      vocab = _make_vocabulary(pool, splits, options)
+      _write_images_tsv(splits, options.output_dir)
+      # From here on the folder is this build's.
+      _write_json(_record_path(options.output_dir), {
+          'settings': settings,
+          'bad': checked.bad,
+          'reencode': sorted(checked.reencode)})
+      _write_shards(pool, splits, checked.reencode, options, shards.Wording(
+          vocab, options.start_word, options.end_word))
+  finally:
+    for split in SPLITS:
+      for path in glob.glob(
+          shards.temporary_pattern(options.output_dir, split)):
+        os.remove(path)
+  for split, captioned in splits.items():
+    logging.info('%s: %d pictures, %d image-caption pairs in %d shards', split,
+                 len(captioned), _count_pairs(captioned),
+                 options.num_shards[split])
+  if checked.bad:
+    logging.warning(
+        '%d bad pictures were left out (%s%s); see %s', len(checked.bad),
+        ', '.join(list(checked.bad)[:3]), ' ...' * (len(checked.bad) > 3),
+        _report_path(options.output_dir))
+
+
+def _check_request(splits: Splits, options: Options) -> None:
+  if not splits:
+    raise ValueError('no split to build: give at least one list of pictures')
+  if options.vocab_file:
+    _load_vocabulary(options)  # Says what is wrong before the work begins.
+  else:
+    if 'train' not in splits:
+      raise ValueError('no training captions to count words in: '
+                       'give --vocab_file=the training data\'s word counts')
+    if _count_pairs(splits['train']) < options.min_word_count:
+      raise ValueError(
+          f'--min_word_count={options.min_word_count} leaves no words: there '
+          f'are {_count_pairs(splits["train"])} training captions')
+  for split, captioned in splits.items():
+    if _count_pairs(captioned) < options.num_shards[split]:
+      raise ValueError(
+          f'--{split}_shards={options.num_shards[split]} is more than the '
+          f'{_count_pairs(captioned)} image-caption pairs of the {split} '
+          'split; lower it')
+
+
+def _count_pairs(captioned: Sequence[CaptionedImage]) -> int:
+  return sum(len(image.captions) for image in captioned)
+
+
+def _settings(splits: Splits, options: Options) -> dict[str, Any]:
+  """Everything that a shard's bytes depend on, file contents aside."""
+  settings = {
+      'start_word': options.start_word,
+      'end_word': options.end_word,
+      'unknown_word': options.unknown_word,
+      'nltk version': nltk.__version__,
+      'pillow version': PIL.__version__,
+  }
+  if options.vocab_file:
+    with open(options.vocab_file, 'rb') as f:
+      settings['vocab_file'] = hashlib.sha256(f.read()).hexdigest()
+  else:
+    settings['min_word_count'] = options.min_word_count
+  for split, captioned in splits.items():
+    digest = hashlib.sha256()
+    for image_id, path, captions in captioned:
+      digest.update(json.dumps(
+          [image_id, os.path.abspath(path), captions]).encode())
+    settings[f'{split} pictures and captions'] = digest.hexdigest()
+    settings[f'{split}_shards'] = options.num_shards[split]
+  return settings
+
+
+def _checked_before(
+    output_dir: str, settings: Mapping[str, Any]
+) -> Checked | None:
+  """Returns what this build found earlier, None if it has not begun."""
+  if not any(glob.glob(shards.shard_pattern(output_dir, split))
+             for split in SPLITS):
+    return None
+  advice = 'give another --output_dir or empty that folder'
+  try:
+    with open(_record_path(output_dir), encoding='utf-8') as f:
+      record = json.load(f)
+    begun = record['settings']
+    checked = Checked(record['bad'], frozenset(record['reencode']))
+  except (OSError, ValueError, KeyError, TypeError):
+    raise ValueError(f'{output_dir} holds shards of unknown origin '
+                     f'(no readable build.json); {advice}') from None
+  differing = [key for key in sorted({*begun, *settings})
+               if begun.get(key) != settings.get(key)]
+  if differing:
+    raise ValueError(f'{output_dir} holds shards of another build, which '
+                     f'differs in {", ".join(differing)}; {advice}')
+  return checked
+
+
+def _unwritten(splits: Splits, options: Options) -> list[str]:
+  """Returns the files that a finished build has and this folder has not."""
+  paths = [shards.shard_path(options.output_dir, split, i,
+                             options.num_shards[split])
+           for split in splits for i in range(options.num_shards[split])]
+  return [path for path in [*paths, options.vocabulary_path]
+          if not os.path.exists(path)]
+
+
+def _check_pictures(pool: ProcessPoolExecutor, splits: Splits) -> Checked:
+  paths = list(dict.fromkeys(
+      image.path for captioned in splits.values() for image in captioned))
+  verdicts = list(tqdm(map_in_chunks(pool, images.judge, paths, 16),
+                       desc='checking pictures', total=len(paths),
+                       unit='picture', disable=None))
+  by_path = dict(zip(paths, verdicts, strict=True))
+  checked = Checked(
+      {path: verdict.problem for path, verdict in by_path.items()
+       if verdict.problem},
+      frozenset(path for path, verdict in by_path.items()
+                if verdict.reencode))
+  logging.info('checked %d pictures: %d bad, %d re-encoded as plain JPEG',
+               len(paths), len(checked.bad), len(checked.reencode))
+  return checked
+
+
+def _report_bad(
+    bad: Mapping[str, str], splits: Splits, options: Options
+) -> None:
+  report = _report_path(options.output_dir)
+  if not bad:
+    # One may be left of an attempt before the pictures were put right.
+    if os.path.exists(report):
+      os.remove(report)
+    return
+  _write_text(report, ''.join(
+      f'{path}\t{problem}\n' for path, problem in bad.items()))
+  total = len({image.path for captioned in splits.values()
+               for image in captioned})
+  if len(bad) > options.max_bad_fraction * total:
+    raise ValueError(
+        f'{len(bad)} of {total} pictures are bad (see {report}), more than '
+        f'--max_bad_fraction={options.max_bad_fraction:g}; put them right, or '
+        'raise the flag to go on without them')
+
+
+def _make_vocabulary(
+    pool: ProcessPoolExecutor, splits: Splits, options: Options
+) -> vocabulary.Vocabulary:
+  path = options.vocabulary_path
+  if not options.vocab_file:
+    captions = [caption for image in splits['train']
+                for caption in image.captions]
+    tokenize = functools.partial(
+        vocabulary.tokenize, start_word=options.start_word,
+        end_word=options.end_word)
+    counts = vocabulary.count_words(
+        tqdm(map_in_chunks(pool, tokenize, captions, 1000),
+             desc='counting words', total=len(captions), unit='caption',
+             disable=None),
+        options.min_word_count)
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    vocabulary.write_word_counts(path, counts)
+  vocab = _load_vocabulary(options)
+  logging.info('%d words, the unknown word included: %s', len(vocab), path)
+  return vocab
+
+
+def _load_vocabulary(options: Options) -> vocabulary.Vocabulary:
+  return vocabulary.Vocabulary(options.vocabulary_path, options.start_word,
+                               options.end_word, options.unknown_word)
+
+
+def _write_shards(
+    pool: ProcessPoolExecutor,
+    splits: Splits,
+    reencode: Collection[str],
+    options: Options,
+    wording: shards.Wording,
+) -> None:
+  total = 0
+  jobs = {}
+  for split, captioned in splits.items():
+    pairs = shards.list_pairs(captioned, reencode)
+    total += len(pairs)
+    for shard in shards.assign_shards(options.output_dir, split, pairs,
+                                      options.num_shards[split]):
+      if not os.path.exists(shard.path):
+        jobs[pool.submit(_write_shard, shard, wording)] = shard
+  to_write = sum(len(shard.pairs) for shard in jobs.values())
+  if to_write < total:
+    logging.info('%d image-caption pairs are in finished shards already',
+                 total - to_write)
+  with tqdm(desc='writing shards', initial=total - to_write, total=total,
+            unit='pair', disable=None) as bar:
+    for job in as_completed(jobs):
+      job.result()
+      bar.update(len(jobs[job].pairs))
+
+
+def _write_shard(shard: shards.Shard, wording: shards.Wording) -> None:
+  # Importing TensorFlow takes seconds, which this process need not spend.
+  from data_prep import shard_writer
+
+  shard_writer.write_shard(shard, wording)
+
+
+def _write_images_tsv(splits: Splits, output_dir: str) -> None:
+  path = os.path.join(output_dir, 'images.tsv')
+  temporary = f'{path}.tmp'
+  with open(temporary, 'w', encoding='utf-8', newline='') as f:
+    table = csv.writer(f, delimiter='\t', lineterminator='\n')
+    table.writerow(['split', 'image_id', 'file'])
+    for split, captioned in splits.items():
+      table.writerows([split, image.image_id, image.path]
+                      for image in captioned)
+  os.replace(temporary, path)
+
+
+def _write_json(path: str, value: Any) -> None:
+  _write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + '\n')
+
+
+def _write_text(path: str, text: str) -> None:
+  temporary = f'{path}.tmp'
+  with open(temporary, 'w', encoding='utf-8') as f:
+    f.write(text)
+  os.replace(temporary, path)
+
+
+def _record_path(output_dir: str) -> str:
+  return os.path.join(output_dir, 'build.json')
+
+
+def _report_path(output_dir: str) -> str:
+  return os.path.join(output_dir, 'bad_images.txt')

@@ -1,0 +1,82 @@
+"""The flags that every build_*_data.py has."""
+
+from absl import flags
+
+from data_prep.build import Options
+from im2txt import vocabulary
+
+# --help of a command line then lists these flags as its own.
+flags.disclaim_key_flags()
+
+FLAGS = flags.FLAGS
+
+
+def define(train_shards: int, val_shards: int, test_shards: int) -> None:
+  """Defines the flags.
+
+  Args:
+    train_shards: default of --train_shards.
+    val_shards: default of --val_shards.
+    test_shards: default of --test_shards.
+  """
+  flags.DEFINE_string('output_dir', None,
+                      'Folder for the shards; made if it is not there.')
+  flags.mark_flag_as_required('output_dir')
+  flags.DEFINE_integer('train_shards', train_shards,
+                       'Number of training shards.', lower_bound=1)
+  flags.DEFINE_integer('val_shards', val_shards,
+                       'Number of validation shards.', lower_bound=1)
+  flags.DEFINE_integer('test_shards', test_shards,
+                       'Number of test shards.', lower_bound=1)
+  flags.DEFINE_string('start_word', vocabulary.START_WORD,
+                      'Marker put before every caption.')
+  flags.DEFINE_string('end_word', vocabulary.END_WORD,
+                      'Marker put behind every caption.')
+  flags.DEFINE_string('unknown_word', vocabulary.UNKNOWN_WORD,
+                      'Stands for every word that is not in the vocabulary.')
+  flags.DEFINE_integer('min_word_count', 4,
+                       'A word that the training captions have less often '
+                       'does not get into the vocabulary.', lower_bound=1)
+  flags.DEFINE_string('word_counts_output_file', None,
+                      'Where to write the vocabulary. Default: '
+                      'word_counts.txt in --output_dir (im2txt: '
+                      '/tmp/word_counts.txt).')
+  flags.DEFINE_string('vocab_file', None,
+                      'Take the ids from this vocabulary, such as the '
+                      'word_counts.txt of an earlier build, and count no '
+                      'words. Needed where no training split is built.')
+  flags.DEFINE_float('max_bad_fraction', 0.01,
+                     'Share of pictures that may be missing or broken; they '
+                     'are left out. More of them stop the build.',
+                     lower_bound=0, upper_bound=1)
+  flags.DEFINE_integer('num_threads', 8,
+                       'Number of worker processes, at most one a CPU.',
+                       lower_bound=1)
+
+
+def options() -> Options:
+  """Returns the flags' values.
+
+  Raises:
+    ValueError: two flags do not go together.
+  """
+  markers = (FLAGS.start_word, FLAGS.end_word, FLAGS.unknown_word)
+  if len(set(markers)) < 3 or any(word.split() != [word] for word in markers):
+    raise ValueError('--start_word, --end_word and --unknown_word must be '
+                     f'three different words, not {markers}')
+  if FLAGS.vocab_file and FLAGS.word_counts_output_file:
+    raise ValueError('--vocab_file says to count no words, '
+                     '--word_counts_output_file where to write the counts; '
+                     'give one of them')
+  return Options(
+      output_dir=FLAGS.output_dir,
+      num_shards={'train': FLAGS.train_shards, 'val': FLAGS.val_shards,
+                  'test': FLAGS.test_shards},
+      start_word=FLAGS.start_word,
+      end_word=FLAGS.end_word,
+      unknown_word=FLAGS.unknown_word,
+      min_word_count=FLAGS.min_word_count,
+      word_counts_output_file=FLAGS.word_counts_output_file,
+      vocab_file=FLAGS.vocab_file,
+      max_bad_fraction=FLAGS.max_bad_fraction,
+      max_workers=FLAGS.num_threads)

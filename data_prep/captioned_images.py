@@ -1,0 +1,91 @@
+"""What every reader of captions hands on, and the checks they share."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_INT64 = 2**63 - 1
+SPLITS = ('train', 'val', 'test')
+
+
+class CaptionedImage(NamedTuple):
+  """A picture file and its captions.
+
+  Attributes:
+    image_id: fits int64.
+    path: of the picture file, which has not been looked at yet.
+    captions: as people wrote them.
+  """
+  image_id: int
+  path: str
+  captions: list[str]
+
+
+# The readers' result: the pictures of 'train', 'val' and 'test', each left
+# out where the user did not ask for it.
+Splits = dict[str, list[CaptionedImage]]
+
+
+def check_folder(path: str, flag: str) -> None:
+  """Raises NotADirectoryError where the flag's value is no folder."""
+  if not os.path.isdir(path):
+    raise NotADirectoryError(f'--{flag}={path}: no such folder')
+
+
+def image_path(image_dir: str, name: str, where: str) -> str:
+  """Returns the picture's path.
+
+  Args:
+    image_dir: folder that the picture must lie in.
+    name: path relative to it.
+    where: file and line (or id) that has the name, for the message.
+
+  Raises:
+    ValueError: the path leaves the folder or is broken text.
+  """
+  _check_text(name, f'{where}: the picture {name!r}')
+  path = os.path.join(image_dir, name)
+  inside = os.path.join(os.path.abspath(image_dir), '')
+  if not os.path.abspath(path).startswith(inside):
+    raise ValueError(f'{where}: the picture {name!r} does not lie in the '
+                     f'image folder {image_dir}')
+  return path
+
+
+def check_caption(caption: str, where: str) -> str:
+  """Returns the caption.
+
+  Args:
+    caption: as read.
+    where: file and line (or id) that has the caption, for the message.
+
+  Raises:
+    ValueError: it is empty, or cannot be written as UTF-8.
+  """
+  if not caption.strip():
+    raise ValueError(f'{where}: the caption is empty; remove or fill it')
+  _check_text(caption, f'{where}: the caption')
+  return caption
+
+
+def number_images(names: Sequence[str]) -> list[int]:
+  """Returns an id for each picture of a data set that has no ids.
+
+  That is the number before a file name's first `_` or `.` (Flickr's own photo
+  id in 1000268201_693b08cb0e.jpg) if each name has one and no two the same,
+  else the place in `names`, counted from 1.
+  """
+  matches = [re.match(r'([0-9]{1,19})[_.]', os.path.basename(name))
+             for name in names]
+  ids = [int(match[1]) for match in matches if match]
+  if len(set(ids)) == len(names) and max(ids, default=0) <= MAX_INT64:
+    return ids
+  return list(range(1, len(names) + 1))
+
+
+def _check_text(text: str, what: str) -> None:
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:  # JSON can spell half a character.
+    raise ValueError(f'{what} is broken text: {error}') from None

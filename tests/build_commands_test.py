@@ -1,0 +1,174 @@
+"""build_*_data.py as a user runs them, interrupted and killed, too."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data_prep import build, custom
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+COCO_SAMPLE = REPOSITORY.parent / 'shared' / 'data' / 'coco'
+
+
+def command(module, *flags):
+  return [sys.executable, '-m', f'data_prep.{module}', *map(str, flags)]
+
+
+def run(module, *flags):
+  return subprocess.run(command(module, *flags), cwd=REPOSITORY,
+                        capture_output=True, text=True, check=False)
+
+
+def draw(path, kind='JPEG'):
+  path.parent.mkdir(exist_ok=True)
+  Image.new('RGB', (13, 17), 'green').save(path, kind)
+
+
+def count_pairs(folder, split):
+  paths = sorted(str(path) for path in folder.glob(f'{split}-*'))
+  return len(paths), sum(1 for _ in tf.data.TFRecordDataset(paths))
+
+
+def error_line(stderr):
+  """The last line; tracebacks must not stand above it."""
+  assert 'Traceback' not in stderr
+  return stderr.splitlines()[-1]
+
+
+def write_coco(tmp_path, name, ids):
+  for i in ids:
+    draw(tmp_path / name / f'{i}.jpg')
+  path = tmp_path / f'captions_{name}.json'
+  path.write_text(json.dumps({
+      'images': [{'id': i, 'file_name': f'{i}.jpg'} for i in ids],
+      'annotations': [{'id': 10 * i + k, 'image_id': i, 'caption': 'A cat.'}
+                      for i in ids for k in range(2)]}))
+  return [f'--{name}_image_dir={tmp_path / name}',
+          f'--{name}_captions_file={path}']
+
+
+def test_build_coco_data(tmp_path):
+  out = tmp_path / 'new' / 'out'
+  counts = tmp_path / 'vocab' / 'counts.txt'
+  done = run('build_coco_data', *write_coco(tmp_path, 'train', range(1, 10)),
+             *write_coco(tmp_path, 'val', range(10, 30)),
+             '--train_shards=3', '--val_shards=1', '--test_shards=2',
+             f'--output_dir={out}', f'--word_counts_output_file={counts}')
+  assert done.returncode == 0, done.stderr
+  assert count_pairs(out, 'train') == (3, 2 * (9 + 17))
+  assert count_pairs(out, 'val') == (1, 2)
+  assert count_pairs(out, 'test') == (2, 4)
+  assert counts.read_text() == '. 52\n</S> 52\n<S> 52\na 52\ncat 52\n'
+  assert not (out / 'word_counts.txt').exists()
+
+
+def test_build_coco_data_says_which_flag_is_missing(tmp_path):
+  done = run('build_coco_data', '--split=karpathy', f'--output_dir={tmp_path}')
+  assert done.returncode == 1
+  assert error_line(done.stderr).endswith(
+      'error: --split=karpathy needs --karpathy_file')
+
+
+@pytest.mark.skipif(not COCO_SAMPLE.exists(),
+                    reason=f'{COCO_SAMPLE} is not there')
+def test_build_coco_data_on_real_photos(tmp_path):
+  annotations = COCO_SAMPLE / 'annotations'
+  done = run('build_coco_data', '--split=official',
+             f'--train_image_dir={COCO_SAMPLE / "train2017"}',
+             f'--val_image_dir={COCO_SAMPLE / "val2017"}',
+             f'--train_captions_file={annotations / "captions_train2017.json"}',
+             f'--val_captions_file={annotations / "captions_val2017.json"}',
+             '--train_shards=4', f'--output_dir={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  assert '430 pictures: 0 bad, 0 re-encoded' in done.stderr
+  assert count_pairs(tmp_path, 'train') == (4, 650)
+  assert count_pairs(tmp_path, 'val')[0] == 4
+
+
+def test_build_flickr8k_data(tmp_path):
+  for name in ('1_a.jpg', '2_b.jpg', '3_c.jpg'):
+    draw(tmp_path / 'pics' / name)
+  draw(tmp_path / 'pics' / '2_b.jpg', 'PNG')
+  (tmp_path / 'token.txt').write_text(''.join(
+      f'{name}#{i}\tA dog runs .\n' for i in range(5) for name in
+      ('1_a.jpg', '2_b.jpg', '3_c.jpg', '3_c.jpg.1')))
+  (tmp_path / 'train.txt').write_text('1_a.jpg\n2_b.jpg\n')
+  (tmp_path / 'dev.txt').write_text('3_c.jpg\n')
+  out = tmp_path / 'out'
+  done = run('build_flickr8k_data', f'--image_dir={tmp_path / "pics"}',
+             f'--captions_file={tmp_path / "token.txt"}',
+             f'--train_list={tmp_path / "train.txt"}',
+             f'--dev_list={tmp_path / "dev.txt"}', f'--output_dir={out}')
+  assert done.returncode == 0, done.stderr
+  assert '5 captions of 1 pictures are in no list' in done.stderr
+  assert '3 pictures: 0 bad, 1 re-encoded' in done.stderr
+  assert count_pairs(out, 'train') == (8, 10)
+  assert count_pairs(out, 'val') == (1, 5)
+  assert not list(out.glob('test-*'))
+
+
+def custom_flags(tmp_path, captions):
+  rows = ['image,caption']
+  for i in range(captions):
+    name = f'{i % 10}.jpg'
+    rows.append(f'{name},picture number {i}')
+    draw(tmp_path / 'pics' / name)
+  (tmp_path / 'pics' / 'captions.csv').write_text('\n'.join(rows))
+  return [f'--captions_file={tmp_path / "pics" / "captions.csv"}',
+          '--val_fraction=0.1', '--test_fraction=0.2', '--num_threads=1']
+
+
+def test_build_custom_data(tmp_path):
+  out = tmp_path / 'out'
+  done = run('build_custom_data', *custom_flags(tmp_path, 40),
+             f'--output_dir={out}')
+  assert done.returncode == 0, done.stderr
+  assert count_pairs(out, 'train') == (8, 28)
+  assert count_pairs(out, 'val') == (1, 4)
+  assert count_pairs(out, 'test') == (1, 8)
+
+
+def shards_of(folder):
+  return {path.name: path.read_bytes() for path in folder.glob('*-of-?????')}
+
+
+def build_here(tmp_path, out):
+  """Builds in this process what the test below has built by command."""
+  rows = custom.read_rows(str(tmp_path / 'pics' / 'captions.csv'), 'image',
+                          'caption', None)
+  splits = custom.split_at_random(
+      custom.group_rows(rows, str(tmp_path / 'pics'))[None], 0.1, 0.2)
+  build.build(splits, build.Options(
+      str(out), {'train': 300, 'val': 1, 'test': 1}))
+
+
+def test_interrupted_and_killed_build_ends_as_an_unbroken_one(tmp_path):
+  flags = custom_flags(tmp_path, 2000)
+  out = tmp_path / 'out'
+  for stop in (signal.SIGINT, signal.SIGKILL):
+    before = len(shards_of(out))
+    with subprocess.Popen(
+        command('build_custom_data', *flags, '--train_shards=300',
+                f'--output_dir={out}'),
+        cwd=REPOSITORY, text=True, stderr=subprocess.PIPE) as process:
+      while len(shards_of(out)) == before and process.poll() is None:
+        time.sleep(0.01)
+      process.send_signal(stop)
+      stderr = process.stderr.read()
+    assert process.returncode == (1 if stop == signal.SIGINT else -9), stderr
+    if stop == signal.SIGINT:
+      assert 'the same command goes on' in error_line(stderr)
+      assert not list(out.glob('*.tmp'))
+    assert before < len(shards_of(out)) < 302
+  build_here(tmp_path, out)
+  assert not list(out.glob('*.tmp'))
+  build_here(tmp_path, tmp_path / 'unbroken')
+  assert len(shards_of(out)) == 302
+  assert shards_of(out) == shards_of(tmp_path / 'unbroken')

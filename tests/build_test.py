@@ -1,0 +1,222 @@
+"""A build is whole, repeatable, goes on after a break and mixes with none."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data_prep import build
+from data_prep.captioned_images import CaptionedImage
+from im2txt import sequence_example
+
+NUM_SHARDS = {'train': 4, 'val': 2, 'test': 1}
+
+
+def make_splits(folder, sizes=(('train', 20), ('val', 5))):
+  """Draws pictures, each with three captions, ids counted from 0."""
+  folder.mkdir()
+  splits = {}
+  image_id = 0
+  for split, size in sizes:
+    splits[split] = []
+    for _ in range(size):
+      path = str(folder / f'{image_id}.jpg')
+      Image.new('RGB', (11, 7), (image_id * 5, 90, 0)).save(path)
+      splits[split].append(CaptionedImage(image_id, path, [
+          f'A {split} picture', f'number {image_id} .', 'a dog']))
+      image_id += 1
+  return splits
+
+
+@pytest.fixture
+def splits(tmp_path):
+  return make_splits(tmp_path / 'pictures')
+
+
+@pytest.fixture
+def options(tmp_path):
+  return build.Options(str(tmp_path / 'out'), NUM_SHARDS, max_workers=2)
+
+
+def contents(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def read_records(paths):
+  for record in tf.data.TFRecordDataset([str(path) for path in paths]):
+    example = tf.train.SequenceExample.FromString(record.numpy())
+    yield (example.context.feature[sequence_example.IMAGE_ID]
+           .int64_list.value[0],
+           b' '.join(feature.bytes_list.value[0] for feature in example
+                     .feature_lists.feature_list[sequence_example.CAPTION]
+                     .feature).decode())
+
+
+def test_build_writes_each_pair_once(tmp_path, splits, options):
+  build.build(splits, options)
+  out = tmp_path / 'out'
+  assert sorted(os.listdir(out)) == [
+      'build.json', 'images.tsv', *(f'train-0000{i}-of-00004'
+                                    for i in range(4)),
+      'val-00000-of-00002', 'val-00001-of-00002', 'word_counts.txt']
+  for split, captioned in splits.items():
+    assert sorted(read_records(out.glob(f'{split}-*'))) == sorted(
+        (image.image_id, f'<S> {caption.lower()} </S>')
+        for image in captioned for caption in image.captions)
+  # 'val' is no training word, numbers are rarer than 4.
+  assert (out / 'word_counts.txt').read_text() == (
+      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\npicture 20\n'
+      'train 20\n')
+  rows = (out / 'images.tsv').read_text().splitlines()
+  assert rows[0] == 'split\timage_id\tfile'
+  assert rows[-1] == f'val\t24\t{tmp_path}/pictures/24.jpg'
+  assert len(rows) == 26
+
+
+def test_finished_build_is_left_alone(tmp_path, splits, options, caplog):
+  build.build(splits, options)
+  out = tmp_path / 'out'
+  times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+  with caplog.at_level('INFO'):
+    build.build(splits, options)
+  assert 'nothing to do' in caplog.text
+  assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
+
+
+def test_broken_off_build_goes_on(tmp_path, splits, options):
+  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
+  Image.new('RGB', (9, 9)).save(tmp_path / 'pictures' / '4.jpg', 'PNG')
+  options = dataclasses.replace(options, max_bad_fraction=0.1)
+  build.build(splits, options)
+  out = tmp_path / 'out'
+  unbroken = contents(out)
+  kept = out / 'train-00001-of-00004'
+  kept_time = kept.stat().st_mtime_ns
+  for name in unbroken:
+    if name.startswith('train') and name != kept.name:
+      (out / name).unlink()
+  (out / 'word_counts.txt').unlink()
+  (out / 'train-00000-of-00004.123.tmp').write_bytes(b'half')
+  # The verdict of the first run stands, or shards would not fit together.
+  Image.new('RGB', (11, 7)).save(tmp_path / 'pictures' / '3.jpg')
+  build.build(splits, options)
+  assert contents(out) == unbroken
+  assert kept.stat().st_mtime_ns == kept_time
+
+
+@pytest.mark.parametrize(('change', 'named'), [
+    ({'num_shards': {**NUM_SHARDS, 'train': 5}}, 'train_shards'),
+    ({'min_word_count': 1}, 'min_word_count'),
+    ({'start_word': '<s>'}, 'start_word'),
+])
+def test_another_build_is_refused(tmp_path, splits, options, change, named):
+  build.build(splits, options)
+  before = contents(tmp_path / 'out')
+  with pytest.raises(ValueError, match=f'differs in {named};.*--output_dir'):
+    build.build(splits, dataclasses.replace(options, **change))
+  assert contents(tmp_path / 'out') == before
+
+
+def test_other_captions_are_refused(splits, options):
+  build.build(splits, options)
+  splits['val'][0].captions[0] = 'changed'
+  with pytest.raises(ValueError, match='differs in val pictures and captions'):
+    build.build(splits, options)
+
+
+def test_shards_of_unknown_origin_are_refused(tmp_path, splits, options):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'test-00000-of-00001').write_bytes(b'')
+  with pytest.raises(ValueError, match='unknown origin'):
+    build.build(splits, options)
+  assert os.listdir(tmp_path / 'out') == ['test-00000-of-00001']
+
+
+def test_too_many_bad_pictures_stop_the_build(tmp_path, splits, options):
+  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
+  with pytest.raises(ValueError, match='1 of 25 .*--max_bad_fraction=0.01'):
+    build.build(splits, options)
+  assert contents(tmp_path / 'out') == {'bad_images.txt': (
+      f'{tmp_path}/pictures/3.jpg\tnot a picture\n'.encode())}
+
+
+def test_few_bad_pictures_are_left_out(tmp_path, splits, options, caplog):
+  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
+  build.build(splits, dataclasses.replace(options, max_bad_fraction=0.04))
+  out = tmp_path / 'out'
+  assert '3.jpg' in (out / 'bad_images.txt').read_text()
+  assert '1 bad pictures' in caplog.text and '3.jpg' in caplog.text
+  ids = {image_id for image_id, _ in read_records(out.glob('train-*'))}
+  assert ids == set(range(20)) - {3}
+  assert '<S> 57\n' in (out / 'word_counts.txt').read_text()
+
+
+def test_repaired_picture_clears_the_report(tmp_path, splits, options):
+  picture = tmp_path / 'pictures' / '3.jpg'
+  good = picture.read_bytes()
+  picture.write_bytes(good[:100])
+  with pytest.raises(ValueError, match='bad_images.txt'):
+    build.build(splits, options)
+  picture.write_bytes(good)
+  build.build(splits, options)
+  assert not (tmp_path / 'out' / 'bad_images.txt').exists()
+
+
+def test_given_vocabulary_is_used(tmp_path, splits, options):
+  vocab = tmp_path / 'given.txt'
+  vocab.write_text('<S> 3\n</S> 3\ndog 2\n')
+  options = dataclasses.replace(options, vocab_file=str(vocab))
+  build.build({'val': splits['val']}, options)
+  out = tmp_path / 'out'
+  assert sorted(os.listdir(out)) == [
+      'build.json', 'images.tsv', 'val-00000-of-00002', 'val-00001-of-00002']
+  records = tf.data.TFRecordDataset(
+      [str(path) for path in out.glob('val-*')])
+  captions = [sequence_example.parse(record)[1].numpy().tolist()
+              for record in records]
+  assert captions.count([0, 3, 2, 1]) == 5  # a dog
+  vocab.write_text('<S> 3\n</S> 3\ncat 2\n')
+  with pytest.raises(ValueError, match='differs in vocab_file'):
+    build.build({'val': splits['val']}, options)
+
+
+def test_broken_given_vocabulary_is_refused_first(tmp_path, splits, options):
+  vocab = tmp_path / 'given.txt'
+  vocab.write_text('dog 2\n')
+  with pytest.raises(ValueError, match='given.txt'):
+    build.build(splits, dataclasses.replace(options, vocab_file=str(vocab)))
+  assert not os.path.exists(options.output_dir)
+
+
+@pytest.mark.parametrize(('chosen', 'change', 'message'), [
+    (['val'], {}, '--vocab_file'),
+    ([], {}, 'no split'),
+    (['train', 'val'], {'num_shards': {'train': 61, 'val': 1}},
+     '--train_shards=61 .* 60 '),
+    (['train'], {'min_word_count': 61}, '--min_word_count=61'),
+])
+def test_impossible_requests(splits, options, chosen, change, message):
+  with pytest.raises(ValueError, match=message):
+    build.build({split: splits[split] for split in chosen},
+                dataclasses.replace(options, **change))
+  assert not os.path.exists(options.output_dir)
+
+
+def test_picture_that_vanishes_is_one_error(tmp_path, splits, options):
+  build.build(splits, options)
+  (tmp_path / 'out' / 'val-00001-of-00002').unlink()
+  for image in splits['val']:
+    os.remove(image.path)
+  with pytest.raises(OSError, match=r'\d+\.jpg: no such file'):
+    build.build(splits, options)
+  assert not list((tmp_path / 'out').glob('*.tmp'))
+
+
+def test_record_of_the_build_is_json(tmp_path, splits, options):
+  build.build(splits, options)
+  record = json.loads((tmp_path / 'out' / 'build.json').read_text())
+  assert record['settings']['train_shards'] == 4
+  assert record['bad'] == {} and record['reencode'] == []

@@ -1,0 +1,53 @@
+"""Worker processes end with the work, whatever ends it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from data_prep import worker_pool
+
+
+def make_pool(workers=2):
+  # The first pool of a test run decides what is imported for all of them.
+  return worker_pool.worker_pool(workers, ['data_prep.shard_writer'])
+
+
+def wait_for_ever(_):
+  threading.Event().wait()
+
+
+def test_map_in_chunks_keeps_the_order():
+  with make_pool() as pool:
+    numbers = worker_pool.map_in_chunks(pool, abs, range(-17, 0), 5)
+    assert list(numbers) == list(range(17, 0, -1))
+
+
+def test_error_ends_workers_that_are_still_busy():
+  with pytest.raises(ValueError, match='first'):
+    with make_pool() as pool:
+      pool.submit(wait_for_ever, 0)
+      raise ValueError('first')
+  assert not multiprocessing.active_children()
+
+
+def test_dead_worker_is_one_error():
+  with pytest.raises(ChildProcessError, match='--num_threads'):
+    with make_pool() as pool:
+      pool.submit(os._exit, 9).result()
+
+
+def interrupt_soon():
+  time.sleep(0.3)
+  os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupt_ends_workers():
+  with pytest.raises(KeyboardInterrupt):
+    with make_pool() as pool:
+      threading.Thread(target=interrupt_soon).start()
+      list(worker_pool.map_in_chunks(pool, wait_for_ever, range(99), 3))
+  assert not multiprocessing.active_children()
