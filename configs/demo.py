@@ -1,27 +1,25 @@
-r"""Show and Tell on drawn scenes, to be trained in minutes: `make demo`."""
+r"""Show and Tell on drawn scenes, trained in minutes: `make demo`.
+
+Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
+"""
 
 from im2txt import configuration
 
 
 def get_config() -> configuration.Config:
-  """A small decoder on a small encoder that sees small pictures."""
+  """im2txt's decoder on a small encoder that sees small pictures."""
   return configuration.Config(
       model=configuration.ModelConfig(
           encoder='efficientnet_lite0',
           image_height=160,
           image_width=160,
           vocab_size=0,
-          batch_size=32,
-          embedding_size=128,
-          num_lstm_units=256,
-          lstm_dropout_keep_prob=0.7,
+          lstm_dropout_keep_prob=0.8,
       ),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=2400,
           optimizer='Adam',
-          initial_learning_rate=2e-3,
-          learning_rate_decay_factor=0.5,
-          num_epochs_per_decay=3.0,
-          seed=1,
+          initial_learning_rate=1e-3,
+          num_epochs_per_decay=4.0,
       ),
   )
