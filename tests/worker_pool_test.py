@@ -27,10 +27,9 @@ def test_map_in_chunks_keeps_the_order():
 
 
 def test_error_ends_workers_that_are_still_busy():
-  with pytest.raises(ValueError, match='first'):
-    with make_pool() as pool:
-      pool.submit(wait_for_ever, 0)
-      raise ValueError('first')
+  with pytest.raises(ValueError, match='first'), make_pool() as pool:
+    pool.submit(wait_for_ever, 0)
+    raise ValueError('first')
   assert not multiprocessing.active_children()
 
 
@@ -46,8 +45,7 @@ def interrupt_soon():
 
 
 def test_interrupt_ends_workers():
-  with pytest.raises(KeyboardInterrupt):
-    with make_pool() as pool:
-      threading.Thread(target=interrupt_soon).start()
-      list(worker_pool.map_in_chunks(pool, wait_for_ever, range(99), 3))
+  with pytest.raises(KeyboardInterrupt), make_pool() as pool:
+    threading.Thread(target=interrupt_soon).start()
+    list(worker_pool.map_in_chunks(pool, wait_for_ever, range(99), 3))
   assert not multiprocessing.active_children()

@@ -1,0 +1,144 @@
+"""Draws captioned scenes in COCO's layout, so that the demo needs no download.
+
+A scene is one, two or three things of one kind and colour in front of a
+background. Everything follows from the seed. No held-out scene is a
+combination (object, colour, count, background, size) seen in training.
+
+Example:
+  python -m data_prep.build_toy_data --output_dir /tmp/toy
+
+writes train/*.jpg, val/*.jpg, annotations/captions_{train,val}.json in COCO's
+schema and annotations/scenes.json, the truth about each picture.
+"""
+
+import io
+import json
+import os
+import random
+import re
+
+from absl import flags
+from tqdm import tqdm
+
+from data_prep import toy_pictures, toy_scenes
+from im2txt import command_line
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string('output_dir', None, 'Folder to write to; made if absent.')
+flags.DEFINE_integer('num_train', 480, 'Number of training scenes.',
+                     lower_bound=1)
+flags.DEFINE_integer('num_val', 120, 'Number of held-out scenes.',
+                     lower_bound=1)
+flags.DEFINE_integer('seed', 0, 'Another seed draws other scenes.')
+
+
+def _write(path: str, data: bytes) -> None:
+  """Writes a file whole or not at all."""
+  temporary = f'{path}.tmp'
+  with open(temporary, 'wb') as f:
+    f.write(data)
+  os.replace(temporary, path)
+
+
+def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
+  buffer = io.BytesIO()
+  toy_pictures.draw_picture(scene, rng).save(buffer, 'JPEG', quality=88)
+  return buffer.getvalue()
+
+
+def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
+                 captions: dict[int, list[str]]) -> bytes:
+  """Returns the split's JSON in the schema of COCO's captions_*.json."""
+  return json.dumps({
+      'info': {
+          'description': f'Toy scenes, {split}',
+          'url': '',
+          'version': '1.0',
+          'year': 2024,
+          'contributor': 'data_prep/build_toy_data.py',
+          'date_created': '2024/01/01',
+      },
+      'licenses': [{'id': 1, 'name': 'Drawn by this project', 'url': ''}],
+      'images': [{
+          'license': 1,
+          'file_name': _file_name(split, image_id),
+          'coco_url': '',
+          'height': toy_pictures.SIZE,
+          'width': toy_pictures.SIZE,
+          'date_captured': '2024-01-01 00:00:00',
+          'flickr_url': '',
+          'id': image_id,
+      } for image_id in scenes],
+      'annotations': [
+          # Five a picture, so the ids are unique across both splits.
+          {'image_id': image_id, 'id': 5 * image_id + i, 'caption': caption}
+          for image_id in scenes
+          for i, caption in enumerate(captions[image_id])
+      ],
+  }, indent=1).encode()
+
+
+def _file_name(split: str, image_id: int) -> str:
+  return f'toy_{split}_{image_id:012d}.jpg'
+
+
+def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
+  """Writes both splits; the same arguments give the same bytes.
+
+  Args:
+    output_dir: made if absent. An earlier run's pictures are replaced.
+    num_train: number of training scenes.
+    num_val: number of held-out scenes.
+    seed: what everything follows from.
+
+  Raises:
+    ValueError: more scenes are asked for than there are.
+    OSError: a file cannot be written.
+  """
+  chosen = toy_scenes.choose_scenes(num_train + num_val,
+                                    random.Random(f'{seed}/scenes'))
+  scenes = dict(enumerate(chosen, 1))
+  splits = {'train': dict(list(scenes.items())[:num_train]),
+            'val': dict(list(scenes.items())[num_train:])}
+  annotations_dir = os.path.join(output_dir, 'annotations')
+  os.makedirs(annotations_dir, exist_ok=True)
+  truth = {}
+  progress = tqdm(total=len(scenes), desc='drawing scenes', unit='picture',
+                  disable=None)
+  for split, members in splits.items():
+    image_dir = os.path.join(output_dir, split)
+    os.makedirs(image_dir, exist_ok=True)
+    captions = {}
+    for image_id, scene in members.items():
+      name = _file_name(split, image_id)
+      # A source for each picture, so that none depends on the others.
+      rng = random.Random(f'{seed}/{name}')
+      _write(os.path.join(image_dir, name), _jpeg(scene, rng))
+      captions[image_id] = toy_scenes.write_captions(scene, rng)
+      truth[name] = scene._asdict()
+      progress.update()
+    _write(os.path.join(annotations_dir, f'captions_{split}.json'),
+           _annotations(split, members, captions))
+  progress.close()
+  _write(os.path.join(annotations_dir, 'scenes.json'),
+         json.dumps(truth, indent=1).encode())
+  for split in splits:
+    _remove_leftovers(os.path.join(output_dir, split), truth)
+
+
+def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
+  # `val/*.jpg` must not caption pictures that scenes.json does not know.
+  for name in os.listdir(image_dir):
+    if re.fullmatch(r'toy_(train|val)_\d{12}\.jpg', name) and (
+        name not in truth):
+      os.remove(os.path.join(image_dir, name))
+
+
+def main() -> None:
+  build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('output_dir')
+  command_line.run(main)
