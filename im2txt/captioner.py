@@ -59,7 +59,7 @@ def load_config(folder: str) -> configuration.Config:
       'decoder', configuration.ModelConfig().decoder)
   return configuration.Config(
       model=configuration.fill(
-          _choose(DECODERS, 'decoder', decoder).config_class,
+          _choose(DECODERS, f'{source}: decoder', decoder).config_class,
           sections['model'], source),
       training=configuration.fill(
           configuration.TrainingConfig, sections['training'], source))
@@ -138,10 +138,13 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
   state, fed_memory = _unpack(state_feed, carried)
   hidden, state = decoder.step(
       fed_memory if decoder.step_reads_memory else memory, input_feed, state)
+  # The last slash asks for just this name: a decoder's own softmax would
+  # otherwise have taken it, for names of operations differ not by case.
+  softmax = tf.nn.softmax(decoder.logits(hidden), name='softmax/')
   return StepTensors(
       image_feed, input_feed, state_feed, images, memory,
       tf.identity(packed, f'{decoder.scope}/initial_state'),
-      tf.nn.softmax(decoder.logits(hidden), name='softmax'),
+      softmax,
       tf.identity(_pack((state, fed_memory)), f'{decoder.scope}/state'))
 
 
@@ -164,7 +167,7 @@ def _unpack(packed: tf.Tensor, like: Any) -> Any:
 
 
 def _choose(table: dict[str, Any], field: str, name: str) -> Any:
-  if name not in table:
+  if name not in list(table):  # A list, for what cannot be hashed.
     raise ValueError(f'{field} is {name!r}; it must be one of '
                      f'{", ".join(map(repr, table))}')
   return table[name]

@@ -53,7 +53,7 @@ def latest(path: str) -> str:
     FileNotFoundError: there is none.
   """
   if tf.io.gfile.isdir(path):
-    found = tf.train.latest_checkpoint(path) or _newest_by_step(path)
+    found = _named_as_latest(path) or next(reversed(all_in(path)), None)
     if not found:
       raise FileNotFoundError(f'{path}: no checkpoint in this folder')
     return found
@@ -72,14 +72,24 @@ def step_of(prefix: str) -> int:
 
 def all_in(folder: str) -> list[str]:
   """Prefixes of the checkpoints that a training run left in its folder."""
-  files = tf.io.gfile.glob(os.path.join(folder, f'{CHECKPOINT_NAME}-*.index'))
-  return sorted((f.removesuffix('.index') for f in files), key=step_of)
+  if not tf.io.gfile.isdir(folder):
+    return []
+  # No glob: the folder's own name may hold brackets.
+  pattern = re.compile(rf'({re.escape(CHECKPOINT_NAME)}-\d+)\.index')
+  return sorted((os.path.join(folder, match[1])
+                 for name in tf.io.gfile.listdir(folder)
+                 if (match := pattern.fullmatch(name))), key=step_of)
 
 
-def _newest_by_step(folder: str) -> str | None:
-  # The folder's `checkpoint` file may name paths of the machine it came from.
-  found = all_in(folder)
-  return found[-1] if found else None
+def _named_as_latest(folder: str) -> str | None:
+  state = tf.train.get_checkpoint_state(folder)
+  if not state:
+    return None
+  # Of the path only the name: the folder may be moved or a copy.
+  prefix = os.path.join(
+      folder, os.path.basename(state.model_checkpoint_path))
+  there = tf.io.gfile.exists(f'{prefix}.index') or tf.io.gfile.exists(prefix)
+  return prefix if there else None
 
 
 class Reader:
@@ -111,7 +121,7 @@ class Reader:
     """
     try:
       return self._reader.get_tensor(self._names[name])
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
       raise ValueError(f'{self._prefix}: {name} cannot be read: '
                        f'{_first_line(error)}') from None
 

@@ -133,9 +133,11 @@ def read(folder: str) -> dict[str, dict[str, Any]]:
   try:
     with open(path, encoding='utf-8') as f:
       sections = json.load(f)
-  except json.JSONDecodeError as error:
+  except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None
-  if not isinstance(sections, dict) or set(sections) != {'model', 'training'}:
+  if (not isinstance(sections, dict)
+      or sections.keys() != {'model', 'training'}
+      or not all(isinstance(fields, dict) for fields in sections.values())):
     raise ValueError(f'{path} must have the sections "model" and "training"')
   return sections
 

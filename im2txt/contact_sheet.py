@@ -46,6 +46,10 @@ def draw(entries: Sequence[Entry]) -> Image.Image:
   return sheet
 
 
+def _shorten(name: str) -> str:
+  return name if len(name) <= _LETTERS else f'{name[:_LETTERS - 3]}...'
+
+
 def _draw_entry(sheet: Image.Image, entry: Entry, x: int, y: int) -> None:
   with Image.open(io.BytesIO(entry.encoded_image)) as picture:
     sheet.paste(
@@ -53,7 +57,7 @@ def _draw_entry(sheet: Image.Image, entry: Entry, x: int, y: int) -> None:
   pen = ImageDraw.Draw(sheet)
   font = ImageFont.load_default(12)
   y += _PICTURE + 4
-  pen.text((x, y), textwrap.shorten(entry.name, _LETTERS), _FAINT, font)
+  pen.text((x, y), _shorten(entry.name), _FAINT, font)
   bottom = y + (_CAPTION_LINES + 1) * _LINE
   y += _LINE
   for sentence, probability in entry.captions:

@@ -8,6 +8,11 @@ import tensorflow as tf
 def reason(error: tf.errors.OpError) -> str:
   """The sentence that says what went wrong, without the graph around it."""
   message = re.sub(r"^.*?\nNode: '[^\n]*'\n", '', error.message, flags=re.S)
+  message = message.removeprefix('Graph execution error:')
+  # What a tf.data pipeline puts before the words of its own graph.
+  message = re.sub(
+      r'Error in user-defined function passed to \S+ transformation with '
+      r'iterator: \S+: ', '', message)
   sentences = [line.strip() for line in message.splitlines()
                if line.strip() and '{{node' not in line]
   return sentences[0] if sentences else type(error).__name__

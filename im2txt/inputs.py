@@ -74,17 +74,23 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
   return batch
 
 
-def find_files(pattern: str) -> list[str]:
+def find_files(pattern: str, flag: str = 'input_file_pattern') -> list[str]:
   """Files that match any of the comma-separated patterns, in order.
 
+  Args:
+    pattern: names or patterns.
+    flag: where they were given, for the message.
+
   Raises:
-    ValueError: a pattern matches nothing.
+    ValueError: one matches nothing.
   """
   files = []
   for part in pattern.split(','):
-    matches = sorted(tf.io.gfile.glob(part))
+    # A plain name first, so that brackets in it need no escapes.
+    matches = ([part] if tf.io.gfile.exists(part)
+               else sorted(tf.io.gfile.glob(part)))
     if not matches:
-      raise ValueError(f'found no shards matching input_file_pattern {part}')
+      raise ValueError(f'{flag}: no file matches {part}')
     files.extend(matches)
   return files
 
@@ -137,7 +143,8 @@ def _tf_data_batch(
   if training:
     dataset = dataset.shuffle(len(files))
   dataset = dataset.interleave(
-      tf.data.TFRecordDataset, cycle_length=config.num_input_reader_threads)
+      tf.data.TFRecordDataset,
+      cycle_length=config.num_input_reader_threads if training else 1)
   if training:
     dataset = dataset.shuffle(
         config.values_per_input_shard * config.input_queue_capacity_factor)
@@ -159,22 +166,24 @@ def _queue_batch(
   filenames = tf1.train.string_input_producer(
       files, num_epochs=None if training else 1, shuffle=training,
       capacity=16, name=config.shard_queue_name)
+  # In evaluation one reader and one thread keep the order of the files.
   if training:
     least = config.values_per_input_shard * config.input_queue_capacity_factor
+    capacity = least + 100 * config.batch_size
     values = tf1.RandomShuffleQueue(
-        capacity=least + 100 * config.batch_size, min_after_dequeue=least,
-        dtypes=[tf.string], name='random_input_queue')
+        capacity=capacity, min_after_dequeue=least, dtypes=[tf.string],
+        name='random_input_queue')
   else:
+    capacity = config.values_per_input_shard + 3 * config.batch_size
     values = tf1.FIFOQueue(
-        capacity=config.values_per_input_shard + 3 * config.batch_size,
-        dtypes=[tf.string], name='fifo_input_queue')
+        capacity=capacity, dtypes=[tf.string], name='fifo_input_queue')
   # Each reader keeps its own place in its own file.
   tf1.train.add_queue_runner(tf1.train.QueueRunner(values, [
       values.enqueue([tf1.TFRecordReader().read(filenames)[1]])
-      for _ in range(config.num_input_reader_threads)]))
+      for _ in range(config.num_input_reader_threads if training else 1)]))
   tf1.summary.scalar(
-      f'queue/{values.name}/size', tf.cast(values.size(), tf.float32))
-  # In evaluation one thread keeps the order of the files.
+      f'queue/{values.name}/fraction_of_{capacity}_full',
+      tf.cast(values.size(), tf.float32) / capacity)
   threads = config.num_preprocess_threads if training else 1
   examples = [_example(values.dequeue(), config, training, thread)
               for thread in range(threads)]

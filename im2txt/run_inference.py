@@ -29,6 +29,7 @@ from im2txt import (
     contact_sheet,
     graph_errors,
     inference_wrapper,
+    inputs,
     vocabulary,
 )
 
@@ -57,23 +58,6 @@ _LENGTH_NORMALIZATION_FACTOR = flags.DEFINE_float(
 _CONTACT_SHEET = flags.DEFINE_string(
     'contact_sheet', None, 'Also draw the pictures with their captions into '
     f'this file (.png or .jpg); the first {_MAX_ON_SHEET} of them.')
-
-
-def find_files(patterns: str) -> list[str]:
-  """Files that the comma-separated patterns match, in their order.
-
-  Raises:
-    ValueError: one matches nothing.
-  """
-  files = []
-  for pattern in patterns.split(','):
-    # A plain name first, so that brackets in names need no escapes.
-    matches = ([pattern] if tf.io.gfile.exists(pattern)
-               else sorted(tf.io.gfile.glob(pattern)))
-    if not matches:
-      raise ValueError(f'--input_files: {pattern} matches no file')
-    files.extend(matches)
-  return files
 
 
 def load_config(prefix: str) -> configuration.ModelConfig:
@@ -126,7 +110,7 @@ def main() -> int:
   prefix = checkpoints.latest(_CHECKPOINT_PATH.value)
   config = load_config(prefix)
   vocab = load_vocabulary(config, prefix, _VOCAB_FILE.value)
-  files = find_files(_INPUT_FILES.value)
+  files = inputs.find_files(_INPUT_FILES.value, 'input_files')
   unreadable = 0
   sheet = []
   with tf.Graph().as_default(), tf1.Session() as session:

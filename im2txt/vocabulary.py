@@ -5,6 +5,7 @@ a word's id is its line number, counted from 0. The unknown word takes the
 next id and does not stand in the file.
 """
 
+import ast
 import collections
 import os
 from collections.abc import Iterable
@@ -137,9 +138,10 @@ class Vocabulary:
 
 
 def _unquote_bytes(word: str) -> str:
-  # str(b'caf\xc3\xa9') wrote escapes; undo them without evaluating code.
+  # str(b'caf\xc3\xa9') wrote escapes; undo them without running code.
   if word[:2] not in ("b'", 'b"') or word[-1] != word[1] or len(word) < 3:
     return word
-  inside = word[2:-1]
-  return inside.encode('ascii', 'backslashreplace').decode(
-      'unicode_escape').encode('latin-1', 'replace').decode('utf-8', 'replace')
+  try:
+    return ast.literal_eval(word).decode('utf-8', 'replace')
+  except (SyntaxError, ValueError):
+    return word

@@ -34,9 +34,9 @@ def test_error_ends_workers_that_are_still_busy():
 
 
 def test_dead_worker_is_one_error():
-  with pytest.raises(ChildProcessError, match='--num_threads'):
-    with make_pool() as pool:
-      pool.submit(os._exit, 9).result()
+  with (pytest.raises(ChildProcessError, match='--num_threads'),
+        make_pool() as pool):
+    pool.submit(os._exit, 9).result()
 
 
 def interrupt_soon():

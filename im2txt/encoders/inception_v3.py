@@ -84,7 +84,10 @@ class InceptionV3(encoder.Encoder):
              if name.startswith(f'{self.scope}/')]
     if not names:
       raise ValueError(f'{path} has no variables under {self.scope}/')
-    return {name: reader.get_tensor(name) for name in names}
+    try:
+      return {name: reader.get_tensor(name) for name in names}
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+      raise ValueError(f'{path} is damaged: {error}') from None
 
   def _convolution_scopes(self) -> list[str]:
     """Scopes of the 94 convolutions in the order of their making."""

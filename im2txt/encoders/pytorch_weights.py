@@ -11,6 +11,7 @@ and the raw little-endian elements.
 
 import collections
 import hashlib
+import math
 import os
 import pickle
 import re
@@ -120,7 +121,8 @@ def _view(storage: np.ndarray, tensor: _Tensor) -> np.ndarray:
   # Range checks first: as_strided itself would read outside the storage.
   last = tensor.offset + sum(
       (n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
-  if min((0, tensor.offset, *tensor.stride)) < 0 or last >= storage.size:
+  if (min((0, tensor.offset, *tensor.stride)) < 0 or last >= storage.size
+      or math.prod(tensor.shape) > storage.size):
     raise ValueError('a tensor lies outside its storage')
   strides = [s * storage.itemsize for s in tensor.stride]
   return np.lib.stride_tricks.as_strided(

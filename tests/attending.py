@@ -1,0 +1,125 @@
+"""A decoder and an encoder of the tests' own, as small as they can be.
+
+The decoder's step looks at the picture's regions: it shows that what carries
+a decoder through training and search carries its memory too.
+
+Shapes: B batch, T padded caption length, L regions, C channels of a region, H
+hidden, A width of attention.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from im2txt import configuration, layers
+from im2txt.decoders import Decoder
+from im2txt.encoders import Encoder, Encoding
+from im2txt.encoders.encoder import pool_regions
+
+tf1 = tf.compat.v1
+
+HEIGHT, WIDTH = 15, 25  # Pixels; a cell is 5 x 5.
+L, C, A = 3 * 5, 9, 6
+
+
+class Cells(Encoder):
+  """The quickest encoder: colours of 3 x 5 cells, mixed linearly."""
+
+  scope = 'Cells'
+
+  @classmethod
+  def from_config(cls, config):
+    return cls()
+
+  def encode(self, images, trainable, training):
+    cells = tf.nn.avg_pool2d(images, 5, 5, 'VALID')
+    weights = layers.dense(
+        tf.reshape(cells, [-1, 3]), C, self.scope,
+        tf1.random_normal_initializer(stddev=1.0))
+    pooled, regions = pool_regions(tf.reshape(weights, [-1, 3, 5, C]))
+    return Encoding(pooled, tf.ensure_shape(regions, [None, L, C]))
+
+  def read_weights(self, path):
+    return {}
+
+
+@dataclasses.dataclass(slots=True)
+class AttendingConfig(configuration.ModelConfig):
+  """Numbers of `Attending`."""
+
+  attention_width: int = A
+
+
+class Memory(NamedTuple):
+  """What `Attending` keeps of a picture."""
+
+  keys: tf.Tensor     # [B, L, A]
+  regions: tf.Tensor  # [B, L, C]
+
+
+class State(NamedTuple):
+  """What `Attending` remembers: of several shapes and types."""
+
+  hidden: tf.Tensor    # float32 [B, H]
+  words_read: tf.Tensor  # int32 [B]
+  shares: tf.Tensor    # float32 [B, L], where it looked last
+
+
+class Attending(Decoder):
+  """One recurrent layer with dot-product attention over the regions."""
+
+  config_class = AttendingConfig
+  scope = 'attending'
+  step_reads_memory = True
+
+  def __init__(self, config, keep_prob):
+    self._config = config
+    self._keep_prob = keep_prob
+    self._initializer = tf1.random_uniform_initializer(
+        -config.initializer_scale, config.initializer_scale)
+
+  @classmethod
+  def from_config(cls, config, training):
+    return cls(config, config.lstm_dropout_keep_prob if training else 1.0)
+
+  def _dense(self, x, units, name):
+    return layers.dense(x, units, f'{self.scope}/{name}', self._initializer)
+
+  def prepare(self, encoding):
+    width = self._config.attention_width
+    keys = self._dense(tf.reshape(encoding.regions, [-1, C]), width, 'keys')
+    return Memory(tf.reshape(keys, [-1, L, width]), encoding.regions)
+
+  def initial_state(self, memory):
+    pooled = tf.reduce_mean(memory.regions, axis=1)
+    hidden = tf.tanh(self._dense(pooled, self._config.num_lstm_units, 'first'))
+    batch_size = tf.shape(pooled)[0]
+    return State(hidden, tf.ensure_shape(
+        tf.zeros([batch_size], tf.int32), [None]), tf.zeros([batch_size, L]))
+
+  def step(self, memory, words, state):
+    query = self._dense(state.hidden, self._config.attention_width, 'query')
+    shares = tf.nn.softmax(tf.einsum('bla,ba->bl', memory.keys, query))
+    context = tf.einsum('bl,blc->bc', shares, memory.regions)
+    embedded = layers.embedding(
+        words, self._config.vocab_size, self._config.embedding_size,
+        'seq_embedding', self._initializer)
+    # Later words count less: a position that were lost would show.
+    fading = 1.0 / (1.0 + tf.cast(state.words_read, tf.float32))
+    hidden = tf.tanh(self._dense(
+        tf.concat([embedded * fading[:, tf.newaxis], context, state.hidden],
+                  axis=1), self._config.num_lstm_units, 'recurrence'))
+    state = State(hidden, state.words_read + 1, shares)
+    return tf.nn.dropout(hidden, rate=1.0 - self._keep_prob), state
+
+  def unroll(self, memory, input_seqs, mask):
+    state = self.initial_state(memory)
+    hidden, _ = tf.scan(
+        lambda carried, words: self.step(memory, words, carried[1]),
+        tf.transpose(input_seqs),
+        initializer=(tf.zeros_like(state.hidden), state))
+    return tf.transpose(hidden, [1, 0, 2])
+
+  def logits(self, hidden):
+    return self._dense(hidden, self._config.vocab_size, 'logits')

@@ -1,0 +1,206 @@
+"""Records of numbers: im2txt's names and defaults, files, and mistakes."""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+import pytest
+import tensorflow as tf
+
+from im2txt import captioner, configuration, inputs
+
+tf1 = tf.compat.v1
+
+TESTS = pathlib.Path(__file__).resolve().parent
+CONFIGS = sorted((TESTS.parent / 'configs').glob('*.py'))
+
+# im2txt/configuration.py as published.
+IM2TXT_MODEL = {
+    'input_file_pattern': None,
+    'image_format': 'jpeg',
+    'values_per_input_shard': 2300,
+    'input_queue_capacity_factor': 2,
+    'num_input_reader_threads': 1,
+    'shard_queue_name': 'filename_queue',
+    'image_feature_name': 'image/data',
+    'caption_feature_name': 'image/caption_ids',
+    'vocab_size': 12000,
+    'num_preprocess_threads': 4,
+    'batch_size': 32,
+    'inception_checkpoint_file': None,
+    'image_height': 299,
+    'image_width': 299,
+    'initializer_scale': 0.08,
+    'embedding_size': 512,
+    'num_lstm_units': 512,
+    'lstm_dropout_keep_prob': 0.7,
+}
+IM2TXT_TRAINING = {
+    'num_examples_per_epoch': 586363,
+    'optimizer': 'SGD',
+    'initial_learning_rate': 2.0,
+    'learning_rate_decay_factor': 0.5,
+    'num_epochs_per_decay': 8.0,
+    'train_inception_learning_rate': 0.0005,
+    'clip_gradients': 5.0,
+    'max_checkpoints_to_keep': 5,
+}
+
+
+def get_config(path):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()
+
+
+@pytest.mark.parametrize('record, golden', [
+    (configuration.ModelConfig(), IM2TXT_MODEL),
+    (configuration.TrainingConfig(), IM2TXT_TRAINING),
+])
+def test_names_and_defaults_are_those_of_im2txt(record, golden):
+  ours = dataclasses.asdict(record)
+  assert {name: ours.get(name, 'absent') for name in golden} == golden
+
+
+def test_show_and_tell_is_the_default_system():
+  assert get_config(TESTS.parent / 'configs/show_and_tell.py') == (
+      configuration.Config())
+
+
+def test_numbers_of_the_encoder_while_it_is_trained():
+  config = configuration.ModelConfig()
+  assert config.encoder_dropout_keep_prob == 0.8
+  assert config.encoder_weight_decay == 4e-5
+
+
+def test_a_misspelt_field_cannot_be_set():
+  with pytest.raises(AttributeError):
+    configuration.ModelConfig().batchsize = 3
+
+
+def test_fill_takes_the_given_fields_and_the_defaults():
+  config = configuration.fill(
+      configuration.ModelConfig,
+      {'batch_size': 3, 'initializer_scale': 1, 'input_file_pattern': 'a'},
+      'x.json')
+  assert config == configuration.ModelConfig(
+      batch_size=3, initializer_scale=1, input_file_pattern='a')
+
+
+@pytest.mark.parametrize('field, value', [
+    ('batch_size', 2.0),
+    ('batch_size', '3'),
+    ('batch_size', True),
+    ('batch_size', None),
+    ('initializer_scale', '0.1'),
+    ('initializer_scale', False),
+    ('encoder', 3),
+    ('input_file_pattern', ['a']),
+])
+def test_fill_refuses_a_value_of_another_type(field, value):
+  with pytest.raises(ValueError) as error:
+    configuration.fill(configuration.ModelConfig, {field: value}, 'x.json')
+  assert str(error.value).startswith(f'x.json: {field} must be ')
+  assert repr(value) in str(error.value)
+
+
+def test_fill_refuses_an_unknown_field():
+  with pytest.raises(
+      ValueError, match=r"^x\.json: ModelConfig has no field 'batchsize'$"):
+    configuration.fill(
+        configuration.ModelConfig, {'batchsize': 3}, 'x.json')
+
+
+def odd_config():
+  """A configuration of which every field differs from its default."""
+  def changed(record):
+    values = {}
+    for field in dataclasses.fields(record):
+      value = getattr(record, field.name)
+      if value is None:
+        value = 7 if field.name == 'seed' else 'ein Pfad/für_Käse'
+      elif isinstance(value, str):
+        value += 'x'
+      else:
+        value += 1
+      values[field.name] = value
+    return type(record)(**values)
+
+  config = configuration.Config(
+      changed(configuration.ModelConfig()),
+      changed(configuration.TrainingConfig()))
+  config.model.decoder = 'show_and_tell'  # What chooses the record's class.
+  return config
+
+
+def test_a_run_folder_gives_back_every_field(tmp_path):
+  folder = tmp_path / 'new' / 'folder'
+  configuration.save(odd_config(), str(folder))
+  assert captioner.load_config(str(folder)) == odd_config()
+  assert [f.name for f in folder.iterdir()] == ['config.json']
+
+
+def test_defaults_survive_the_file_too(tmp_path):
+  configuration.save(configuration.Config(), str(tmp_path))
+  assert captioner.load_config(str(tmp_path)) == configuration.Config()
+
+
+def test_a_file_of_an_older_version_takes_new_fields_from_the_defaults(
+    tmp_path):
+  (tmp_path / 'config.json').write_text(
+      '{"model": {"batch_size": 3}, "training": {}}')
+  assert captioner.load_config(str(tmp_path)) == configuration.Config(
+      configuration.ModelConfig(batch_size=3))
+
+
+def test_no_file_is_an_os_error(tmp_path):
+  with pytest.raises(OSError, match=r'config\.json'):
+    captioner.load_config(str(tmp_path))
+
+
+@pytest.mark.parametrize('content', [
+    b'',
+    b'{"model": {}',
+    b'[]',
+    b'{"model": {}}',
+    b'{"model": {}, "training": {}, "more": {}}',
+    b'{"model": [], "training": {}}',
+    b'{"model": {}, "training": 3}',
+    b'{"model": {"decoder": "none_such"}, "training": {}}',
+    b'{"model": {"decoder": []}, "training": {}}',
+    b'{"model": {"batch_size": "3"}, "training": {}}',
+    b'{"model": {}, "training": {"sead": 3}}',
+    b'{"model": {"encoder": "\xff"}, "training": {}}',
+])
+def test_a_damaged_file_is_one_line_that_names_it(tmp_path, content):
+  (tmp_path / 'config.json').write_bytes(content)
+  with pytest.raises(ValueError, match=r'config\.json') as error:
+    captioner.load_config(str(tmp_path))
+  assert '\n' not in str(error.value)
+
+
+def test_an_unknown_encoder_is_an_error_that_names_the_known_ones():
+  config = configuration.ModelConfig(encoder='none_such')
+  with pytest.raises(ValueError, match="'none_such'.*'inception_v3'"):
+    captioner.make_encoder(config)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
+  config = get_config(path)
+  # What JSON cannot hold or load_config would refuse must not be in a config.
+  configuration.save(config, str(tmp_path))
+  assert captioner.load_config(str(tmp_path)) == config
+  if config.model.vocab_size == 0:  # That of the vocabulary.
+    config.model.vocab_size = 101
+  with tf.Graph().as_default():
+    batch = inputs.make_batch(config.model, training=True)
+    captioner.build(config.model, captioner.Mode.TRAIN, batch)
+    built = ''.join(sorted(
+        f'{v.op.name} {v.shape.as_list()}\n' for v in tf1.global_variables()))
+  golden = TESTS / 'goldens' / f'{path.stem}.txt'
+  fresh = tmp_path / golden.name
+  fresh.write_text(built)
+  assert golden.exists(), f'if {fresh} is as meant, make it {golden}'
+  assert built == golden.read_text()

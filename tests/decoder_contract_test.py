@@ -1,0 +1,374 @@
+"""What every decoder must do; a further one is a line in `CONFIGS`.
+
+Beside the decoders of the house stands one of the tests' own, whose step looks
+at the picture's regions.
+
+Shapes: B batch, T padded caption length, V vocabulary, E embedding, H hidden.
+"""
+
+import dataclasses
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from attending import HEIGHT, WIDTH, Attending, AttendingConfig, Cells
+from PIL import Image
+
+from im2txt import (
+    captioner,
+    configuration,
+    image_processing,
+    inference_wrapper,
+    inputs,
+    optimization,
+)
+from im2txt.caption_generator import CaptionGenerator
+from im2txt.captioner import Mode
+from im2txt.decoders import DECODERS
+from im2txt.encoders import ENCODERS
+
+tf1 = tf.compat.v1
+
+B, T, V, E, H = 3, 7, 99, 11, 13
+LENGTHS = np.array([7, 4, 1])
+
+
+# Of each decoder by its name: its configuration, small.
+SMALL = {
+    'encoder': 'cells', 'image_height': HEIGHT, 'image_width': WIDTH,
+    'vocab_size': V, 'embedding_size': E, 'num_lstm_units': H,
+}
+CONFIGS = [
+    configuration.ModelConfig(decoder='show_and_tell', **SMALL),
+    AttendingConfig(decoder='attending', **SMALL),
+]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tables():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(ENCODERS, 'cells', Cells)
+    patch.setitem(DECODERS, 'attending', Attending)
+    yield
+
+
+@pytest.fixture(scope='module', params=CONFIGS, ids=lambda c: c.decoder)
+def config(request):
+  return request.param
+
+
+@pytest.fixture
+def random():
+  return np.random.default_rng(1)
+
+
+def test_every_decoder_is_tested():
+  assert DECODERS.keys() == {config.decoder for config in CONFIGS}
+  for config in CONFIGS:
+    assert type(config) is DECODERS[config.decoder].config_class
+
+
+def pictures(random, number=B):
+  """Pixels in [-1, 1] that differ enough to be told apart."""
+  cells = random.uniform(-1.0, 1.0, (number, 3, 5, 3))
+  return np.kron(cells, np.ones((1, 5, 5, 1))).astype(np.float32)
+
+
+def batch_arrays(random, length=T):
+  """A batch of captions of `LENGTHS` words; padding is 0."""
+  words = random.integers(0, V, (B, length + 1))
+  mask = (np.arange(length) < LENGTHS[:, np.newaxis]).astype(int)
+  return inputs.Batch(
+      pictures(random), words[:, :-1] * mask, words[:, 1:] * mask, mask)
+
+
+class Built(NamedTuple):
+  """A training or evaluation graph whose batch is fed."""
+
+  graph: tf.Graph
+  batch: inputs.Batch
+  outputs: captioner.Outputs
+
+  def session(self):
+    """A session in which every variable has its first value."""
+    with self.graph.as_default():
+      session = tf1.Session()
+      session.run(tf1.global_variables_initializer())
+      return session
+
+  def feeds(self, arrays):
+    return dict(zip(self.batch, arrays, strict=True))
+
+
+def build(config, mode, train_encoder=False):
+  with tf.Graph().as_default() as graph:
+    tf1.set_random_seed(1)
+    batch = inputs.make_batch(config, mode is Mode.TRAIN)
+    return Built(graph, batch, captioner.build(
+        config, mode, batch, train_encoder))
+
+
+def add_train_op(built):
+  with built.graph.as_default():
+    train, _ = optimization.train_op(
+        configuration.TrainingConfig(optimizer='Adam'),
+        built.outputs.total_loss, tf.constant(0.05))
+  return train
+
+
+def test_unroll_equals_step_repeated(config, random):
+  arrays = batch_arrays(random)
+  with tf.Graph().as_default(), tf1.Session() as session:
+    tf1.set_random_seed(1)
+    encoding = captioner.make_encoder(config).encode(
+        tf.constant(arrays.images), False, False)
+    decoder = captioner.make_decoder(config, training=False)
+    memory = decoder.prepare(encoding)
+    unrolled = decoder.unroll(
+        memory, tf.constant(arrays.input_seqs), tf.constant(arrays.input_mask))
+    state = decoder.initial_state(memory)
+    stepped = []
+    for t in range(T):
+      hidden, state = decoder.step(
+          memory, tf.constant(arrays.input_seqs[:, t]), state)
+      stepped.append(hidden)
+    logits = decoder.logits(stepped[0])
+    session.run([
+        tf1.assign(v, random.uniform(-0.5, 0.5, v.shape))
+        for v in tf1.global_variables()])
+    unrolled, stepped, logits = session.run(
+        [unrolled, tf.stack(stepped, axis=1), logits])
+  words = arrays.input_mask == 1
+  assert unrolled.shape[:2] == (B, T) and logits.shape == (B, V)
+  np.testing.assert_allclose(unrolled[words], stepped[words], atol=1e-5)
+  assert np.ptp(stepped[:, 1:] - stepped[:, :-1]) > 0.01
+
+
+def test_every_variable_gets_a_gradient(config, random):
+  built = build(config, Mode.TRAIN, train_encoder=True)
+  with built.graph.as_default():
+    variables = tf1.trainable_variables()
+    gradients = tf.gradients(built.outputs.total_loss, variables)
+    assert [v.op.name for v, g in zip(variables, gradients, strict=True)
+            if g is None] == []
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
+  with built.session() as session:
+    gradients = session.run(gradients, built.feeds(batch_arrays(random)))
+  for variable, gradient in zip(variables, gradients, strict=True):
+    assert np.isfinite(gradient).all(), variable.op.name
+    assert np.abs(gradient).max() > 0, variable.op.name
+  assert len(variables) > 3
+
+
+def test_first_loss_is_about_ln_v(config, random):
+  for mode in (Mode.TRAIN, Mode.EVAL):
+    built = build(config, mode)
+    with built.session() as session:
+      loss = session.run(
+          built.outputs.caption_loss.mean, built.feeds(batch_arrays(random)))
+    assert abs(loss - math.log(V)) < 0.1
+
+
+def test_a_few_examples_can_be_learnt_by_heart(config, random):
+  config = dataclasses.replace(config, lstm_dropout_keep_prob=1.0)
+  arrays = batch_arrays(random)
+  # One first word for all: only the picture can tell what comes next.
+  arrays.input_seqs[:, 0] = 1
+  built = build(config, Mode.TRAIN)
+  train = add_train_op(built)
+  with built.session() as session:
+    for _ in range(199):
+      loss, _ = session.run(
+          [built.outputs.caption_loss.mean, train], built.feeds(arrays))
+      if loss < 0.1:
+        break
+  assert loss < 0.1
+
+
+def test_padding_changes_nothing(config, random):
+  arrays = batch_arrays(random)
+  padding = arrays.input_mask == 0
+  other = inputs.Batch(
+      arrays.images,
+      np.where(padding, random.integers(0, V, (B, T)), arrays.input_seqs),
+      np.where(padding, random.integers(0, V, (B, T)), arrays.target_seqs),
+      arrays.input_mask)
+  wider = inputs.Batch(arrays.images, *(
+      np.pad(x, [(0, 0), (0, 4)]) for x in arrays[1:]))
+  built = build(config, Mode.EVAL)
+  with built.session() as session:
+    loss, again, padded = (
+        session.run(built.outputs.caption_loss, built.feeds(x))
+        for x in (arrays, other, wider))
+  for changed, length in ((again, T), (padded, T + 4)):
+    np.testing.assert_allclose(changed.mean, loss.mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        changed.losses.reshape(B, length)[:, :T], loss.losses.reshape(B, T),
+        rtol=1e-4)
+    assert changed.weights.sum() == LENGTHS.sum()
+
+
+def test_dropout_is_there_in_training_only(config, random):
+  arrays = batch_arrays(random)
+  losses = {}
+  for mode, keep_prob in (
+      (Mode.TRAIN, 0.5), (Mode.TRAIN, 1.0), (Mode.EVAL, 0.5)):
+    built = build(dataclasses.replace(
+        config, lstm_dropout_keep_prob=keep_prob), mode)
+    with built.session() as session:
+      losses[mode, keep_prob] = {
+          float(session.run(built.outputs.total_loss, built.feeds(arrays)))
+          for _ in range(3)}
+  assert len(losses[Mode.TRAIN, 0.5]) == 3
+  assert len(losses[Mode.TRAIN, 1.0]) == len(losses[Mode.EVAL, 0.5]) == 1
+
+
+def encode(pixels):
+  buffer = io.BytesIO()
+  Image.fromarray(((pixels + 1.0) * 127.5).astype(np.uint8)).save(
+      buffer, 'PNG')
+  return buffer.getvalue()
+
+
+class Trained(NamedTuple):
+  """A training run's checkpoint and what its own pass says of captions."""
+
+  encoded_images: list[bytes]
+  input_seqs: np.ndarray
+  probabilities: np.ndarray  # [B, T], of each next word of the captions
+  model: inference_wrapper.InferenceWrapper
+  session: tf1.Session
+
+
+@pytest.fixture(scope='module')
+def trained(config, tmp_path_factory):
+  """Trains a little, then restores into a fresh graph for inference."""
+  tmp_path = tmp_path_factory.mktemp(config.decoder)
+  random = np.random.default_rng(1)
+  built = build(config, Mode.TRAIN, train_encoder=True)
+  arrays = batch_arrays(random)
+  train = add_train_op(built)
+  with built.graph.as_default():
+    saver = tf1.train.Saver()
+  with built.session() as session:
+    for _ in range(9):
+      session.run(train, built.feeds(arrays))
+    saver.save(session, str(tmp_path / 'model.ckpt'), global_step=9)
+
+  encoded_images = [encode(image) for image in arrays.images]
+  with tf.Graph().as_default(), tf1.Session() as inference_session:
+    model = inference_wrapper.InferenceWrapper()
+    model.build_graph_from_config(config, str(tmp_path))(inference_session)
+    words = random.integers(0, V, (B, T + 1))
+    evaluation = build(config, Mode.EVAL)
+    with evaluation.graph.as_default(), tf1.Session() as session:
+      tf1.train.Saver().restore(session, str(tmp_path / 'model.ckpt-9'))
+      # What inference makes of the files, for the teacher-forced pass to see.
+      images = session.run([
+          image_processing.process_image(
+              tf.constant(encoded), False, HEIGHT, WIDTH)
+          for encoded in encoded_images])
+      losses = session.run(
+          evaluation.outputs.caption_loss.losses, evaluation.feeds(
+              inputs.Batch(images, words[:, :-1], words[:, 1:],
+                           np.ones((B, T)))))
+    yield Trained(encoded_images, words, np.exp(-losses).reshape(B, T), model,
+                  inference_session)
+
+
+def test_a_training_checkpoint_gives_inference_the_same_probabilities(
+    trained):
+  for i, encoded_image in enumerate(trained.encoded_images):
+    state = trained.model.feed_image(trained.session, encoded_image)
+    for t in range(T):
+      softmax, state, metadata = trained.model.inference_step(
+          trained.session, trained.input_seqs[i, t:t + 1], state)
+      assert softmax.shape == (1, V) and metadata is None
+      np.testing.assert_allclose(softmax.sum(), 1.0, rtol=1e-5)
+      np.testing.assert_allclose(
+          softmax[0, trained.input_seqs[i, t + 1]],
+          trained.probabilities[i, t], rtol=1e-4)
+
+
+def test_captions_of_several_pictures_can_go_on_side_by_side(trained):
+  state = np.concatenate([
+      trained.model.feed_image(trained.session, encoded_image)
+      for encoded_image in trained.encoded_images])
+  for t in range(T):
+    softmax, state, _ = trained.model.inference_step(
+        trained.session, trained.input_seqs[:, t], state)
+    np.testing.assert_allclose(
+        softmax[np.arange(B), trained.input_seqs[:, t + 1]],
+        trained.probabilities[:, t], rtol=1e-4)
+
+
+class Vocab:
+  start_id = 3
+  end_id = 5
+
+  def __len__(self):
+    return V - 10
+
+
+def test_search_gives_captions_the_probabilities_of_their_words(trained):
+  generator = CaptionGenerator(trained.model, Vocab(), 4, 6)
+  for encoded_image in trained.encoded_images:
+    captions = generator.beam_search(trained.session, encoded_image)
+    assert len({tuple(c.sentence) for c in captions}) == len(captions) > 0
+    for caption in captions:
+      assert max(caption.sentence) < V - 10
+      state = trained.model.feed_image(trained.session, encoded_image)
+      logprob = 0.0
+      for word, next_word in zip(
+          caption.sentence[:-1], caption.sentence[1:], strict=True):
+        softmax, state, _ = trained.model.inference_step(
+            trained.session, np.array([word]), state)
+        logprob += math.log(softmax[0, next_word])
+      assert caption.logprob == pytest.approx(logprob, rel=1e-4)
+
+
+def test_beam_of_1_is_greedy(trained):
+  generator = CaptionGenerator(trained.model, Vocab(), 1, 6)
+  [caption] = generator.beam_search(
+      trained.session, trained.encoded_images[0])
+  state = trained.model.feed_image(trained.session, trained.encoded_images[0])
+  sentence = [Vocab.start_id]
+  while len(sentence) < 6 and sentence[-1] != Vocab.end_id:
+    softmax, state, _ = trained.model.inference_step(
+        trained.session, np.array(sentence[-1:]), state)
+    sentence.append(int(softmax[0, :len(Vocab())].argmax()))
+  assert caption.sentence == sentence
+
+
+def test_pictures_make_a_difference(trained):
+  states = [trained.model.feed_image(trained.session, encoded_image)
+            for encoded_image in trained.encoded_images]
+  softmax, _, _ = trained.model.inference_step(
+      trained.session, np.full(B, 1), np.concatenate(states))
+  assert np.abs(softmax[1:] - softmax[:1]).max() > 1e-3
+
+
+def test_all_graphs_have_the_same_variables(config):
+  graphs = [build(config, Mode.TRAIN, True).graph,
+            build(config, Mode.EVAL).graph]
+  with tf.Graph().as_default() as graph:
+    captioner.build_step(config)
+    graphs.append(graph)
+  names = [sorted((v.op.name, tuple(v.shape)) for v in graph.get_collection(
+      tf1.GraphKeys.GLOBAL_VARIABLES)) for graph in graphs]
+  assert names[0] == names[1] == names[2]
+
+
+def test_tensors_of_the_search_have_their_names(config):
+  scope = DECODERS[config.decoder].scope
+  with tf.Graph().as_default() as graph:
+    step = captioner.build_step(config)
+    for name, tensor in (
+        ('image_feed', step.image_feed), ('input_feed', step.input_feed),
+        (f'{scope}/state_feed', step.state_feed),
+        (f'{scope}/initial_state', step.initial_state),
+        (f'{scope}/state', step.state), ('softmax', step.softmax)):
+      assert graph.get_tensor_by_name(f'{name}:0') is tensor

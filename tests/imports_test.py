@@ -1,0 +1,107 @@
+"""Imports go down only: the layers of the house, read with `ast`."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Top to bottom. A module that is not here has no place yet: give it one.
+LAYERS = (
+    ('train', 'evaluate', 'run_inference'),
+    ('inference_wrapper', 'caption_generator', 'contact_sheet',
+     'show_and_tell_model', 'training_hooks'),
+    ('checkpoints',),
+    ('optimization',),
+    ('captioner',),
+    ('encoders', 'decoders', 'inputs', 'losses'),
+    ('layers', 'image_processing'),
+    ('configuration', 'vocabulary', 'sequence_example', 'graph_errors',
+     'command_line'),
+)
+LEVEL = {module: level for level, modules in enumerate(LAYERS)
+         for module in modules}
+MODULES = sorted(p for p in (ROOT / 'im2txt').rglob('*.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+DATA_PREP = sorted((ROOT / 'data_prep').glob('*.py'))
+
+
+def imported(path):
+  """Every module that a file imports, with dots; names of modules too."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'{path}:{node.lineno}: a relative import'
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def of_im2txt(path):
+  """Parts of im2txt that a file imports: `encoders.Encoding` and so on."""
+  return {name.removeprefix('im2txt.') for name in imported(path)
+          if name.split('.')[0] == 'im2txt'}
+
+
+def part(name):
+  return name.split('.')[0]
+
+
+def relative(path):
+  return str(path.relative_to(ROOT))
+
+
+def module_of(path):
+  """`encoders` for every file in im2txt/encoders, else the file's name."""
+  return path.relative_to(ROOT / 'im2txt').with_suffix('').parts[0]
+
+
+def test_every_module_has_a_place():
+  there = {module_of(path) for path in MODULES} - {'__init__'}
+  assert there == set(LEVEL)
+
+
+@pytest.mark.parametrize('path', MODULES, ids=relative)
+def test_imports_go_down(path):
+  module = module_of(path)
+  for name in of_im2txt(path):
+    target = part(name)
+    assert module in LEVEL and target in LEVEL, f'{name} has no place'
+    if (module, name) != ('decoders', 'encoders.Encoding'):
+      assert target == module or LEVEL[target] > LEVEL[module], (
+          f'{module} imports {name}, which is not below it')
+
+
+@pytest.mark.parametrize('path', DATA_PREP, ids=relative)
+def test_data_prep_knows_only_the_records(path):
+  assert {part(name) for name in of_im2txt(path)} <= {
+      'vocabulary', 'sequence_example', 'configuration', 'command_line'}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=relative)
+def test_configs_know_only_configurations(path):
+  for name in of_im2txt(path):
+    assert part(name) in ('configuration', 'decoders'), name
+
+
+@pytest.mark.parametrize('path', MODULES + CONFIGS + DATA_PREP, ids=relative)
+def test_nothing_private_is_imported(path):
+  for name in imported(path):
+    assert not name.startswith('tensorflow.python'), name
+    own = part(name) in ('im2txt', 'data_prep')
+    assert own or not any(p.startswith('_') for p in name.split('.')
+                          if p != '__future__'), name
+
+
+def test_the_reader_sees_imports(tmp_path):
+  path = tmp_path / 'x.py'
+  path.write_text('import a.b as c, d\nfrom im2txt import train, inputs\n'
+                  'def f():\n  from im2txt.encoders.encoder import Encoder\n'
+                  'import im2txt.layers\n')
+  assert imported(path) == {
+      'a.b', 'd', 'im2txt.train', 'im2txt.inputs', 'im2txt.layers',
+      'im2txt.encoders.encoder.Encoder'}
+  assert of_im2txt(path) == {
+      'train', 'inputs', 'layers', 'encoders.encoder.Encoder'}

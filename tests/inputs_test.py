@@ -1,0 +1,347 @@
+"""Both input pipelines, on the same small shards: one contract."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from im2txt import configuration, inputs, sequence_example
+
+tf1 = tf.compat.v1
+
+HEIGHT, WIDTH = 13, 7
+# Captions of 11 records, of 2 to 6 words with their markers 1 and 2; the word
+# of no other caption, 10 + its number, says which one it is. 0 is a word too.
+CAPTIONS = [[1, 10 + i, *([0] * (i % 5))[:-1], 2] if i % 5 else [1, 10 + i, 2]
+            for i in range(11)]
+
+
+@pytest.fixture(scope='module', params=['tf_data', 'queue'])
+def pipeline(request):
+  return request.param
+
+
+@pytest.fixture(autouse=True)
+def graph():
+  with tf.Graph().as_default() as graph:
+    tf1.set_random_seed(1)
+    yield graph
+
+
+def grey(level, size=(9, 11)):
+  buffer = io.BytesIO()
+  Image.new('RGB', size, (level,) * 3).save(buffer, 'JPEG')
+  return buffer.getvalue()
+
+
+def level_of(i):
+  return 20 * i + 10
+
+
+def record(i):
+  return sequence_example.make(
+      i, grey(level_of(i)), [f'word{w}' for w in CAPTIONS[i]], CAPTIONS[i])
+
+
+def write(path, records):
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for r in records:
+      writer.write(r if isinstance(r, bytes) else r.SerializeToString())
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory):
+  """Shards of 4, 4 and 3 records, and a pattern that matches them."""
+  folder = tmp_path_factory.mktemp('shards')
+  for shard in range(3):
+    write(folder / f'train-{shard:05d}-of-00003',
+          [record(i) for i in range(11)[4 * shard:4 * shard + 4]])
+  return str(folder / 'train-?????-of-00003')
+
+
+def make_config(pattern, pipeline='tf_data', **fields):
+  return configuration.ModelConfig(
+      input_file_pattern=pattern, input_pipeline=pipeline, batch_size=4,
+      values_per_input_shard=3, input_queue_capacity_factor=2,
+      image_height=HEIGHT, image_width=WIDTH, **fields)
+
+
+def run(batch, at_most=None):
+  """Batches as arrays; all there are, or `at_most`."""
+  batches = []
+  with tf1.train.MonitoredSession() as session:
+    while not session.should_stop() and len(batches) != at_most:
+      batches.append(session.run(batch))
+  return batches
+
+
+def numbers(batches):
+  """Which records the batches hold."""
+  return [int(row[1]) - 10 if row[1] >= 10 else int(row[0]) - 10
+          for batch in batches for row in batch.input_seqs]
+
+
+def check(batch):
+  """That a batch is what the captions and pictures of its records make."""
+  expected = [CAPTIONS[i] for i in numbers([batch])]
+  length = max(len(caption) for caption in expected) - 1
+  def padded(rows):
+    return [row + [0] * (length - len(row)) for row in rows]
+  assert batch.input_seqs.tolist() == padded([c[:-1] for c in expected])
+  assert batch.target_seqs.tolist() == padded([c[1:] for c in expected])
+  assert batch.input_mask.tolist() == padded(
+      [[1] * (len(c) - 1) for c in expected])
+  assert batch.images.shape == (len(expected), HEIGHT, WIDTH, 3)
+  assert batch.images.dtype == np.float32
+  assert {batch.input_seqs.dtype, batch.target_seqs.dtype,
+          batch.input_mask.dtype} == {np.dtype('int32')}
+
+
+def test_evaluation_is_one_pass_in_order(shards, pipeline):
+  batches = run(inputs.make_batch(make_config(shards, pipeline), False))
+  assert [len(batch.images) for batch in batches] == [4, 4, 3]
+  assert numbers(batches) == list(range(11))
+  for batch in batches:
+    check(batch)
+    for i, image in zip(numbers([batch]), batch.images, strict=True):
+      np.testing.assert_allclose(
+          image, level_of(i) / 127.5 - 1.0, atol=0.02)
+
+
+def test_readers_do_not_change_the_order_of_evaluation(shards, pipeline):
+  config = make_config(shards, pipeline, num_input_reader_threads=3)
+  assert numbers(run(inputs.make_batch(config, False))) == list(range(11))
+
+
+@pytest.fixture(scope='module')
+def training_batches(shards, pipeline):
+  with tf.Graph().as_default():
+    tf1.set_random_seed(1)
+    return run(inputs.make_batch(make_config(shards, pipeline), True), 22)
+
+
+def test_training_never_ends_and_shuffles(training_batches):
+  assert len(training_batches) == 22
+  for batch in training_batches:
+    assert len(batch.images) == 4
+    check(batch)
+  seen = numbers(training_batches)
+  counts = np.bincount(seen, minlength=11)
+  assert counts.min() >= 5 and counts.max() <= 11  # 88 / 11 = 8 of each.
+  assert seen[:11] != seen[11:22] or seen[22:33] != seen[33:44]
+  # One shard after the other would give batches of neighbours only.
+  assert any(len({i // 4 for i in numbers([batch])}) > 2
+             for batch in training_batches)
+
+
+def test_training_distorts_and_keeps_picture_and_caption_together(
+    training_batches):
+  levels = {}
+  for batch in training_batches:
+    assert batch.images.min() >= -1.0 and batch.images.max() <= 1.0
+    for i, image in zip(numbers([batch]), batch.images, strict=True):
+      levels.setdefault(i, []).append((image.mean() + 1.0) * 127.5)
+  # Of a grey picture nothing but brightness can change, by 32 at the most.
+  for i, drawn in levels.items():
+    assert max(abs(level - level_of(i)) for level in drawn) < 35
+  assert any(np.ptp(drawn) > 5 for drawn in levels.values())
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_shapes_that_a_graph_can_rely_on(shards, pipeline, training):
+  batch = inputs.make_batch(make_config(shards, pipeline), training)
+  assert batch.images.shape[1:] == [HEIGHT, WIDTH, 3]
+  for sequence in batch[1:]:
+    assert len(sequence.shape) == 2 and sequence.dtype == tf.int32
+  assert batch.images.dtype == tf.float32
+
+
+def test_every_pattern_is_read(shards, pipeline):
+  second, third = (shards.replace('?????', f'0000{i}') for i in (1, 2))
+  config = make_config(f'{third},{second}', pipeline)
+  assert numbers(run(inputs.make_batch(config, False))) == [
+      8, 9, 10, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
+  config = make_config(f'{shards},{shards}x', pipeline)
+  with pytest.raises(ValueError, match='input_file_pattern: .*00003x$'):
+    inputs.make_batch(config, training)
+
+
+def test_files_come_in_order(tmp_path):
+  for name in 'cab':
+    (tmp_path / name).touch()
+  assert inputs.find_files(f'{tmp_path}/[bc],{tmp_path}/a') == [
+      f'{tmp_path}/{name}' for name in 'bca']
+
+
+def test_another_pipeline_is_refused(shards):
+  with pytest.raises(ValueError, match="'tfdata'.*'tf_data', 'queue'"):
+    inputs.make_batch(make_config(shards, 'tfdata'), True)
+
+
+def int64(value):
+  return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def text(value):
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def im2txt_record(words, ids, encoded_image):
+  """As build_mscoco_data.py made it, without our writer."""
+  return tf.train.SequenceExample(
+      context=tf.train.Features(feature={
+          'image/image_id': int64(7), 'image/data': text(encoded_image)}),
+      feature_lists=tf.train.FeatureLists(feature_list={
+          'image/caption': tf.train.FeatureList(
+              feature=[text(word) for word in words]),
+          'image/caption_ids': tf.train.FeatureList(
+              feature=[int64(i) for i in ids])}))
+
+
+def test_records_of_im2txt_are_read(tmp_path, pipeline):
+  write(tmp_path / 'val-00000-of-00001', [
+      im2txt_record([b'<S>', b'a', b'dog', b'</S>'], [1, 0, 46, 2], grey(9)),
+      im2txt_record([b'<S>', b'</S>'], [1, 2], grey(99))])
+  config = make_config(str(tmp_path / 'val-*'), pipeline)
+  [batch] = run(inputs.make_batch(config, False))
+  assert batch.input_seqs.tolist() == [[1, 0, 46], [1, 0, 0]]
+  assert batch.target_seqs.tolist() == [[0, 46, 2], [2, 0, 0]]
+  assert batch.input_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_other_keys_and_formats(tmp_path, pipeline):
+  example = record(3)
+  context, lists = example.context.feature, example.feature_lists.feature_list
+  buffer = io.BytesIO()
+  Image.new('L', (4, 4), 255).save(buffer, 'PNG')
+  context['photo'].CopyFrom(text(buffer.getvalue()))
+  lists['ids'].CopyFrom(lists['image/caption_ids'])
+  del context['image/data'], lists['image/caption_ids']
+  write(tmp_path / 'x', [example])
+  config = make_config(
+      str(tmp_path / 'x'), pipeline, image_feature_name='photo',
+      caption_feature_name='ids', image_format='png')
+  [batch] = run(inputs.make_batch(config, False))
+  assert batch.input_seqs.tolist() == [CAPTIONS[3][:-1]]
+  assert (batch.images > 0.999).all()
+
+
+def summaries(batch):
+  """Values by tag, after a batch."""
+  merged = tf1.summary.merge_all()
+  [(_, serialized)] = run((batch, merged), 1)
+  return {value.tag: value.simple_value
+          for value in tf1.Summary.FromString(serialized).value}
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_caption_lengths_are_summarised(shards, pipeline, training):
+  config = make_config(shards, pipeline)
+  batch = inputs.make_batch(config, training)
+  merged = tf1.summary.merge_all()
+  [(values, serialized)] = run((batch, merged), 1)
+  found = {value.tag: value.simple_value
+           for value in tf1.Summary.FromString(serialized).value}
+  lengths = values.input_mask.sum(1)
+  assert found['caption_length/batch_min'] == lengths.min()
+  assert found['caption_length/batch_max'] == lengths.max()
+  assert found['caption_length/batch_mean'] == pytest.approx(lengths.mean())
+
+
+@pytest.mark.parametrize('training, tag', [
+    # Capacities of im2txt: 2 * 3 + 100 * 4, and 3 + 3 * 4.
+    (True, 'queue/random_input_queue/fraction_of_406_full'),
+    (False, 'queue/fifo_input_queue/fraction_of_15_full'),
+])
+def test_fullness_of_queues_is_summarised_under_tags_of_im2txt(
+    shards, training, tag):
+  found = summaries(
+      inputs.make_batch(make_config(shards, 'queue'), training))
+  assert 0.0 <= found[tag] <= 1.0
+  assert any('filename_queue' in name for name in found)
+  assert any('batch_and_pad' in name for name in found)
+
+
+def test_queue_of_im2txt_by_its_own_numbers(shards, graph):
+  config = configuration.ModelConfig(
+      input_file_pattern=shards, input_pipeline='queue')
+  inputs.make_batch(config, True)
+  [queue] = [op for op in graph.get_operations()
+             if op.type == 'RandomShuffleQueueV2']
+  assert queue.get_attr('min_after_dequeue') == 4600
+  assert queue.get_attr('capacity') == 4600 + 100 * 32
+  [join] = [op for op in graph.get_operations()
+            if op.type == 'PaddingFIFOQueueV2']
+  assert join.get_attr('capacity') == 2 * 4 * 32
+  threads = [op for op in graph.get_operations()
+             if op.type == 'QueueEnqueueV2' and 'batch_and_pad' in op.name]
+  assert len(threads) == 4
+
+
+def test_without_a_pattern_the_batch_is_fed():
+  batch = inputs.make_batch(make_config(None), True)
+  arrays = inputs.Batch(
+      np.zeros([3, HEIGHT, WIDTH, 3]), *np.arange(45).reshape(3, 3, 5))
+  with tf1.Session() as session:
+    fed = session.run(batch, dict(zip(batch, arrays, strict=True)))
+  for given, got in zip(arrays, fed, strict=True):
+    np.testing.assert_array_equal(given, got)
+  assert batch.input_seqs.dtype == tf.int32
+
+
+def bad_picture():
+  return sequence_example.make(1, b'no picture', ['a', 'b'], [1, 2])
+
+
+def no_captions():
+  example = record(1)
+  del example.feature_lists.feature_list['image/caption_ids']
+  return example
+
+
+@pytest.mark.parametrize('make, reason', [
+    (bad_picture, 'Unknown image file format'),
+    (no_captions, 'image/caption_ids'),
+    (lambda: b'no record', 'invalid protocol message'),
+])
+def test_a_bad_record_is_one_line_about_the_shards(
+    tmp_path, pipeline, make, reason):
+  write(tmp_path / 'x', [record(0), make()])
+  batch = inputs.make_batch(make_config(str(tmp_path / 'x'), pipeline), False)
+  with (pytest.raises(ValueError) as error,
+        inputs.explained_errors(str(tmp_path / 'x'))):
+    run(batch)
+  line = str(error.value)
+  assert line.startswith(f'cannot use a record of {tmp_path}/x: ')
+  assert reason.lower() in line.lower()
+  assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
+
+
+@pytest.mark.parametrize('damage', [
+    lambda content: content[:-5],
+    lambda content: content[:50] + b'x' + content[51:],
+    lambda content: b'this is no shard at all' * 10,
+])
+def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage):
+  path = tmp_path / 'x'
+  write(path, [record(i) for i in range(5)])
+  path.write_bytes(damage(path.read_bytes()))
+  batch = inputs.make_batch(make_config(str(path), pipeline), False)
+  with (pytest.raises(ValueError) as error,
+        inputs.explained_errors(str(path))):
+    run(batch)
+  line = str(error.value)
+  assert line.startswith(f'cannot use a record of {path}: ')
+  assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
+
+
+def test_what_is_no_fault_of_a_record_is_not_explained_away():
+  with (pytest.raises(tf.errors.NotFoundError),
+        inputs.explained_errors('x')):
+    raise tf.errors.NotFoundError(None, None, 'gone')

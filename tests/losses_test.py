@@ -1,0 +1,111 @@
+"""The caption loss against numpy, and what padding must not do."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from im2txt import losses
+
+tf1 = tf.compat.v1
+
+B, T, H, V = 3, 5, 7, 13
+LENGTHS = (5, 2, 3)
+
+
+@pytest.fixture(autouse=True)
+def graph():
+  with tf.Graph().as_default():
+    yield
+
+
+def arrays(lengths, length=T, seed=1):
+  random = np.random.default_rng(seed)
+  hidden = random.normal(size=(B, length, H)).astype(np.float32)
+  targets = random.integers(0, V, (B, length)).astype(np.int32)
+  mask = (np.arange(length) < np.array(lengths)[:, None]).astype(np.int32)
+  return hidden, targets, mask
+
+
+def compute(hidden, targets, mask):
+  """The loss, the gradient by `hidden`, and the projection that was used."""
+  weights = tf.constant(
+      np.random.default_rng(2).normal(size=(H, V)), tf.float32)
+  hidden = tf.constant(hidden)
+  loss = losses.sequence_loss(
+      hidden, tf.constant(targets), tf.constant(mask),
+      lambda hidden: tf.matmul(hidden, weights))
+  with tf1.Session() as session:
+    return session.run(
+        [loss, tf.gradients(loss.mean, hidden)[0], weights])
+
+
+def test_loss_is_the_mean_cross_entropy_of_the_words():
+  hidden, targets, mask = arrays(LENGTHS)
+  loss, _, weights = compute(hidden, targets, mask)
+  logits = (hidden @ weights).astype(np.float64)
+  log_z = np.log(np.exp(logits).sum(-1))
+  expected = mask * (
+      log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0])
+  assert loss.losses.shape == loss.weights.shape == (B * T,)
+  np.testing.assert_allclose(loss.losses, expected.reshape(-1), atol=1e-4)
+  np.testing.assert_array_equal(loss.weights, mask.reshape(-1))
+  np.testing.assert_allclose(loss.mean, expected.sum() / sum(LENGTHS),
+                             rtol=1e-5)
+
+
+def test_content_of_padding_changes_nothing():
+  hidden, targets, mask = arrays(LENGTHS)
+  loss, gradient, _ = compute(hidden, targets, mask)
+  padding = mask == 0
+  assert not gradient[padding].any() and gradient[~padding].all()
+  hidden[padding] = 1e6
+  # A padded target may even be no word at all.
+  targets[padding] = 10 * V
+  again, gradient_again, _ = compute(hidden, targets, mask)
+  np.testing.assert_array_equal(again.mean, loss.mean)
+  np.testing.assert_array_equal(again.losses, loss.losses)
+  np.testing.assert_array_equal(gradient_again, gradient)
+
+
+def test_more_padding_changes_nothing():
+  hidden, targets, mask = arrays(LENGTHS)
+  loss, _, _ = compute(hidden, targets, mask)
+  wider = [np.pad(x, [(0, 0), (0, 4)] + [(0, 0)] * (x.ndim - 2))
+           for x in (hidden, targets, mask)]
+  again, _, _ = compute(*wider)
+  np.testing.assert_allclose(again.mean, loss.mean, rtol=1e-6)
+  np.testing.assert_allclose(
+      again.losses.reshape(B, T + 4)[:, :T], loss.losses.reshape(B, T),
+      rtol=1e-6)
+
+
+def test_word_0_counts_where_the_mask_says_word():
+  hidden, targets, mask = arrays(LENGTHS)
+  targets[:] = 0
+  loss, _, _ = compute(hidden, targets, mask)
+  assert np.count_nonzero(loss.losses) == sum(LENGTHS)
+
+
+def test_padding_before_words_is_padding_too():
+  hidden, targets, mask = arrays(LENGTHS)
+  loss, _, _ = compute(hidden, targets, mask)
+  again, _, _ = compute(
+      *(np.ascontiguousarray(x[:, ::-1]) for x in (hidden, targets, mask)))
+  np.testing.assert_allclose(again.mean, loss.mean, rtol=1e-6)
+
+
+def test_a_batch_of_nothing_but_padding_costs_nothing():
+  loss, gradient, _ = compute(*arrays([0, 0, 0]))
+  assert loss.mean == 0.0
+  assert not loss.losses.any() and loss.losses.shape == (B * T,)
+  assert not gradient.any() and np.isfinite(gradient).all()
+
+
+def test_loss_is_an_average_by_word_not_by_caption():
+  hidden, targets, mask = arrays((5, 1, 1))
+  loss, _, _ = compute(hidden, targets, mask)
+  by_caption = np.mean([
+      row.sum() / length for row, length
+      in zip(loss.losses.reshape(B, T), (5, 1, 1), strict=True)])
+  np.testing.assert_allclose(loss.mean, loss.losses.sum() / 7, rtol=1e-6)
+  assert abs(loss.mean - by_caption) > 1e-3

@@ -1,0 +1,173 @@
+"""Hooks of training, on a graph that only counts."""
+
+import math
+import os
+import signal
+import threading
+
+import pytest
+import tensorflow as tf
+from absl import logging
+
+from im2txt import training_hooks
+
+tf1 = tf.compat.v1
+
+
+@pytest.fixture(autouse=True)
+def graph():
+  with tf.Graph().as_default():
+    yield
+
+
+@pytest.fixture
+def lines(monkeypatch):
+  """Lines of the log's information."""
+  lines = []
+  monkeypatch.setattr(
+      logging, 'info', lambda line, *args: lines.append(line % args))
+  return lines
+
+
+def counting(loss=None, norm=None):
+  """Statistics of a graph that counts; loss and norm depend on the step."""
+  step = tf1.train.get_or_create_global_step()
+  with tf.control_dependencies([tf1.assign_add(step, 1)]):
+    counted = tf.identity(step)
+  value = tf.cast(counted, tf.float32)
+  return training_hooks.StepStatistics(
+      global_step=counted,
+      total_loss=loss(value) if loss else value,
+      gradient_norm=norm(value) if norm else value,
+      learning_rate=tf.constant(0.25),
+      num_images=tf.constant(3),
+      num_words=tf.constant(20.0))
+
+
+def run(statistics, *hooks, steps=10):
+  """Runs until a hook stops, or for so many steps; returns the last step."""
+  with tf1.train.MonitoredSession(hooks=hooks) as session:
+    for _ in range(steps):
+      step = session.run(statistics.global_step)
+      if session.should_stop():
+        break
+  return step
+
+
+def test_training_goes_on_while_everything_is_finite():
+  statistics = counting()
+  assert run(statistics, training_hooks.CheckFiniteHook(
+      statistics, lambda: 'model.ckpt-0')) == 10
+
+
+@pytest.mark.parametrize('which', ['loss', 'norm'])
+@pytest.mark.parametrize('broken', [math.nan, math.inf, -math.inf])
+def test_a_loss_or_gradient_that_is_not_finite_stops(which, broken):
+  statistics = counting(
+      **{which: lambda step: tf.where(step < 3.0, step, broken)})
+  hook = training_hooks.CheckFiniteHook(
+      statistics, lambda: 'runs/model.ckpt-2')
+  with pytest.raises(training_hooks.NotFiniteError) as error:
+    run(statistics, hook)
+  line = str(error.value)
+  assert 'step 3' in line and 'runs/model.ckpt-2' in line
+  assert str(broken) in line and '\n' not in line
+  assert isinstance(error.value, ValueError)  # One line of a command line.
+
+
+def test_an_event_stops_after_the_step(lines):
+  event = threading.Event()
+  statistics = counting()
+
+  class SetAtStep3(tf1.train.SessionRunHook):
+
+    def before_run(self, run_context):
+      return tf1.train.SessionRunArgs(statistics.global_step)
+
+    def after_run(self, run_context, run_values):
+      if run_values.results == 3:
+        event.set()
+
+  assert run(statistics, SetAtStep3(),
+             training_hooks.StopOnEventHook(event)) == 3
+  assert lines == ['Interrupted: saving and stopping']
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_set_the_event_and_a_second_one_acts(number):
+  seen = []
+  before = signal.signal(number, lambda *_: seen.append('acted'))
+  try:
+    with training_hooks.interruption() as event:
+      assert not event.is_set()
+      os.kill(os.getpid(), number)
+      assert event.is_set() and not seen
+      os.kill(os.getpid(), number)
+      assert seen == ['acted']
+    os.kill(os.getpid(), number)
+    assert seen == ['acted'] * 2
+  finally:
+    signal.signal(number, before)
+
+
+def test_handlers_come_back_after_an_error():
+  before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+  with pytest.raises(KeyError), training_hooks.interruption():
+    raise KeyError
+  assert before == [
+      signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_other_threads_take_no_signals():
+  events = []
+
+  def body():
+    with training_hooks.interruption() as event:
+      events.append(event)
+
+  thread = threading.Thread(target=body)
+  thread.start()
+  thread.join()
+  assert len(events) == 1 and not events[0].is_set()
+
+
+def speeds(folder):
+  """Steps of each speed that TensorBoard was told."""
+  found = {}
+  for path in folder.glob('events.*'):
+    for event in tf1.train.summary_iterator(str(path)):
+      for value in event.summary.value:
+        assert value.simple_value > 0.0
+        found.setdefault(value.tag, []).append(event.step)
+  return found
+
+
+def test_progress_is_lines_and_rates(tmp_path, lines, capsys):
+  statistics = counting()
+  run(statistics, training_hooks.ProgressHook(
+      statistics, last_step=12, log_every_n_steps=4,
+      train_dir=str(tmp_path)))
+  tf1.summary.FileWriterCache.clear()
+  assert [line.partition(',')[0] for line in lines] == [
+      'step 4: loss 4.0000', 'step 8: loss 8.0000']
+  for line in lines:
+    for part in ('learning rate 0.25', 'images/s', 'words/s', 'left'):
+      assert part in line
+  assert speeds(tmp_path) == {'speed/images_per_second': [4, 8],
+                              'speed/words_per_second': [4, 8]}
+  assert capsys.readouterr().err == ''  # No bar where there is no terminal.
+
+
+def test_words_and_images_are_counted_apart(tmp_path, lines):
+  statistics = counting()
+  run(statistics, training_hooks.ProgressHook(
+      statistics, 12, 5, str(tmp_path)))
+  tf1.summary.FileWriterCache.clear()
+  numbers = {}
+  for path in tmp_path.glob('events.*'):
+    for event in tf1.train.summary_iterator(str(path)):
+      for value in event.summary.value:
+        numbers.setdefault(event.step, {})[value.tag] = value.simple_value
+  for rates in numbers.values():
+    assert rates['speed/words_per_second'] == pytest.approx(
+        rates['speed/images_per_second'] * 20 / 3, rel=1e-4)
