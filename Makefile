@@ -46,7 +46,7 @@ demo: .venv/installed
 	  --scenes_file=$(DEMO)/scenes/annotations/scenes.json
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
