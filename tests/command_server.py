@@ -1,0 +1,69 @@
+"""Starts command lines at once, from a process that has imported TensorFlow.
+
+Reads requests from stdin and answers on stdout, a line of JSON each:
+
+  {"start": {"arguments": ["im2txt.train", "--train_dir=run"],
+             "folder": ..., "stdout": ..., "stderr": ...}}  -> process id
+  {"wait": process id}                          -> exit code
+  {"poll": process id}                          -> exit code, or null so far
+
+A started command is a process of its own, forked before TensorFlow has begun
+any thread, and runs as `python -m` would run it in that folder.
+"""
+
+import gc
+import json
+import os
+import runpy
+import sys
+from typing import Any
+
+# In place of this file's folder, as `python -m` does.
+sys.path[0] = os.getcwd()
+
+# Nothing that defines flags: a command would define them a second time.
+from ml_collections import config_flags  # noqa: E402, F401
+
+import im2txt.caption_generator  # noqa: E402
+import im2txt.contact_sheet  # noqa: E402
+import im2txt.inference_wrapper  # noqa: E402
+import im2txt.training_hooks  # noqa: E402, F401
+
+
+def serve() -> dict[str, Any] | None:
+  """Answers requests to their end.
+
+  Returns:
+    None at the end; in a forked process what it is to become.
+  """
+  for line in sys.stdin:
+    [(kind, value)] = json.loads(line).items()
+    if kind == 'start':
+      answer = os.fork()
+      if not answer:
+        return value
+    else:
+      ended, status = os.waitpid(value, os.WNOHANG if kind == 'poll' else 0)
+      answer = os.waitstatus_to_exitcode(status) if ended else None
+    print(json.dumps(answer), flush=True)
+  return None
+
+
+def become(
+    arguments: list[str], folder: str, stdout: str, stderr: str
+) -> None:
+  """Runs a module with flags, as the last thing that this process does."""
+  os.chdir(folder)
+  for number, path, way in ((0, os.devnull, os.O_RDONLY),
+                            (1, stdout, os.O_WRONLY | os.O_CREAT),
+                            (2, stderr, os.O_WRONLY | os.O_CREAT)):
+    os.dup2(os.open(path, way), number)
+  sys.argv = arguments
+  runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)
+
+
+# Or a command that ends would look through all this for garbage, and copy it.
+gc.freeze()
+command = serve()
+if command:
+  become(**command)

@@ -1,0 +1,324 @@
+"""A tiny captioning task, a run trained on it, and commands started fast.
+
+Importing TensorFlow takes seconds, so a command line of this project is
+started by forking a process that has imported it and done nothing else: still
+a process of its own, with its own exit code, signals, stdout and stderr.
+"""
+
+import importlib
+import io
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from PIL import Image, ImageDraw
+
+from im2txt import sequence_example
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SECONDS = 120  # Nothing here takes as long unless it hangs.
+
+WORDS = ('<S>', '</S>', 'a', 'the', 'red', 'green', 'blue', 'square', 'circle',
+         'big', 'small', 'on', 'grey', 'left', 'right', '.')
+TRAIN_CAPTIONS = (
+    'a red square .', 'a big green circle .', 'the blue square on grey .',
+    'a small red circle', 'the green square .', 'a blue circle on the left .')
+VAL_CAPTIONS = (
+    'a green square .', 'the red circle .', 'a big blue circle on grey .',
+    'a square', 'a small green circle .', 'the big red square .',
+    'a striped circle on the right .')
+CONFIG = """
+from im2txt import configuration
+
+
+def get_config():
+  return configuration.Config(
+      model=configuration.ModelConfig(
+          encoder='efficientnet_lite0', image_height=32, image_width=32,
+          vocab_size=0, embedding_size=7, num_lstm_units=11, batch_size=3,
+          values_per_input_shard=5, num_preprocess_threads=2),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=6, optimizer='Adam',
+          initial_learning_rate=0.01, num_epochs_per_decay=1.5, seed=1))
+"""
+
+# What TensorFlow itself says on stderr as it starts.
+_CHATTER = re.compile(r'WARNING: All log messages before |[IWE]\d{4} |'
+                      r'To enable the following instructions')
+
+
+class Finished(NamedTuple):
+  """What is left of a command."""
+
+  returncode: int  # Negative: the signal that ended it.
+  stdout: str
+  stderr: str
+
+  @property
+  def lines(self) -> list[str]:
+    """Lines on stderr that are ours."""
+    return [line for line in self.stderr.splitlines()
+            if not _CHATTER.match(line)]
+
+  @property
+  def error(self) -> str:
+    """The only line on stderr but for the log's."""
+    lines = [line for line in self.lines
+             if not re.match(r'\d\d:\d\d:\d\d |  ', line)]
+    assert len(lines) == 1, self.stderr
+    return lines[0]
+
+
+class Server:
+  """The process that commands are forked from; see `command_server`."""
+
+  def __init__(self):
+    self._process = subprocess.Popen(
+        [sys.executable, str(ROOT / 'tests' / 'command_server.py')], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True)
+
+  def ask(self, kind: str, value: object) -> int | None:
+    """Sends a request and returns its answer."""
+    self._process.stdin.write(json.dumps({kind: value}) + '\n')
+    self._process.stdin.flush()
+    return json.loads(self._process.stdout.readline())
+
+  def stop(self) -> None:
+    """Ends it."""
+    self._process.communicate()
+
+
+class Command:
+  """A running `python -m MODULE FLAG...`."""
+
+  def __init__(self, server: Server, arguments: list[str],
+               folder: pathlib.Path, output: pathlib.Path):
+    """Starts it.
+
+    Args:
+      server: what starts it.
+      arguments: module and flags.
+      folder: where to run it.
+      output: existing folder for its stdout and stderr, where `stdout` may
+        stand already as a named pipe.
+    """
+    self._server = server
+    self._stdout, self._stderr = output / 'stdout', output / 'stderr'
+    self._returncode = None
+    self._id = server.ask('start', {
+        'arguments': arguments, 'folder': str(folder),
+        'stdout': str(self._stdout), 'stderr': str(self._stderr)})
+
+  def wait_for(self, pattern: str) -> None:
+    """Waits until a pattern stands on stderr."""
+    self._wait(lambda: re.search(pattern, _read(self._stderr)))
+    assert re.search(pattern, _read(self._stderr)), _read(self._stderr)
+
+  def send(self, number: signal.Signals) -> None:
+    """Sends a signal."""
+    os.kill(self._id, number)
+
+  def finish(self) -> Finished:
+    """Waits for its end."""
+    self._wait(lambda: False)
+    return Finished(
+        self._returncode, _read(self._stdout), _read(self._stderr))
+
+  def kill(self) -> None:
+    """Ends it whatever it does."""
+    if self._returncode is None:
+      self.send(signal.SIGKILL)
+      self._returncode = self._server.ask('wait', self._id)
+
+  def _wait(self, enough: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while self._returncode is None and not enough():
+      if time.monotonic() > deadline:
+        self.kill()
+        pytest.fail(f'no end of it:\n{_read(self._stderr)[-5000:]}')
+      time.sleep(0.02)
+      self._returncode = self._server.ask('poll', self._id)
+
+
+def _read(path: pathlib.Path) -> str:
+  return path.read_text('utf-8') if path.is_file() else ''
+
+
+class Task(NamedTuple):
+  """Files of the tiny captioning task."""
+
+  folder: pathlib.Path        # all of it
+  config_file: pathlib.Path
+  vocab_file: pathlib.Path    # beside the shards; 17 words with the unknown
+  train_pattern: str          # 6 pairs in 2 shards
+  val_pattern: str            # 7 pairs in 2 shards
+  val_pairs: list[tuple[bytes, list[int]]]  # in the shards' order
+  pictures: list[pathlib.Path]              # red, green and blue
+
+
+def draw_picture(colour: str, shape: str, size=(64, 48)) -> bytes:
+  """A JPEG of a shape on grey."""
+  picture = Image.new('RGB', size, 'grey')
+  pen = ImageDraw.Draw(picture)
+  draw = {'square': pen.rectangle, 'circle': pen.ellipse}[shape]
+  draw((12, 4, 52, 44), fill=colour)
+  buffer = io.BytesIO()
+  picture.save(buffer, 'JPEG', quality=90)
+  return buffer.getvalue()
+
+
+def make_pair(caption: str) -> tuple[bytes, list[str], list[int]]:
+  """Picture, words and ids of a caption."""
+  words = ['<S>', *caption.split(), '</S>']
+  ids = [WORDS.index(w) if w in WORDS else len(WORDS) for w in words]
+  colour = next((w for w in words if w in ('red', 'green', 'blue')), 'white')
+  shape = 'square' if 'square' in words else 'circle'
+  return draw_picture(colour, shape), words, ids
+
+
+def write_shard(path: pathlib.Path, captions: tuple[str, ...]) -> None:
+  """Writes a shard of drawn pictures."""
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for i, caption in enumerate(captions):
+      writer.write(sequence_example.make(
+          i, *make_pair(caption)).SerializeToString())
+
+
+@pytest.fixture(scope='session')
+def task(tmp_path_factory) -> Task:
+  """The tiny captioning task; read only."""
+  folder = tmp_path_factory.mktemp('task')
+  config_file = folder / 'tiny.py'
+  config_file.write_text(CONFIG)
+  vocab_file = folder / 'word_counts.txt'
+  vocab_file.write_text(''.join(
+      f'{word} {99 - i}\n' for i, word in enumerate(WORDS)))
+  for name, captions in (('train', TRAIN_CAPTIONS), ('val', VAL_CAPTIONS)):
+    write_shard(folder / f'{name}-00000-of-00002', captions[:4])
+    write_shard(folder / f'{name}-00001-of-00002', captions[4:])
+  pictures = []
+  for colour in ('red', 'green', 'blue'):
+    pictures.append(folder / f'{colour}.jpg')
+    pictures[-1].write_bytes(draw_picture(colour, 'square'))
+  val_pairs = [make_pair(caption)[::2] for caption in VAL_CAPTIONS]
+  return Task(folder, config_file, vocab_file,
+              str(folder / 'train-?????-of-00002'),
+              str(folder / 'val-?????-of-00002'), val_pairs, pictures)
+
+
+@pytest.fixture(scope='session')
+def start(tmp_path_factory) -> Iterator[Callable[..., Command]]:
+  """`start('im2txt.train', '--flag', ...)` begins a command."""
+  server = Server()
+  commands = []
+
+  def begin(*arguments: object, folder=ROOT, output=None) -> Command:
+    commands.append(Command(
+        server, [str(argument) for argument in arguments], folder,
+        output or tmp_path_factory.mktemp('command')))
+    return commands[-1]
+
+  yield begin
+  for command in commands:
+    command.kill()
+  server.stop()
+
+
+@pytest.fixture(scope='session')
+def launch(start) -> Callable[..., Finished]:
+  """`launch('im2txt.train', '--flag', ...)` runs a command to its end."""
+  return lambda *arguments, **options: start(*arguments, **options).finish()
+
+
+class Run(NamedTuple):
+  """A trained run."""
+
+  folder: pathlib.Path  # checkpoints of steps 0 and 6
+  log: list[str]        # what training said
+
+
+@pytest.fixture(scope='session')
+def trained(task, launch, tmp_path_factory) -> Run:
+  """Six steps of training on the task; read only, copy it to go on."""
+  folder = tmp_path_factory.mktemp('runs') / 'trained'
+  finished = launch(
+      'im2txt.train', f'--config={task.config_file}',
+      f'--input_file_pattern={task.train_pattern}', f'--train_dir={folder}',
+      '--number_of_steps=6', '--log_every_n_steps=2',
+      '--config.model.lstm_dropout_keep_prob=0.75',
+      '--config.training.max_checkpoints_to_keep=2')
+  assert finished.returncode == 0, finished.stderr
+  return Run(folder, finished.lines)
+
+
+@pytest.fixture(scope='session')
+def read_checkpoint() -> Callable[[object], dict[str, np.ndarray]]:
+  """Reads every value of a checkpoint by its name there."""
+  def read(prefix: object) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()}
+  return read
+
+
+@pytest.fixture(scope='session')
+def write_checkpoint() -> Callable[[object, Mapping[str, np.ndarray]], None]:
+  """Writes values as a checkpoint."""
+  def write(prefix: object, values: Mapping[str, np.ndarray]) -> None:
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix), tensor_names=list(values),
+        shape_and_slices=[''] * len(values), tensors=list(values.values()))
+  return write
+
+
+@pytest.fixture(scope='session')
+def inception_run(task, launch, tmp_path_factory) -> Run:
+  """One step of training on a random Inception v3 that sees 80 pixels."""
+  folder = tmp_path_factory.mktemp('runs') / 'inception'
+  finished = launch(
+      'im2txt.train', f'--config={task.config_file}',
+      f'--input_file_pattern={task.train_pattern}', f'--train_dir={folder}',
+      '--config.model.encoder=inception_v3', '--config.model.image_height=80',
+      '--config.model.image_width=80', '--allow_random_encoder',
+      '--number_of_steps=1', '--config.training.optimizer=SGD')
+  assert finished.returncode == 0, finished.stderr
+  return Run(folder, finished.lines)
+
+
+@pytest.fixture(scope='session')
+def import_command() -> Callable[[str], types.ModuleType]:
+  """Imports a command line's module for its functions.
+
+  Command lines have flags of the same names, which only one module of a
+  process may define; these are taken away again.
+  """
+  def load(name: str) -> types.ModuleType:
+    module = importlib.import_module(name)
+    flags.FLAGS.remove_flag_values([
+        flag.name for flag in flags.FLAGS.flags_by_module_dict().get(name, [])
+        if flag.name in flags.FLAGS])
+    return module
+  return load
+
+
+@pytest.fixture
+def launch_train(task, launch, tmp_path):
+  """Trains from the tiny configuration into a new folder."""
+  def go(*arguments, **options):
+    return launch('im2txt.train', f'--config={task.config_file}',
+                  f'--input_file_pattern={task.train_pattern}',
+                  f'--train_dir={tmp_path / "run"}', *arguments, **options)
+  return go

@@ -1,0 +1,305 @@
+"""`python -m im2txt.run_inference`, to the letter of what it prints."""
+
+import io
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import WORDS, draw_picture
+from PIL import Image
+
+from im2txt import captioner, checkpoints, inference_wrapper
+
+tf1 = tf.compat.v1
+
+LINE = re.compile(r'  (\d)\) (.*) \(p=(\d\.\d{6})\)')
+
+
+def biases(**probabilities):
+  """Biases that make these words as probable whatever comes before.
+
+  The rest of the probability is shared out among the other words.
+  """
+  given = {word.replace('end', '</S>').replace('stop', '.'): p
+           for word, p in probabilities.items()}
+  share = (1 - sum(given.values())) / (17 - len(given))
+  values = [given.get(word, share) for word in (*WORDS, '<UNK>')]
+  return np.log(np.maximum(values, 1e-30)).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def scripted(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
+  """A run folder whose checkpoints' probabilities are made up.
+
+  The newest, of step 7, is `end` .2, `red` .5, `square` .19 at every word;
+  `endless` never ends a caption and `dots` mostly says the last word.
+  """
+  folder = tmp_path_factory.mktemp('runs') / 'scripted'
+  shutil.copytree(trained.folder, folder)
+  (folder / 'checkpoint').unlink()  # It names step 6 as the newest.
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
+  values['logits/weights'] = np.zeros_like(values['logits/weights'])
+  values['global_step'] = np.int64(7)
+  for name, made_up in (
+      ('model.ckpt-7', biases(end=0.2, red=0.5, square=0.19)),
+      ('endless', biases(end=0, red=0.6, square=0.3)),
+      ('dots', biases(end=0.1, red=0.2, square=0.05, stop=0.5))):
+    write_checkpoint(folder / name, values | {'logits/biases': made_up})
+  return folder
+
+
+@pytest.fixture
+def pictures(task, tmp_path):
+  """A folder with a copy of the task's pictures."""
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  for picture in task.pictures:
+    shutil.copy(picture, folder)
+  return folder
+
+
+@pytest.fixture
+def caption(launch):
+  """Captions pictures."""
+  def go(checkpoint, files, *arguments, **options):
+    return launch('im2txt.run_inference', f'--checkpoint_path={checkpoint}',
+                  f'--input_files={files}', *arguments, **options)
+  return go
+
+
+def block(name, *lines):
+  """What is printed for a picture."""
+  return ''.join(f'{line}\n' for line in (
+      f'Captions for image {name}:',
+      *(f'  {i}) {line}' for i, line in enumerate(lines))))
+
+
+# .5 * .2 and .5 * .5 * .2; `square` alone, .19 * .2, is the fourth.
+BEST = (' (p=0.200000)', 'red (p=0.100000)', 'red red (p=0.050000)')
+
+
+def test_prints_captions_of_globs_and_names_in_order(
+    scripted, pictures, caption, tmp_path):
+  # Brackets in a name that is there mean themselves.
+  shutil.copy(pictures / 'red.jpg', tmp_path / 'red[1].jpg')
+  finished = caption(scripted, f'{tmp_path}/red[1].jpg,{pictures}/*e*.jpg')
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == ''.join(
+      block(name, *BEST)
+      for name in ('red[1].jpg', 'blue.jpg', 'green.jpg', 'red.jpg'))
+  assert f'{scripted}/model.ckpt-7: restored' in finished.stderr
+
+
+def test_probabilities_are_the_models_own(trained, task, caption):
+  finished = caption(trained.folder, f'{task.folder}/*.jpg')
+  assert finished.returncode == 0, finished.stderr
+  printed = re.findall(
+      r'Captions for image (\w+).jpg:\n  0\)  \(p=(\S+)\)', finished.stdout)
+  assert [name for name, _ in printed] == ['blue', 'green', 'red']
+  assert len({p for _, p in printed}) == 3  # The picture matters.
+  config = captioner.load_config(str(trained.folder)).model
+  with tf.Graph().as_default(), tf1.Session() as session:
+    model = inference_wrapper.InferenceWrapper()
+    model.build_graph_from_config(config, str(trained.folder))(session)
+    for name, p in printed:
+      state = model.feed_image(
+          session, (task.folder / f'{name}.jpg').read_bytes())
+      softmax, _, _ = model.inference_step(session, [0], state)
+      # An empty caption is the end marker after the start marker.
+      assert float(p) == pytest.approx(softmax[0, 1], abs=2e-6)
+
+
+def test_length_normalization_favours_longer_captions(
+    scripted, pictures, caption):
+  # log .2 / 2 < log .1 / 3 < log .05 / 4
+  finished = caption(
+      f'{scripted}/model.ckpt-7.index', f'{pictures}/red.jpg',
+      '--length_normalization_factor=1', '--max_caption_length=4')
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == block('red.jpg', *reversed(BEST))
+
+
+def test_an_unfinished_caption_keeps_its_last_word(
+    scripted, pictures, caption):
+  finished = caption('endless', f'{pictures}/red.jpg', '--beam_size=1',
+                     '--max_caption_length=4', folder=scripted)
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == block('red.jpg', 'red red red (p=0.216000)')
+
+
+def test_a_smaller_vocabulary_in_im2txts_bytes(
+    scripted, pictures, caption, tmp_path):
+  # 14 words and the unknown one, 17 outputs: the last two, '.' of half the
+  # probability among them, can never be chosen.
+  small = tmp_path / 'small.txt'
+  small.write_text(''.join(f"b'{word}' 1\n" for word in WORDS[:14]))
+  finished = caption(f'{scripted}/dots', f'{pictures}/red.jpg',
+                     f'--vocab_file={small}', '--max_caption_length=3')
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == block(
+      'red.jpg', ' (p=0.100000)', 'red (p=0.020000)', 'square (p=0.005000)')
+  assert f"{small} has words written as b'...'" in finished.stderr
+
+
+def test_a_larger_vocabulary_is_refused(scripted, pictures, caption, tmp_path):
+  large = tmp_path / 'large.txt'
+  large.write_text(''.join(f'{word} 1\n' for word in (*WORDS, 'extra')))
+  finished = caption(
+      scripted, f'{pictures}/red.jpg', f'--vocab_file={large}')
+  assert finished.returncode == 1
+  assert finished.stdout == ''
+  assert f'{large} has 18 words' in finished.error
+  assert 'outputs for 17' in finished.error
+
+
+def test_bad_pictures_among_good_ones(scripted, pictures, caption, tmp_path):
+  red = (pictures / 'red.jpg').read_bytes()
+  (pictures / 'cut.jpg').write_bytes(red[:len(red) // 2])
+  (pictures / 'empty.jpg').touch()
+  (pictures / 'folder.jpg').mkdir()
+  (pictures / 'text.jpg').write_text('no picture')
+  sheet = tmp_path / 'sheet.png'
+  finished = caption(
+      scripted, f'{pictures}/[c-f]*,{pictures}/text.jpg,{pictures}/red.jpg',
+      f'--contact_sheet={sheet}')
+  assert finished.returncode == 1
+  assert finished.stdout == block('red.jpg', *BEST)
+  told = [line for line in finished.lines if 'cannot be read' in line]
+  assert [line.split(':')[0] for line in told] == [
+      f'{pictures}/{name}'
+      for name in ('cut.jpg', 'empty.jpg', 'folder.jpg', 'text.jpg')]
+  assert all(len(line) < 300 and 'node' not in line for line in told)
+  assert 'Traceback' not in finished.stderr
+  with Image.open(sheet) as drawn:
+    assert drawn.width < 400  # Of one picture.
+
+
+def test_names_and_patterns_of_nothing_among_good_ones(
+    scripted, pictures, caption):
+  finished = caption(scripted, f'{pictures}/gone.jpg,{pictures}/none-*.jpg,'
+                     f'{pictures}/red.jpg')
+  assert finished.returncode == 1
+  assert 'Traceback' not in finished.stderr
+  for name in ('gone.jpg', 'none-*.jpg'):
+    assert sum(f'{pictures}/{name}' in line for line in finished.lines) == 1
+  assert finished.stdout == block('red.jpg', *BEST)
+
+
+def test_pictures_of_other_kinds_and_a_contact_sheet(
+    scripted, caption, tmp_path):
+  red = Image.open(io.BytesIO(draw_picture('red', 'square', (300, 300))))
+  red.save(tmp_path / 'a.png')
+  red.convert('L').save(tmp_path / 'b.jpg')
+  red.convert('CMYK').save(tmp_path / 'c.jpg')
+  red.convert('P').save(tmp_path / 'd.png')
+  red.convert('RGBA').save(tmp_path / 'e.png')
+  red.resize((1, 1)).save(tmp_path / 'f.jpg')
+  red.save(tmp_path / 'g.gif')
+  sheet = tmp_path / 'sheet.jpg'
+  finished = caption(scripted, f'{tmp_path}/?.*', f'--contact_sheet={sheet}')
+  names = re.findall(r'Captions for image (\S+):', finished.stdout)
+  assert finished.returncode == 0, finished.stderr
+  assert names == [
+      'a.png', 'b.jpg', 'c.jpg', 'd.png', 'e.png', 'f.jpg', 'g.gif']
+  with Image.open(sheet) as drawn:
+    drawn.load()
+    assert drawn.format == 'JPEG'
+    pixels = np.asarray(drawn.convert('RGB')).astype(int)
+  reddish = ((pixels[..., 0] > 200) & (pixels[..., 1] < 80)
+             & (pixels[..., 2] < 80))
+  # 40 of 300 pixels a side, in at least four pictures.
+  assert reddish.sum() > 4 * (240 * 40 / 300) ** 2 * 0.8
+  assert (pixels.sum(axis=-1) < 200).sum() > 100  # Letters.
+
+
+def test_a_reader_that_has_had_enough(
+    scripted, task, start, tmp_path):
+  os.mkfifo(tmp_path / 'stdout')
+  command = start(
+      'im2txt.run_inference', f'--checkpoint_path={scripted}',
+      f'--input_files={",".join([str(task.pictures[0])] * 200)}',
+      output=tmp_path)
+  with open(tmp_path / 'stdout', encoding='utf-8') as pipe:
+    assert pipe.readline() == 'Captions for image red.jpg:\n'
+  finished = command.finish()
+  assert finished.returncode == 0
+  assert 'Traceback' not in finished.stderr
+  assert 'BrokenPipe' not in finished.stderr
+
+
+def test_a_copied_run_folder_is_read_itself(trained, tmp_path):
+  # TensorFlow's `checkpoint` file still names the folder it came from.
+  shutil.copytree(trained.folder, tmp_path / 'copy')
+  for form in ('copy', 'copy/model.ckpt-6', 'copy/model.ckpt-6.index',
+               'copy/model.ckpt-6.data-00000-of-00001'):
+    assert checkpoints.latest(str(tmp_path / form)) == str(
+        tmp_path / 'copy' / 'model.ckpt-6')
+
+
+def test_mistakes(trained, task, launch, caption, tmp_path):
+  def error_of(finished, status=1):
+    assert finished.returncode == status, finished.stderr
+    assert finished.stdout == ''
+    assert finished.lines[-1].startswith('run_inference: error: ')
+    assert 'Traceback' not in finished.stderr
+    return finished.lines[-1]
+
+  red = task.pictures[0]
+  assert f'{tmp_path}: no checkpoint' in error_of(caption(tmp_path, red))
+  assert f'{tmp_path}/model.ckpt-9' in error_of(
+      caption(tmp_path / 'model.ckpt-9', red))
+  assert '--beam_size=0' in error_of(
+      caption(trained.folder, red, '--beam_size=0'), 2)
+  assert '--max_caption_length=1' in error_of(
+      caption(trained.folder, red, '--max_caption_length=1'), 2)
+  assert '--input_files' in error_of(launch(
+      'im2txt.run_inference', f'--checkpoint_path={trained.folder}'), 2)
+  assert f'{tmp_path}/nothing.txt' in error_of(
+      caption(trained.folder, red, f'--vocab_file={tmp_path}/nothing.txt'))
+
+  for name in os.listdir(trained.folder):
+    if name.startswith(('model.ckpt-6', 'config')):
+      shutil.copy(trained.folder / name, tmp_path)
+  assert '--vocab_file' in error_of(caption(tmp_path, red))
+  vocab = f'--vocab_file={task.vocab_file}'
+  data = tmp_path / 'model.ckpt-6.data-00000-of-00001'
+  data.write_bytes(data.read_bytes()[:1000])
+  assert 'model.ckpt-6' in error_of(caption(tmp_path, red, vocab))
+  (tmp_path / 'model.ckpt-6.index').write_bytes(b'no index' * 20)
+  assert 'model.ckpt-6' in error_of(caption(tmp_path, red, vocab))
+  (tmp_path / 'config.json').write_text('{"model": {}, "training": 3')
+  assert f'{tmp_path}/config.json' in error_of(caption(tmp_path, red))
+
+
+def test_an_im2txt_checkpoint_of_the_oldest_spelling(
+    inception_run, task, caption, read_checkpoint, write_checkpoint, tmp_path):
+  # As TensorFlow before 1.0 wrote it: no config.json, im2txt's own optimiser,
+  # 299 pixels, sizes to be had from the shapes alone.
+  ours = read_checkpoint(inception_run.folder / 'model.ckpt-1')
+  oldest = {'lstm/basic_lstm_cell/kernel': 'lstm/BasicLSTMCell/Linear/Matrix',
+            'lstm/basic_lstm_cell/bias': 'lstm/BasicLSTMCell/Linear/Bias'}
+  theirs = {oldest.get(name, name): value for name, value in ours.items()}
+  theirs['logits/weights'] = np.zeros_like(theirs['logits/weights'])
+  theirs['logits/biases'] = biases(end=0.2, red=0.5, square=0.19)
+  theirs['OptimizeLoss/learning_rate'] = np.float32(2)
+  prefix = tmp_path / 'model.ckpt-2000000'
+  write_checkpoint(prefix, theirs)
+  finished = caption(prefix, task.pictures[0],
+                     f'--vocab_file={task.vocab_file}')
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == block('red.jpg', *BEST)
+  assert 'restored 383 variables; left as initialised: nothing; not used: ' \
+         'OptimizeLoss/learning_rate' in finished.stderr
+
+
+def test_no_im2txt_checkpoint(
+    task, caption, write_checkpoint, tmp_path):
+  write_checkpoint(tmp_path / 'other.ckpt', {'x': np.zeros(3, np.float32)})
+  finished = caption(tmp_path / 'other.ckpt', task.pictures[0],
+                     f'--vocab_file={task.vocab_file}')
+  assert finished.returncode == 1
+  assert f'{tmp_path}/other.ckpt' in finished.error
+  assert 'config.json' in finished.error
