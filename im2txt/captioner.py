@@ -71,9 +71,17 @@ def make_encoder(config: configuration.ModelConfig) -> Encoder:
 
 
 def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
-  """Constructs the decoder that the configuration names."""
-  return _choose(DECODERS, 'decoder', config.decoder).from_config(
-      config, training)
+  """Constructs the decoder that the configuration names.
+
+  Raises:
+    ValueError: there is none, or it needs a `config_class` of its own.
+  """
+  decoder_class = _choose(DECODERS, 'decoder', config.decoder)
+  if not isinstance(config, decoder_class.config_class):
+    raise ValueError(
+        f'the decoder {config.decoder!r} needs a '
+        f'{decoder_class.config_class.__name__}; use a --config of its own')
+  return decoder_class.from_config(config, training)
 
 
 def encoder_variables(config: configuration.ModelConfig) -> list[tf.Variable]:

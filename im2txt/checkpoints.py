@@ -31,12 +31,12 @@ LEGACY_NAMES = {
         'lstm/BasicLSTMCell/Linear/Bias'),
 }
 
-# What a checkpoint may hold beside the model: variables of optimisers, ours,
-# im2txt's and those of its forks.
+# What a checkpoint may hold beside what is wanted: the step and variables of
+# optimisers, ours, im2txt's and those of its forks.
 _TRAINING_ONLY = re.compile(
     rf'^({optimization.VARIABLE_SCOPE}|OptimizeLoss)/|'
     r'/(Adam|Adam_1|Adagrad|Momentum|RMSProp|RMSProp_1|Ftrl|Ftrl_1|'
-    r'ExponentialMovingAverage)$|^beta[12]_power$')
+    r'ExponentialMovingAverage)$|^beta[12]_power$|^global_step$')
 
 
 def latest(path: str) -> str:
@@ -53,7 +53,7 @@ def latest(path: str) -> str:
     FileNotFoundError: there is none.
   """
   if tf.io.gfile.isdir(path):
-    found = _named_as_latest(path) or next(reversed(all_in(path)), None)
+    found = newest(path)
     if not found:
       raise FileNotFoundError(f'{path}: no checkpoint in this folder')
     return found
@@ -81,15 +81,20 @@ def all_in(folder: str) -> list[str]:
                  if (match := pattern.fullmatch(name))), key=step_of)
 
 
-def _named_as_latest(folder: str) -> str | None:
+def newest(folder: str) -> str | None:
+  """Prefix of a folder's newest whole checkpoint, if there is one.
+
+  That is the one that the folder's `checkpoint` file names, which is written
+  last; without such a file the one of the highest step.
+  """
   state = tf.train.get_checkpoint_state(folder)
-  if not state:
-    return None
-  # Of the path only the name: the folder may be moved or a copy.
-  prefix = os.path.join(
-      folder, os.path.basename(state.model_checkpoint_path))
-  there = tf.io.gfile.exists(f'{prefix}.index') or tf.io.gfile.exists(prefix)
-  return prefix if there else None
+  if state:
+    # Of the path only the name: the folder may be moved or a copy.
+    prefix = os.path.join(
+        folder, os.path.basename(state.model_checkpoint_path))
+    if tf.io.gfile.exists(f'{prefix}.index') or tf.io.gfile.exists(prefix):
+      return prefix
+  return next(reversed(all_in(folder)), None)
 
 
 class Reader:
@@ -157,7 +162,7 @@ def read_values(
   Args:
     prefix: the checkpoint.
     variables: those wanted.
-    may_be_absent: scope whose variables need not be in the checkpoint.
+    may_be_absent: pattern of the names that need not be in the checkpoint.
 
   Returns:
     Values by variable name.
@@ -171,7 +176,7 @@ def read_values(
   absent = sorted(wanted.keys() - reader.shapes.keys())
   unused = sorted(reader.shapes.keys() - wanted.keys())
   needed = [name for name in absent
-            if not (may_be_absent and name.startswith(f'{may_be_absent}/'))]
+            if not (may_be_absent and re.match(may_be_absent, name))]
   if needed:
     raise ValueError(f'{prefix} lacks {_list(needed)}: it is of another model')
   unknown = [name for name in unused if not _TRAINING_ONLY.search(name)]
@@ -189,16 +194,22 @@ def read_values(
   return {name: reader.value(name) for name in restored}
 
 
-def restorer(prefix: str, variables: Iterable[tf.Variable]) -> RestoreFn:
+def restorer(
+    prefix: str,
+    variables: Iterable[tf.Variable],
+    may_be_absent: str | None = None,
+) -> RestoreFn:
   """Makes a function that restores variables; adds ops to the graph.
 
   Args:
     prefix: the checkpoint.
-    variables: each must be in it.
+    variables: those wanted.
+    may_be_absent: pattern of the names that need not be in the checkpoint.
   """
   variables = list(variables)
   loader = VariableLoader(variables)
-  return lambda session: loader.load(session, read_values(prefix, variables))
+  return lambda session: loader.load(
+      session, read_values(prefix, variables, may_be_absent))
 
 
 def encoder_weights_file(config: configuration.ModelConfig) -> str | None:

@@ -7,6 +7,7 @@ ours and keeps its traceback.
 
 import logging as python_logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,7 +35,9 @@ def run(
   def guarded(argv: Sequence[str]) -> int | None:
     _set_up_logging()
     try:
-      return main(argv[1:]) if takes_arguments else main()
+      status = main(argv[1:]) if takes_arguments else main()
+      sys.stdout.flush()  # Here, where a failure is still caught.
+      return status
     except BrokenPipeError:  # `... | head`: the reader has had enough.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       return 0
@@ -51,14 +54,24 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   # KeyError, TypeError or ValueError, which absl does not turn into a line.
   try:
     return flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError as error:
+    hint = ('; name the file with --config, too'
+            if error.flagname.startswith('config.') else '')
+    _fail(ValueError(f'{error}{hint}'), 2)
   except (flags.Error, LookupError, TypeError, ValueError, OSError) as error:
     _fail(error, 2)
+  except Exception as error:  # A --config file is a program; it can fail so.
+    _fail(ValueError(f'the file of --config failed: {type(error).__name__}: '
+                     f'{error}'), 2)
 
 
 def _fail(error: BaseException, status: int) -> None:
   # str() of a KeyError quotes its message.
   message = error.args[0] if isinstance(error, KeyError) else error
-  one_line = ' '.join(str(message).split())
+  # ml_collections puts the whole traceback of a --config file in there.
+  message = re.sub(r'Traceback \(most recent call last\):.*\n(?=\S)', '',
+                   str(message), flags=re.DOTALL)
+  one_line = ' '.join(message.split())
   program = os.path.basename(sys.argv[0]).removesuffix('.py')
   print(f'{program}: error: {one_line}', file=sys.stderr)
   sys.exit(status)
@@ -69,5 +82,5 @@ def _set_up_logging() -> None:
     logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().setFormatter(
       python_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-  # Its information is about its own hooks, and comes twice.
-  python_logging.getLogger('tensorflow').setLevel(python_logging.WARNING)
+  # What it says below that is about its own hooks and ways, and comes twice.
+  python_logging.getLogger('tensorflow').setLevel(python_logging.ERROR)

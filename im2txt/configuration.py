@@ -112,6 +112,25 @@ class Config:
   training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
 
+# Whole numbers that may be 0; all others count something.
+_MAY_BE_ZERO = ('vocab_size', 'save_interval_secs', 'max_checkpoints_to_keep')
+
+
+def check(config: Config) -> None:
+  """Refuses numbers that nothing can be built with.
+
+  Raises:
+    ValueError: one is too small.
+  """
+  for record in (config.model, config.training):
+    for field in dataclasses.fields(record):
+      value = getattr(record, field.name)
+      least = 0 if field.name in _MAY_BE_ZERO else 1
+      if field.type is int and value < least:
+        raise ValueError(
+            f'{field.name} is {value}; it must be at least {least}')
+
+
 def save(config: Config, folder: str) -> None:
   """Writes `config.json` into the folder, whole or not at all."""
   os.makedirs(folder, exist_ok=True)
@@ -163,4 +182,6 @@ def fill(record_class: type, fields: dict[str, Any], source: str) -> Any:
     if not isinstance(value, accepted) or (
         isinstance(value, bool) and wanted is not bool):
       raise ValueError(f'{source}: {name} must be {wanted}, not {value!r}')
-  return record_class(**fields)
+  return record_class(**{
+      name: float(value) if known[name].type is float else value
+      for name, value in fields.items()})

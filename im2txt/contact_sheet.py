@@ -51,10 +51,14 @@ def _shorten(name: str) -> str:
 
 
 def _draw_entry(sheet: Image.Image, entry: Entry, x: int, y: int) -> None:
-  with Image.open(io.BytesIO(entry.encoded_image)) as picture:
-    sheet.paste(
-        ImageOps.fit(picture.convert('RGB'), (_PICTURE, _PICTURE)), (x, y))
   pen = ImageDraw.Draw(sheet)
+  try:
+    with Image.open(io.BytesIO(entry.encoded_image)) as picture:
+      sheet.paste(
+          ImageOps.fit(picture.convert('RGB'), (_PICTURE, _PICTURE)), (x, y))
+  except (OSError, Image.DecompressionBombError):
+    # TensorFlow read it, Pillow cannot: the captions count for more.
+    pen.rectangle((x, y, x + _PICTURE, y + _PICTURE), outline=_FAINT)
   font = ImageFont.load_default(12)
   y += _PICTURE + 4
   pen.text((x, y), _shorten(entry.name), _FAINT, font)

@@ -8,8 +8,8 @@ log, to TensorBoard and to `metrics.jsonl` in --eval_dir, from where a later
 run knows what has been evaluated. Once and no more: add --run_once.
 """
 
+import hashlib
 import json
-import math
 import os
 import time
 from typing import NamedTuple
@@ -48,7 +48,7 @@ _NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
 _MIN_GLOBAL_STEP = flags.DEFINE_integer(
     'min_global_step', 0, 'Checkpoints of earlier steps are left out.')
 _MAX_EVALS = flags.DEFINE_integer(
-    'max_evals', 0, 'Stop after so many checkpoints; 0: never.')
+    'max_evals', 0, 'Stop after so many new checkpoints; 0: never.')
 _RUN_ONCE = flags.DEFINE_bool(
     'run_once', False, 'Evaluate the newest checkpoint and stop.')
 
@@ -62,6 +62,7 @@ class Result(NamedTuple):
   num_words: int
   input_file_pattern: str
   num_eval_examples: int  # as asked for
+  fingerprint: str        # of the model's values in the checkpoint
 
 
 class Evaluator:
@@ -74,8 +75,8 @@ class Evaluator:
       config: the model; `input_file_pattern` says what to evaluate on.
       num_examples: image-caption pairs to evaluate at the most.
     """
-    self._pattern = config.input_file_pattern
-    self._num_examples = num_examples
+    self.pattern = config.input_file_pattern
+    self.num_examples = num_examples
     self._graph = tf.Graph()
     with self._graph.as_default():
       batch = inputs.make_batch(config, training=False)
@@ -89,17 +90,33 @@ class Evaluator:
       self._init = [tf1.local_variables_initializer(),
                     tf1.tables_initializer()]
 
+  def fingerprint(self, prefix: str) -> str:
+    """Tells a model from another of its step, however often it is saved.
+
+    A run that is resumed saves its checkpoint once more.
+
+    Raises:
+      ValueError: the checkpoint cannot be read.
+    """
+    reader = checkpoints.Reader(prefix)
+    digest = hashlib.sha256()
+    for name in sorted(v.op.name for v in self._variables):
+      if name in reader.shapes:
+        digest.update(name.encode() + reader.value(name).tobytes())
+    return digest.hexdigest()[:16]
+
   def evaluate(self, prefix: str) -> Result:
     """Evaluates a checkpoint.
 
     Raises:
       ValueError: the checkpoint or the data cannot be used.
     """
+    fingerprint = self.fingerprint(prefix)
     values = checkpoints.read_values(prefix, self._variables)
     total_loss = total_words = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self._pattern),
-          tqdm.tqdm(total=self._num_examples, unit='pair', disable=None,
+          inputs.explained_errors(self.pattern),
+          tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)
       session.run(self._init)
@@ -107,12 +124,12 @@ class Evaluator:
       threads = []
       if self._graph.get_collection(tf1.GraphKeys.QUEUE_RUNNERS):
         threads = tf1.train.start_queue_runners(session, coordinator)
-      while examples < self._num_examples:
+      while examples < self.num_examples:
         try:
           losses, words = session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break
-        wanted = self._num_examples - examples
+        wanted = self.num_examples - examples
         losses, words = losses[:wanted], words[:wanted]
         total_loss += np.sum(losses, dtype=np.float64)
         total_words += int(np.sum(words))
@@ -122,10 +139,12 @@ class Evaluator:
       coordinator.join(threads, stop_grace_period_secs=10,
                        ignore_live_threads=True)
     if not total_words:
-      raise ValueError(f'the shards {self._pattern} hold no captions')
+      raise ValueError(f'the shards {self.pattern} hold no captions')
     step = int(values[tf1.GraphKeys.GLOBAL_STEP])
-    return Result(step, math.exp(total_loss / total_words), examples,
-                  total_words, self._pattern, self._num_examples)
+    with np.errstate(over='ignore'):  # A model gone astray: infinite.
+      perplexity = float(np.exp(total_loss / total_words))
+    return Result(step, perplexity, examples, total_words, self.pattern,
+                  self.num_examples, fingerprint)
 
 
 def read_results(eval_dir: str) -> list[Result]:
@@ -159,34 +178,36 @@ def write_result(result: Result, eval_dir: str) -> None:
         result.global_step)
 
 
-def evaluate_new(
-    evaluator: Evaluator,
-    prefix: str,
-    eval_dir: str,
-    pattern: str,
-    num_examples: int,
-) -> bool:
+def evaluate_new(evaluator: Evaluator, prefix: str, eval_dir: str) -> bool:
   """Evaluates a checkpoint unless that was done before; says the result.
 
   Args:
     evaluator: of the checkpoint's model.
     prefix: the checkpoint.
     eval_dir: where results are.
-    pattern: what is evaluated on.
-    num_examples: pairs asked for.
 
   Returns:
-    Whether it was new.
+    Whether it was evaluated: it may be known, or deleted meanwhile.
+
+  Raises:
+    ValueError: the checkpoint or the data cannot be used.
   """
-  asked = (checkpoints.step_of(prefix), pattern, num_examples)
-  for known in read_results(eval_dir):
-    if asked == (known.global_step, known.input_file_pattern,
-                 known.num_eval_examples):
-      logging.info('Step %d was evaluated before: perplexity = %.4f',
-                   known.global_step, known.perplexity)
-      return False
   started = time.monotonic()
-  result = evaluator.evaluate(prefix)
+  try:
+    asked = (evaluator.fingerprint(prefix), evaluator.pattern,
+             evaluator.num_examples)
+    for known in read_results(eval_dir):
+      if asked == (known.fingerprint, known.input_file_pattern,
+                   known.num_eval_examples):
+        logging.info('Step %d was evaluated before: perplexity = %.4f',
+                     known.global_step, known.perplexity)
+        return False
+    result = evaluator.evaluate(prefix)
+  except (ValueError, tf.errors.NotFoundError):
+    if tf.io.gfile.exists(f'{prefix}.index'):
+      raise
+    logging.info('%s was deleted meanwhile', prefix)
+    return False
   write_result(result, eval_dir)
   logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)',
                result.global_step, result.perplexity, result.num_examples,
@@ -194,29 +215,39 @@ def evaluate_new(
   return True
 
 
+def find_due(folder: str, min_global_step: int) -> str | None:
+  """Finds a folder's newest checkpoint; says so if it is none to evaluate."""
+  prefix = checkpoints.newest(folder)
+  if prefix is None:
+    logging.info('%s has no checkpoint yet', folder)
+  elif checkpoints.step_of(prefix) < min_global_step:
+    logging.info('%s is before --min_global_step=%d', prefix, min_global_step)
+    return None
+  return prefix
+
+
 def main() -> None:
   """Reads the flags and evaluates."""
-  config = captioner.load_config(_CHECKPOINT_DIR.value).model
+  folder = _CHECKPOINT_DIR.value
+  while not (_RUN_ONCE.value or os.path.exists(
+      os.path.join(folder, configuration.CONFIG_FILE))):
+    logging.info('%s has no configuration yet', folder)
+    time.sleep(_EVAL_INTERVAL_SECS.value)
+  config = captioner.load_config(folder).model
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
-  eval_dir = _EVAL_DIR.value or os.path.join(_CHECKPOINT_DIR.value, 'eval')
+  eval_dir = _EVAL_DIR.value or os.path.join(folder, 'eval')
   evaluator = Evaluator(config, _NUM_EVAL_EXAMPLES.value)
   evaluations = 0
   last = None
   while True:
-    found = checkpoints.all_in(_CHECKPOINT_DIR.value)
-    if not found:
-      logging.info('%s has no checkpoint yet', _CHECKPOINT_DIR.value)
-    elif checkpoints.step_of(found[-1]) < _MIN_GLOBAL_STEP.value:
-      logging.info('%s is before --min_global_step=%d', found[-1],
-                   _MIN_GLOBAL_STEP.value)
-    elif found[-1] != last:
-      last = found[-1]
-      evaluations += evaluate_new(
-          evaluator, last, eval_dir, config.input_file_pattern,
-          _NUM_EVAL_EXAMPLES.value)
+    due = find_due(folder, _MIN_GLOBAL_STEP.value)
+    if due and due != last:
+      evaluations += evaluate_new(evaluator, due, eval_dir)
+      last = due
     if _RUN_ONCE.value:
-      if last is None:
-        raise ValueError(f'{_CHECKPOINT_DIR.value}: no checkpoint to evaluate')
+      if due is None:
+        raise ValueError(f'{folder}: no checkpoint to evaluate that has '
+                         f'reached --min_global_step={_MIN_GLOBAL_STEP.value}')
       return
     if _MAX_EVALS.value and evaluations >= _MAX_EVALS.value:
       return

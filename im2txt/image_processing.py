@@ -9,7 +9,7 @@ import tensorflow as tf
 
 tf1 = tf.compat.v1
 
-_DECODERS = {'jpeg': tf.io.decode_jpeg, 'png': tf.io.decode_png}
+_FORMATS = ('jpeg', 'png')
 # im2txt resizes to 346 pixels and crops 299 of them.
 _RESIZE_RATIO = 346 / 299
 
@@ -25,12 +25,12 @@ def process_image(
   """Decodes, resizes, crops and, in training, distorts one picture.
 
   Args:
-    encoded_image: string []; a whole picture file. TensorFlow's decoders go
-      by content: 'jpeg' reads a PNG too.
+    encoded_image: string []; a whole picture file.
     training: whether to crop, flip and distort at random.
     height: of the result.
     width: of the result.
-    image_format: 'jpeg' or 'png'.
+    image_format: 'jpeg' or 'png', as in im2txt; but what the file is, is told
+      by its content: these two, GIF (its first frame), BMP or WebP.
     distortion_order: see `distort_image`.
 
   Returns:
@@ -39,10 +39,12 @@ def process_image(
   Raises:
     ValueError: another `image_format`.
   """
-  if image_format not in _DECODERS:
+  if image_format not in _FORMATS:
     raise ValueError(f'image_format is {image_format!r}; it must be one of '
-                     f'{", ".join(map(repr, _DECODERS))}')
-  image = _DECODERS[image_format](encoded_image, channels=3)
+                     f'{", ".join(map(repr, _FORMATS))}')
+  image = tf.io.decode_image(
+      encoded_image, channels=3, expand_animations=False)
+  image.set_shape([None, None, 3])
   image = tf.image.convert_image_dtype(image, tf.float32)  # [0, 1]
   resized = [round(side * _RESIZE_RATIO) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old

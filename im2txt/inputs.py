@@ -64,9 +64,10 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
     raise ValueError(
         f'input_pipeline is {config.input_pipeline!r}; it must be one of '
         f'{", ".join(map(repr, pipelines))}')
-  files = find_files(config.input_file_pattern)
+  files = find_shards(config.input_file_pattern)
   batch = pipelines[config.input_pipeline](files, config, training)
-  lengths = tf.reduce_sum(batch.input_mask, axis=1)
+  # Both markers counted, as in im2txt.
+  lengths = tf.reduce_sum(batch.input_mask, axis=1) + 1
   for name, reduce in (('min', tf.reduce_min), ('max', tf.reduce_max),
                        ('mean', tf.reduce_mean)):
     tf1.summary.scalar(f'caption_length/batch_{name}',
@@ -74,24 +75,43 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
   return batch
 
 
-def find_files(pattern: str, flag: str = 'input_file_pattern') -> list[str]:
-  """Files that match any of the comma-separated patterns, in order.
+def find_files(pattern: str, flag: str) -> list[str]:
+  """Files that one name or pattern matches, in order.
 
   Args:
-    pattern: names or patterns.
-    flag: where they were given, for the message.
+    pattern: name or pattern.
+    flag: where it was given, for the message.
 
   Raises:
-    ValueError: one matches nothing.
+    ValueError: it matches nothing, or its file system cannot be reached.
   """
-  files = []
-  for part in pattern.split(','):
+  try:
     # A plain name first, so that brackets in it need no escapes.
-    matches = ([part] if tf.io.gfile.exists(part)
-               else sorted(tf.io.gfile.glob(part)))
-    if not matches:
-      raise ValueError(f'{flag}: no file matches {part}')
-    files.extend(matches)
+    if tf.io.gfile.exists(pattern):
+      return [pattern]
+    matches = sorted(tf.io.gfile.glob(pattern))
+  except tf.errors.OpError as error:
+    raise ValueError(f'{flag}: {pattern}: {error.message}') from None
+  if not matches:
+    raise ValueError(f'{flag}: no file matches {pattern}')
+  return matches
+
+
+def find_shards(patterns: str) -> list[str]:
+  """Shards that match any of the comma-separated patterns, in order.
+
+  Raises:
+    ValueError: a pattern matches nothing, or the shards have no record.
+  """
+  files = [file for pattern in patterns.split(',')
+           for file in find_files(pattern, 'input_file_pattern')]
+  for file in files:
+    if tf.io.gfile.isdir(file):
+      raise ValueError(f'{file} is a folder; input_file_pattern must match '
+                       'its shards')
+  # A shard without a record is a file without a byte.
+  if not any(tf.io.gfile.stat(file).length for file in files):
+    raise ValueError(f'the shards {patterns} hold no captions')
   return files
 
 
@@ -108,7 +128,8 @@ def explained_errors(pattern: str) -> Iterator[None]:
   """
   try:
     yield
-  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError,
+          tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
     raise ValueError(f'cannot use a record of {pattern}: '
                      f'{graph_errors.reason(error)}') from None
 
@@ -149,8 +170,10 @@ def _tf_data_batch(
     dataset = dataset.shuffle(
         config.values_per_input_shard * config.input_queue_capacity_factor)
     dataset = dataset.repeat()
+  # Not converted, so that what `_example` raises stays one line.
   dataset = dataset.enumerate().map(
-      lambda i, serialized: _example(serialized, config, training, i),
+      tf.autograph.experimental.do_not_convert(
+          lambda i, serialized: _example(serialized, config, training, i)),
       num_parallel_calls=config.num_preprocess_threads)
   dataset = dataset.padded_batch(config.batch_size)
   dataset = dataset.prefetch(2)

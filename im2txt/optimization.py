@@ -1,5 +1,8 @@
 """Learning rates and the training step."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import tensorflow as tf
 
 from im2txt import configuration
@@ -41,6 +44,26 @@ def learning_rate(
       config.initial_learning_rate, global_step,
       decay_steps=max(1, int(steps_per_epoch * config.num_epochs_per_decay)),
       decay_rate=config.learning_rate_decay_factor, staircase=True)
+
+
+def forget_powers(
+    variables: Iterable[tf.Variable], values: dict[str, Any]
+) -> None:
+  """Drops Adam's bias correction from a checkpoint's values if it must begin.
+
+  Adam has one correction for all slots. Where some begin anew, as the
+  encoder's do in phase 2, that of the old ones would make their first steps
+  three times too long.
+
+  Args:
+    variables: of the graph.
+    values: by name; changed in place.
+  """
+  scope = f'{VARIABLE_SCOPE}/'
+  if any(v.op.name.startswith(scope) and v.op.name not in values
+         for v in variables):
+    for power in ('beta1_power', 'beta2_power'):
+      values.pop(scope + power, None)
 
 
 def train_op(

@@ -105,13 +105,29 @@ def to_sentence(
                   if word not in markers)
 
 
+def check_contact_sheet(path: str) -> None:
+  """Raises ValueError where a sheet could not be written in the end."""
+  if not path.lower().endswith(('.png', '.jpg', '.jpeg')):
+    raise ValueError(f'--contact_sheet={path} must end in .png or .jpg')
+  if not os.path.isdir(os.path.dirname(path) or '.'):
+    raise ValueError(f'--contact_sheet={path}: there is no such folder')
+
+
 def main() -> int:
   """Reads the flags and captions; returns 1 if a picture was unreadable."""
+  if _CONTACT_SHEET.value:
+    check_contact_sheet(_CONTACT_SHEET.value)
   prefix = checkpoints.latest(_CHECKPOINT_PATH.value)
   config = load_config(prefix)
   vocab = load_vocabulary(config, prefix, _VOCAB_FILE.value)
-  files = inputs.find_files(_INPUT_FILES.value, 'input_files')
   unreadable = 0
+  files = []
+  for pattern in _INPUT_FILES.value.split(','):
+    try:
+      files += inputs.find_files(pattern, 'input_files')
+    except ValueError as error:
+      print(error, file=sys.stderr)
+      unreadable += 1
   sheet = []
   with tf.Graph().as_default(), tf1.Session() as session:
     model = inference_wrapper.InferenceWrapper()

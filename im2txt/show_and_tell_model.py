@@ -25,7 +25,7 @@ class ShowAndTellModel:
     target_seqs: int32 [B, T]; None in inference, as all that follows from it.
     input_mask: int32 [B, T], 1 for words and 0 for padding.
     image_embeddings: float32 [B, E].
-    seq_embeddings: float32 [B, T, E] ([B, E] in inference).
+    seq_embeddings: float32 [B, T, E] ([B, 1, E] in inference).
     total_loss: float32 [], nats; cross-entropy a word and regularisation.
     target_cross_entropy_losses: float32 [B * T], nats; 0 for padding.
     target_cross_entropy_loss_weights: float32 [B * T], the mask.
@@ -82,6 +82,8 @@ class ShowAndTellModel:
       self._build_training()
     self.seq_embeddings = tf1.get_default_graph().get_tensor_by_name(
         'seq_embedding/embedding_lookup:0')
+    if self.mode is captioner.Mode.INFERENCE:
+      self.seq_embeddings = self.seq_embeddings[:, tf.newaxis]
     self.inception_variables = captioner.encoder_variables(self.config)
     self.global_step = tf1.train.get_global_step()
 

@@ -13,12 +13,17 @@ configuration:
   python -m im2txt.train --train_dir=runs/coco --train_inception \
     --number_of_steps=3000000
 
-Any field of the configuration can be set: --config.model.batch_size=16.
+Any field of the configuration can be set behind the file's name:
+--config=configs/show_and_tell.py --config.model.batch_size=16.
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
+import contextlib
+import dataclasses
+import filecmp
 import os
 import shutil
+from collections.abc import Callable
 
 import tensorflow as tf
 from absl import flags, logging
@@ -68,10 +73,28 @@ _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
     'pretrained weights; good for tests only.')
 
 
+@flags.validator('config')
+def _check_config(config: object) -> bool:
+  """Holds the file of --config to what `resolve_config` expects."""
+  if config is None and not _CONFIG.present:
+    return True
+  try:
+    found = config.model, config.training
+  except (AttributeError, OSError) as error:
+    raise flags.ValidationError(
+        'the file of --config must have a get_config() that returns a '
+        f'configuration.Config: {error}') from None
+  return all(map(dataclasses.is_dataclass, found))
+
+
 def resolve_config() -> configuration.Config:
   """The configuration of the flags, or else of the run folder."""
   if _CONFIG.value is not None:
-    config = _CONFIG.value
+    # Assembled anew, so that its fields' types are checked.
+    config = configuration.Config(*(
+        configuration.fill(type(record), dataclasses.asdict(record),
+                           '--config')
+        for record in (_CONFIG.value.model, _CONFIG.value.training)))
   elif os.path.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
@@ -82,6 +105,7 @@ def resolve_config() -> configuration.Config:
     config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
+  configuration.check(config)
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
   return config
@@ -104,7 +128,7 @@ def find_vocabulary(
       model's size is to be the vocabulary's and there is none.
   """
   if vocab_file is None:
-    shard = inputs.find_files(config.input_file_pattern)[0]
+    shard = inputs.find_shards(config.input_file_pattern)[0]
     beside = os.path.join(os.path.dirname(shard), vocabulary.FILE_NAME)
     vocab_file = beside if os.path.exists(beside) else None
   if vocab_file is None:
@@ -122,6 +146,27 @@ def find_vocabulary(
   return vocab_file
 
 
+def _same(path: str, other: str) -> bool:
+  return os.path.exists(other) and filecmp.cmp(path, other, shallow=False)
+
+
+def check_vocabulary(vocab_file: str, train_dir: str, resumed: bool) -> None:
+  """Refuses to go on with ids that mean other words.
+
+  Args:
+    vocab_file: the shards' vocabulary.
+    train_dir: the run folder.
+    resumed: whether it has a checkpoint.
+
+  Raises:
+    ValueError: the run began with another vocabulary.
+  """
+  copy = os.path.join(train_dir, vocabulary.FILE_NAME)
+  if resumed and os.path.exists(copy) and not _same(vocab_file, copy):
+    raise ValueError(f'{vocab_file} is not the vocabulary that this run began '
+                     f'with, {copy}; train in another --train_dir')
+
+
 def make_init_fn(
     config: configuration.ModelConfig,
     train_dir: str,
@@ -133,22 +178,22 @@ def make_init_fn(
   encoder's pretrained weights > leave everything as initialised.
   """
   variables = tf1.global_variables()
+  model_variables = [
+      v for v in variables if v is not tf1.train.get_global_step()
+      and not v.op.name.startswith(f'{optimization.VARIABLE_SCOPE}/')]
   loader = checkpoints.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
-    found = checkpoints.all_in(train_dir)
+    found = checkpoints.newest(train_dir)
     if found:
-      logging.info('Resuming from %s', found[-1])
+      logging.info('Resuming from %s', found)
       values = checkpoints.read_values(
-          found[-1], variables, optimization.VARIABLE_SCOPE)
+          found, variables, f'{optimization.VARIABLE_SCOPE}/')
+      optimization.forget_powers(variables, values)
     elif init_checkpoint:
       prefix = checkpoints.latest(init_checkpoint)
       logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(
-          prefix, variables, optimization.VARIABLE_SCOPE)
-      values = {name: value for name, value in values.items()
-                if name != tf1.train.get_global_step().op.name
-                and not name.startswith(optimization.VARIABLE_SCOPE)}
+      values = checkpoints.read_values(prefix, model_variables)
     elif checkpoints.encoder_weights_file(config):
       logging.info('Starting from scratch, with a pretrained encoder')
       values = checkpoints.read_encoder_values(
@@ -171,7 +216,7 @@ def check_encoder(
   Raises:
     ValueError: nothing gives the encoder weights.
   """
-  if (init_checkpoint or checkpoints.all_in(train_dir)
+  if (init_checkpoint or checkpoints.newest(train_dir)
       or checkpoints.encoder_weights_file(config)):
     return
   raise ValueError(
@@ -200,6 +245,7 @@ def train(
     number_of_steps: int,
     log_every_n_steps: int,
     init_checkpoint: str | None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> None:
   """Trains to a step.
 
@@ -210,6 +256,7 @@ def train(
     number_of_steps: where to end, counted from the run's first step.
     log_every_n_steps: steps between reports.
     init_checkpoint: where to start warm from, if the folder is new.
+    on_start: called when the variables have their values, and so fit.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
@@ -241,13 +288,19 @@ def train(
     saver = tf1.train.Saver(
         max_to_keep=config.training.max_checkpoints_to_keep)
     saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    init = make_init_fn(config.model, train_dir, init_checkpoint)
-    scaffold = tf1.train.Scaffold(
-        init_fn=lambda _, session: init(session), saver=saver)
+    load = make_init_fn(config.model, train_dir, init_checkpoint)
+
+    def init(_, session):
+      load(session)
+      on_start()
+
+    scaffold = tf1.train.Scaffold(init_fn=init, saver=saver)
+    progress = training_hooks.ProgressHook(
+        statistics, number_of_steps, log_every_n_steps, train_dir)
     with training_hooks.interruption() as interrupted:
       hooks = [
           training_hooks.CheckFiniteHook(
-              statistics, lambda: checkpoints.all_in(train_dir)[-1]),
+              statistics, lambda: checkpoints.newest(train_dir)),
           tf1.train.StopAtStepHook(last_step=number_of_steps),
           training_hooks.StopOnEventHook(interrupted),
           tf1.train.CheckpointSaverHook(
@@ -259,10 +312,10 @@ def train(
           tf1.train.SummarySaverHook(
               save_steps=config.training.save_images_steps,
               output_dir=train_dir, summary_op=pictures),
-          training_hooks.ProgressHook(
-              statistics, number_of_steps, log_every_n_steps, train_dir),
+          progress,
       ]
-      with (inputs.explained_errors(config.model.input_file_pattern),
+      with (contextlib.closing(progress),
+            inputs.explained_errors(config.model.input_file_pattern),
             tf1.train.MonitoredSession(
                 tf1.train.ChiefSessionCreator(scaffold), hooks) as session):
         while not session.should_stop():
@@ -273,20 +326,29 @@ def main() -> None:
   """Reads the flags and trains."""
   config = resolve_config()
   train_dir = _TRAIN_DIR.value
-  found = checkpoints.all_in(train_dir)
-  if found and checkpoints.step_of(found[-1]) >= _NUMBER_OF_STEPS.value:
+  found = checkpoints.newest(train_dir)
+  if found and checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value:
     logging.info('%s has already reached step %d of --number_of_steps=%d',
-                 train_dir, checkpoints.step_of(found[-1]),
+                 train_dir, checkpoints.step_of(found),
                  _NUMBER_OF_STEPS.value)
     return
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value)
-  configuration.save(config, train_dir)
+
   if vocab_file:
-    shutil.copyfile(vocab_file, os.path.join(train_dir, vocabulary.FILE_NAME))
+    check_vocabulary(vocab_file, train_dir, resumed=bool(found))
+
+  def keep() -> None:
+    configuration.save(config, train_dir)
+    copy = os.path.join(train_dir, vocabulary.FILE_NAME)
+    if vocab_file and not _same(vocab_file, copy):
+      shutil.copyfile(vocab_file, f'{copy}.tmp')
+      os.replace(f'{copy}.tmp', copy)
+
+  os.makedirs(train_dir, exist_ok=True)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value)
+        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep)
 
 
 if __name__ == '__main__':

@@ -99,7 +99,7 @@ class CheckFiniteHook(tf1.train.SessionRunHook):
       raise NotFiniteError(
           f'loss is {loss} and gradient norm {norm} at step {step}; the last '
           f'good checkpoint is {self._last_checkpoint()}. Lower the learning '
-          'rate or clip_gradients and start again from there')
+          'rate or clip_gradients (--config.training...) and go on from there')
 
 
 class ProgressHook(tf1.train.SessionRunHook):
@@ -124,6 +124,7 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._last_step = last_step
     self._every = log_every_n_steps
     self._train_dir = train_dir
+    self._bar = None
 
   def after_create_session(self, session, coord):
     """See the base class."""
@@ -149,9 +150,10 @@ class ProgressHook(tf1.train.SessionRunHook):
       self._report(now)
       self._start_interval()
 
-  def end(self, session):
-    """See the base class."""
-    self._bar.close()
+  def close(self) -> None:
+    """Ends the bar, so that what is said next has a line of its own."""
+    if self._bar is not None:
+      self._bar.close()
 
   def _start_interval(self):
     self._started = time.monotonic()

@@ -1,5 +1,6 @@
 """How a command line's process ends, whoever ends it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -38,8 +39,10 @@ def start(tmp_path):
     path.write_text(PROGRAM.format(
         parameters=parameters, options=options,
         body=textwrap.indent(body, '  ')))
+    environment = os.environ.copy()
+    environment.pop('PYTHONUNBUFFERED', None)  # Few users have it.
     processes.append(subprocess.Popen(
-        [sys.executable, str(path), *arguments], text=True,
+        [sys.executable, str(path), *arguments], text=True, env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE))
     return processes[-1]

@@ -158,22 +158,34 @@ def test_a_model_gone_astray(
   assert result.perplexity == math.inf
 
 
-def test_other_examples_are_another_evaluation(
-    evaluate, evaluator, trained, task, tmp_path):
-  def is_new(pattern, num_examples):
-    return evaluate.evaluate_new(
-        evaluator, str(trained.folder / 'model.ckpt-6'), str(tmp_path),
-        pattern, num_examples)
+def test_what_is_another_evaluation(
+    evaluate, evaluator, trained, read_checkpoint, write_checkpoint,
+    tmp_path):
+  prefix = tmp_path / 'model.ckpt-6'
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
 
-  evaluate.write_result(
-      evaluate.Result(6, 2.0, 7, 9, 'others-*', 5), str(tmp_path))
-  evaluate.write_result(
-      evaluate.Result(6, 2.0, 3, 9, task.val_pattern, 3), str(tmp_path))
-  assert not is_new('others-*', 5)
-  assert not is_new(task.val_pattern, 3)
-  assert is_new(task.val_pattern, 5)
-  assert not is_new(task.val_pattern, 5)
-  assert len(results_in(tmp_path)) == 3
+  def is_new():
+    return evaluate.evaluate_new(evaluator, str(prefix), str(tmp_path))
+
+  write_checkpoint(prefix, values)
+  assert is_new()
+  assert not is_new()
+  # A run that is resumed writes its checkpoint once more, in phase 2 with
+  # further slots of the optimiser.
+  write_checkpoint(
+      prefix, values | {'optimizer/x/Adam': np.zeros(3, np.float32)})
+  assert not is_new()
+  # A run begun anew in the same folder has another model of the same step.
+  write_checkpoint(
+      prefix, values | {'logits/biases': np.ones(17, np.float32)})
+  assert is_new()
+  # Other examples.
+  [_, last] = results_in(tmp_path)
+  (tmp_path / 'metrics.jsonl').write_text(''.join(
+      json.dumps(last | other) + '\n'
+      for other in ({'num_eval_examples': 4}, {'input_file_pattern': 'x-*'})))
+  assert is_new()
+  assert not is_new()
 
 
 def test_watches_for_further_checkpoints(
@@ -197,8 +209,7 @@ def test_waits_until_told_to_stop(trained, task, start, run_folder):
       'im2txt.evaluate', f'--checkpoint_dir={run_folder}',
       f'--input_file_pattern={task.val_pattern}', '--eval_interval_secs=1',
       '--min_global_step=5')
-  watcher.wait_for('(?s)model.ckpt-0 is before --min_global_step=5.*'
-                   'model.ckpt-0 is before --min_global_step=5')
+  watcher.wait_for('model.ckpt-0 is before --min_global_step=5')
   copy_checkpoint(trained.folder, run_folder, 6)
   watcher.wait_for('Step 6: perplexity')
   watcher.send(signal.SIGINT)
@@ -209,11 +220,17 @@ def test_waits_until_told_to_stop(trained, task, start, run_folder):
   assert result['global_step'] == 6
 
 
-def test_nothing_to_evaluate_once(launch_once, tmp_path):
-  finished = launch_once('--min_global_step=7')
-  assert finished.returncode == 1
-  assert finished.error.startswith('evaluate: error: ')
+def test_nothing_to_evaluate_once(launch_once, trained, tmp_path):
+  early = launch_once('--min_global_step=7')
+  assert early.returncode == 1
+  assert early.lines[-1].startswith('evaluate: error: ')
+  assert '--min_global_step=7' in early.lines[-1]
   assert not (tmp_path / 'eval').exists()
+  shutil.copy(trained.folder / 'config.json', tmp_path)
+  none = launch_once(f'--checkpoint_dir={tmp_path}')
+  assert none.returncode == 1
+  assert none.lines[-1].startswith('evaluate: error: ')
+  assert str(tmp_path) in none.lines[-1]
 
 
 def test_a_damaged_shard(make_evaluator, task, trained, tmp_path):

@@ -47,9 +47,9 @@ def models():
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
-  """A small one in phase 1 on shards (empty ones), and to be evaluated."""
+  """A small one in phase 1 on shards (never read), and to be evaluated."""
   shard = tmp_path_factory.mktemp('shards') / 'train-00000-of-00001'
-  shard.touch()
+  shard.write_text('not empty')
   return {
       'train': build(small_config(input_file_pattern=str(shard)), 'train'),
       'eval': build(small_config(), 'eval')}

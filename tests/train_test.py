@@ -212,9 +212,10 @@ def test_phase_2_trains_the_encoder_too(
   # Two steps of 0.0005 from where phase 1 ended.
   difference = after['logits/weights'] - before['logits/weights']
   assert 0 < np.abs(difference).max() < 0.005
-  # 1 - 0.9 ** 9 if the powers go on, 1 - 0.9 ** 3 if not: they are of the
-  # next step.
-  assert after[ADAM + 'beta1_power'] == pytest.approx(0.9 ** 9)
+  # The encoder's slots begin anew, and with them the bias correction, which
+  # is that of the step to come.
+  assert after[ADAM + 'beta1_power'] == pytest.approx(0.9 ** 3)
+  assert before[ADAM + 'beta1_power'] == pytest.approx(0.9 ** 7)
   scalars = scalars_of(run_folder)
   step = max(scalars['losses/total_loss'])
   assert step > 6

@@ -21,7 +21,8 @@ class Decoder(abc.ABC):
 
   Attributes:
     config_class: what `from_config` takes; a decoder with further numbers
-      derives its own from `configuration.ModelConfig`.
+      derives its own from `configuration.ModelConfig`, with fields that are
+      texts, numbers or truth values (`| None`).
     scope: the tensors of the step-by-step search are named
       `<scope>/initial_state`, `<scope>/state_feed` and `<scope>/state`.
     step_reads_memory: whether `step` looks at the memory, so that a search
