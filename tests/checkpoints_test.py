@@ -196,11 +196,11 @@ def test_what_may_be_absent_is_left_as_initialised(save):
   prefix = save(small_values())
   variables = small_variables(**{'optimizer/x': [2], 'optimizer/y': [3]})
   values = checkpoints.read_values(
-      prefix, variables, may_be_absent='optimizer')
+      prefix, variables, may_be_absent='optimizer/')
   assert values.keys() == SMALL.keys()
   variables.append(tf1.get_variable('optimizers', [2]))
   with pytest.raises(ValueError, match='lacks optimizers:'):
-    checkpoints.read_values(prefix, variables, may_be_absent='optimizer')
+    checkpoints.read_values(prefix, variables, may_be_absent='optimizer/')
 
 
 def test_slots_are_restored_where_they_are_wanted(save):
@@ -216,7 +216,7 @@ def test_the_log_says_what_came_from_where(save, monkeypatch):
       logging, 'info', lambda line, *args: lines.append(line % args))
   prefix = save(small_values(**{'beta1_power': np.ones([], np.float32)}))
   checkpoints.read_values(
-      prefix, small_variables(**{'optimizer/x': [2]}), 'optimizer')
+      prefix, small_variables(**{'optimizer/x': [2]}), 'optimizer/')
   [line] = lines
   assert prefix in line and 'restored 3 variables' in line
   assert 'optimizer/x' in line and 'beta1_power' in line
