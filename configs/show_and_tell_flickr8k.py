@@ -1,6 +1,15 @@
 r"""Show and Tell on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
 
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
+Command (shards: `python -m data_prep.build_flickr8k_data --help`):
+  python -m im2txt.train --config=configs/show_and_tell_flickr8k.py \
+    --input_file_pattern='flickr_shards/train-*' --train_dir=runs/flickr8k \
+    --number_of_steps=4690
+  python -m im2txt.evaluate --run_once --checkpoint_dir=runs/flickr8k \
+    --input_file_pattern='flickr_shards/val-*'
+Time and score on two cores: five epochs at 20 to 50 pictures a second, on a
+machine that did other work besides; dev perplexity 14.47 (5,000 pairs, 64,447
+words). Photos of 224 x 224 pixels, not Flickr's own sizes.
 """
 
 from im2txt import configuration

@@ -264,7 +264,11 @@ def train(
     OSError: a file that is not there.
   """
   with tf.Graph().as_default():
-    tf1.set_random_seed(config.training.seed)
+    if config.training.seed is not None:
+      # A resumed run shall not see again what it saw at its start.
+      found = checkpoints.newest(train_dir)
+      tf1.set_random_seed(config.training.seed
+                          + (checkpoints.step_of(found) if found else 0))
 
     # Graph.
     batch = inputs.make_batch(config.model, training=True)

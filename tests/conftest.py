@@ -298,20 +298,23 @@ def inception_run(task, launch, tmp_path_factory) -> Run:
   return Run(folder, finished.lines)
 
 
-@pytest.fixture(scope='session')
-def import_command() -> Callable[[str], types.ModuleType]:
+def load_command(name: str) -> types.ModuleType:
   """Imports a command line's module for its functions.
 
   Command lines have flags of the same names, which only one module of a
   process may define; these are taken away again.
   """
-  def load(name: str) -> types.ModuleType:
-    module = importlib.import_module(name)
-    flags.FLAGS.remove_flag_values([
-        flag.name for flag in flags.FLAGS.flags_by_module_dict().get(name, [])
-        if flag.name in flags.FLAGS])
-    return module
-  return load
+  module = importlib.import_module(name)
+  flags.FLAGS.remove_flag_values([
+      flag.name for flag in flags.FLAGS.flags_by_module_dict().get(name, [])
+      if flag.name in flags.FLAGS])
+  return module
+
+
+@pytest.fixture(scope='session')
+def import_command() -> Callable[[str], types.ModuleType]:
+  """Imports a command line's module; see `load_command`."""
+  return load_command
 
 
 @pytest.fixture

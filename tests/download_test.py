@@ -18,8 +18,9 @@ import time
 import zipfile
 
 import pytest
+from conftest import load_command
 
-from data_prep import download
+download = load_command('data_prep.download')
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INCEPTION = 'inception_v3_2016_08_28.tar.gz'

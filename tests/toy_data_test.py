@@ -9,14 +9,13 @@ import subprocess
 import sys
 
 import pytest
+from conftest import load_command
 from PIL import Image
 
-from data_prep import (
-  build_toy_data,
-  score_toy_captions,
-  toy_pictures,
-  toy_scenes,
-)
+from data_prep import toy_pictures, toy_scenes
+
+build_toy_data = load_command('data_prep.build_toy_data')
+score_toy_captions = load_command('data_prep.score_toy_captions')
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
