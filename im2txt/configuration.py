@@ -20,7 +20,7 @@ class ModelConfig:
   # File pattern of sharded TFRecord files of SequenceExamples; several are
   # separated by commas. Without one the batch is placeholders, to be fed.
   input_file_pattern: str | None = None
-  # Format of the pictures in the records: 'jpeg' or 'png'.
+  # 'jpeg' or 'png', as in im2txt; pictures are decoded by their content.
   image_format: str = 'jpeg'
   # Approximate number of records in a shard; the size of the shuffle.
   values_per_input_shard: int = 2300

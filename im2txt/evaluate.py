@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -99,11 +100,8 @@ class Evaluator:
       ValueError: the checkpoint cannot be read.
     """
     reader = checkpoints.Reader(prefix)
-    digest = hashlib.sha256()
-    for name in sorted(v.op.name for v in self._variables):
-      if name in reader.shapes:
-        digest.update(name.encode() + reader.value(name).tobytes())
-    return digest.hexdigest()[:16]
+    return _digest({v.op.name: reader.value(v.op.name)
+                    for v in self._variables if v.op.name in reader.shapes})
 
   def evaluate(self, prefix: str) -> Result:
     """Evaluates a checkpoint.
@@ -111,7 +109,6 @@ class Evaluator:
     Raises:
       ValueError: the checkpoint or the data cannot be used.
     """
-    fingerprint = self.fingerprint(prefix)
     values = checkpoints.read_values(prefix, self._variables)
     total_loss = total_words = examples = 0
     with (tf1.Session(graph=self._graph) as session,
@@ -144,7 +141,14 @@ class Evaluator:
     with np.errstate(over='ignore'):  # A model gone astray: infinite.
       perplexity = float(np.exp(total_loss / total_words))
     return Result(step, perplexity, examples, total_words, self.pattern,
-                  self.num_examples, fingerprint)
+                  self.num_examples, _digest(values))
+
+
+def _digest(values: Mapping[str, np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for name in sorted(values):
+    digest.update(name.encode() + values[name].tobytes())
+  return digest.hexdigest()[:16]
 
 
 def read_results(eval_dir: str) -> list[Result]:
