@@ -32,7 +32,7 @@ from data_prep.worker_pool import (
     map_in_chunks,
     worker_pool,
 )
-from im2txt import vocabulary
+from im2txt import vocabulary, whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,14 +314,12 @@ def _write_shard(shard: shards.Shard, wording: shards.Wording) -> None:
 
 def _write_images_tsv(splits: Splits, output_dir: str) -> None:
   path = os.path.join(output_dir, 'images.tsv')
-  temporary = f'{path}.tmp'
-  with open(temporary, 'w', encoding='utf-8', newline='') as f:
+  with whole_file.write(path) as f:
     table = csv.writer(f, delimiter='\t', lineterminator='\n')
     table.writerow(['split', 'image_id', 'file'])
     for split, captioned in splits.items():
       table.writerows([split, image.image_id, image.path]
                       for image in captioned)
-  os.replace(temporary, path)
 
 
 def _write_json(path: str, value: Any) -> None:
@@ -329,10 +327,8 @@ def _write_json(path: str, value: Any) -> None:
 
 
 def _write_text(path: str, text: str) -> None:
-  temporary = f'{path}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as f:
+  with whole_file.write(path) as f:
     f.write(text)
-  os.replace(temporary, path)
 
 
 def _record_path(output_dir: str) -> str:

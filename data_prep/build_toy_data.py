@@ -21,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from data_prep import toy_pictures, toy_scenes
-from im2txt import command_line
+from im2txt import command_line, whole_file
 
 FLAGS = flags.FLAGS
 
@@ -31,14 +31,6 @@ flags.DEFINE_integer('num_train', 480, 'Number of training scenes.',
 flags.DEFINE_integer('num_val', 120, 'Number of held-out scenes.',
                      lower_bound=1)
 flags.DEFINE_integer('seed', 0, 'Another seed draws other scenes.')
-
-
-def _write(path: str, data: bytes) -> None:
-  """Writes a file whole or not at all."""
-  temporary = f'{path}.tmp'
-  with open(temporary, 'wb') as f:
-    f.write(data)
-  os.replace(temporary, path)
 
 
 def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
@@ -114,15 +106,17 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
       name = _file_name(split, image_id)
       # A source for each picture, so that none depends on the others.
       rng = random.Random(f'{seed}/{name}')
-      _write(os.path.join(image_dir, name), _jpeg(scene, rng))
+      whole_file.write_bytes(os.path.join(image_dir, name), _jpeg(scene, rng))
       captions[image_id] = toy_scenes.write_captions(scene, rng)
       truth[name] = scene._asdict()
       progress.update()
-    _write(os.path.join(annotations_dir, f'captions_{split}.json'),
-           _annotations(split, members, captions))
+    whole_file.write_bytes(
+        os.path.join(annotations_dir, f'captions_{split}.json'),
+        _annotations(split, members, captions))
   progress.close()
-  _write(os.path.join(annotations_dir, 'scenes.json'),
-         json.dumps(truth, indent=1).encode())
+  whole_file.write_bytes(
+      os.path.join(annotations_dir, 'scenes.json'),
+      json.dumps(truth, indent=1).encode())
   for split in splits:
     _remove_leftovers(os.path.join(output_dir, split), truth)
 

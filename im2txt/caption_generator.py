@@ -131,13 +131,12 @@ class CaptionGenerator:
         counted. 0: not normalised; more than 0 favours longer captions.
 
     Raises:
-      ValueError: `beam_size` is below 1 or `max_caption_length` below 2.
+      ValueError: `beam_size` or `max_caption_length` is below 1.
     """
-    if beam_size < 1:
-      raise ValueError(f'beam_size is {beam_size}; it must be at least 1')
-    if max_caption_length < 2:
-      raise ValueError(f'max_caption_length is {max_caption_length}; it must '
-                       'be at least 2, the two markers')
+    for name, number in (('beam_size', beam_size),
+                         ('max_caption_length', max_caption_length)):
+      if number < 1:
+        raise ValueError(f'{name} is {number}; it must be at least 1')
     self.model = model
     self.vocab = vocab
     self.beam_size = beam_size

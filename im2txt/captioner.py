@@ -122,6 +122,24 @@ def build(
   return Outputs(total_loss, regularization_loss, caption_loss, memory)
 
 
+def build_memory(
+    config: configuration.ModelConfig, images: tf.Tensor
+) -> tuple[Decoder, Any]:
+  """Connects encoder and decoder as a search needs them.
+
+  Args:
+    config: the model.
+    images: float32 [B, height, width, 3], pixels in [-1, 1].
+
+  Returns:
+    The decoder and its memory of the images, a nest of [B, ...].
+  """
+  tf1.train.get_or_create_global_step()
+  encoding = make_encoder(config).encode(images, False, False)
+  decoder = make_decoder(config, training=False)
+  return decoder, decoder.prepare(encoding)
+
+
 def build_step(config: configuration.ModelConfig) -> StepTensors:
   """Builds the graph of the step-by-step search, as im2txt names it.
 
@@ -129,15 +147,12 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
   scope (`lstm` for Show and Tell), `initial_state:0`, `state_feed:0` and
   `state:0`.
   """
-  tf1.train.get_or_create_global_step()
   image_feed = tf1.placeholder(tf.string, [], 'image_feed')
   input_feed = tf1.placeholder(tf.int64, [None], 'input_feed')
   images = image_processing.process_image(
       image_feed, False, config.image_height, config.image_width,
       config.image_format)[tf.newaxis]
-  encoding = make_encoder(config).encode(images, False, False)
-  decoder = make_decoder(config, training=False)
-  memory = decoder.prepare(encoding)
+  decoder, memory = build_memory(config, images)
   state = decoder.initial_state(memory)
   carried = (state, memory) if decoder.step_reads_memory else (state, ())
   packed = _pack(carried)

@@ -10,6 +10,8 @@ import json
 import os
 from typing import Any
 
+from im2txt import whole_file
+
 CONFIG_FILE = 'config.json'
 
 
@@ -135,10 +137,9 @@ def save(config: Config, folder: str) -> None:
   """Writes `config.json` into the folder, whole or not at all."""
   os.makedirs(folder, exist_ok=True)
   path = os.path.join(folder, CONFIG_FILE)
-  with open(f'{path}.tmp', 'w', encoding='utf-8') as f:
+  with whole_file.write(path) as f:
     json.dump(dataclasses.asdict(config), f, indent=2)
     f.write('\n')
-  os.replace(f'{path}.tmp', path)
 
 
 def read(folder: str) -> dict[str, dict[str, Any]]:

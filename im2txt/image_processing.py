@@ -42,14 +42,31 @@ def process_image(
   if image_format not in _FORMATS:
     raise ValueError(f'image_format is {image_format!r}; it must be one of '
                      f'{", ".join(map(repr, _FORMATS))}')
+  return fit_image(
+      decode_image(encoded_image), training, height, width, distortion_order)
+
+
+def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
+  """Decodes a picture file, string [], of any kind: uint8 [., ., 3]."""
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
-  image = tf.image.convert_image_dtype(image, tf.float32)  # [0, 1]
+  return image
+
+
+def fit_image(
+    image: tf.Tensor,
+    training: bool,
+    height: int,
+    width: int,
+    distortion_order: int | tf.Tensor = 0,
+) -> tf.Tensor:
+  """What `process_image` does once the picture, uint8 [., ., 3], is there."""
   resized = [round(side * _RESIZE_RATIO) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
-  # checkpoints were trained on that.
-  image = tf1.image.resize_images(image, resized)
+  # checkpoints were trained on that. Scaled afterwards: there may be many
+  # megapixels before.
+  image = tf1.image.resize_images(image, resized) / 255.0
   if training:
     image = tf.image.random_crop(image, [height, width, 3])
     image = tf.image.random_flip_left_right(image)
@@ -57,6 +74,23 @@ def process_image(
   else:
     image = tf.image.resize_with_crop_or_pad(image, height, width)
   return image * 2.0 - 1.0
+
+
+def thumbnail(image: tf.Tensor, side: int) -> tf.Tensor:
+  """Makes a small JPEG for people to look at.
+
+  Args:
+    image: uint8 [height, width, 3].
+    side: pixels of the longer side, if the picture is larger.
+
+  Returns:
+    string [], the JPEG; the picture's form is kept.
+  """
+  size = tf.cast(tf.shape(image)[:2], tf.float32)
+  ratio = tf.minimum(1.0, side / tf.reduce_max(size))
+  size = tf.maximum(tf.cast(tf.round(size * ratio), tf.int32), 1)
+  small = tf.image.resize(image, size, tf.image.ResizeMethod.AREA)
+  return tf.io.encode_jpeg(tf.cast(tf.round(small), tf.uint8), quality=80)
 
 
 def distort_image(

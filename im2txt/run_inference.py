@@ -1,7 +1,7 @@
 r"""Captions pictures.
 
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
-    --input_files='photos/*.jpg,more/*.png'
+    --input_files='photos,more/*.png'
 
 prints, best first, im2txt's lines:
 
@@ -9,154 +9,238 @@ prints, best first, im2txt's lines:
     0) a man riding a wave on top of a surfboard . (p=0.040413)
     1) a person riding a surf board on a wave (p=0.017452)
 
-A checkpoint of im2txt itself works too; it needs its --vocab_file.
+Files of results instead, of all pictures in a folder and those within it:
+
+  python -m im2txt.run_inference --checkpoint_path=runs/coco \
+    --input_files=photos --output_jsonl=photos.jsonl --output_html=photos.html
+
+Cut off, the same command goes on where it was. A checkpoint of im2txt itself
+works too; it needs its --vocab_file.
 """
 
-import math
+import contextlib
+import functools
+import itertools
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import tensorflow as tf
 import tqdm
-from absl import flags
+from absl import flags, logging
 
 from im2txt import (
-    caption_generator,
-    captioner,
-    checkpoints,
+    beam_search,
+    coco_results,
     command_line,
-    configuration,
     contact_sheet,
-    graph_errors,
-    inference_wrapper,
-    inputs,
-    vocabulary,
+    gallery,
+    picture_captioner,
+    picture_files,
+    result_files,
+    result_journal,
+    results,
+    search_flags,
+    trained_model,
 )
 
-tf1 = tf.compat.v1
-
 _MAX_ON_SHEET = 48
+_THUMBNAIL_SIDE = 320  # Pixels.
 
 _CHECKPOINT_PATH = flags.DEFINE_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
     'is used.', required=True)
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
-_INPUT_FILES = flags.DEFINE_string(
-    'input_files', None, 'Comma-separated files or patterns of pictures; for '
-    "example 'photos/*.jpg'.", required=True)
-_BEAM_SIZE = flags.DEFINE_integer(
-    'beam_size', 3, 'Captions kept at each step of the search, and printed.',
+_INPUT_FILES = flags.DEFINE_list(
+    'input_files', [], 'Comma-separated files, patterns, or folders, of which '
+    "all pictures are meant; for example 'photos,more/*.jpg'.")
+_INPUT_LIST = flags.DEFINE_string(
+    'input_list', None, 'A file with one such file, pattern or folder in each '
+    'line.')
+_BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', 32, 'Pictures captioned at once; does not change captions.',
     lower_bound=1)
-_MAX_CAPTION_LENGTH = flags.DEFINE_integer(
-    'max_caption_length', 20, 'Longest caption in words, both markers '
-    'counted.', lower_bound=2)
-_LENGTH_NORMALIZATION_FACTOR = flags.DEFINE_float(
-    'length_normalization_factor', 0.0, 'Above 0, longer captions are '
-    'favoured: log probabilities are divided by length to this power.',
-    lower_bound=0.0)
+_OUTPUT_LINES = flags.DEFINE_string(
+    'output_lines', None, "Write im2txt's lines into this file. They are "
+    'printed if no --output_ flag is given.')
+_OUTPUT_JSON = flags.DEFINE_string(
+    'output_json', None, 'Write the best captions into this file in the '
+    "format of COCO's results, to be scored.")
+_ANNOTATIONS_FILE = flags.DEFINE_string(
+    'annotations_file', None, "For --output_json: annotations in COCO's "
+    "format, which have the pictures' ids. Default: COCO's own file names "
+    'have the ids in them.')
+_OUTPUT_JSONL = flags.DEFINE_string(
+    'output_jsonl', None, 'Write all captions with their probabilities into '
+    'this file, a line of JSON a picture.')
+_OUTPUT_HTML = flags.DEFINE_string(
+    'output_html', None, 'Write a page to look at and to search into this '
+    'file: pictures, captions, probabilities. It takes about 20 kB a '
+    'picture.')
 _CONTACT_SHEET = flags.DEFINE_string(
     'contact_sheet', None, 'Also draw the pictures with their captions into '
     f'this file (.png or .jpg); the first {_MAX_ON_SHEET} of them.')
+flags.register_multi_flags_validator(
+    ['input_files', 'input_list'], lambda values: any(values.values()),
+    'give --input_files or --input_list.')
+
+Batches = Iterator[list[results.Result]]
 
 
-def load_config(prefix: str) -> configuration.ModelConfig:
-  """The configuration beside a checkpoint, or else im2txt's."""
-  folder = os.path.dirname(prefix)
-  if os.path.exists(os.path.join(folder, configuration.CONFIG_FILE)):
-    return captioner.load_config(folder).model
-  return checkpoints.im2txt_config(prefix)
-
-
-def load_vocabulary(
-    config: configuration.ModelConfig, prefix: str, vocab_file: str | None
-) -> vocabulary.Vocabulary:
-  """Reads the vocabulary and sees that it fits the model.
+def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
+  """Refuses at once what could not be written in the end.
 
   Args:
-    config: the model.
-    prefix: its checkpoint.
-    vocab_file: the vocabulary; None: the one beside the checkpoint.
+    paths: of files of results.
+    sheet: path of the contact sheet, if any.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it has more words than the model has outputs.
+    ValueError: a folder is not there, or a path is one or no file at all, or
+      is given twice, or the sheet is no .png or .jpg.
   """
-  if vocab_file is None:
-    vocab_file = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-    if not os.path.exists(vocab_file):
-      raise ValueError(f'{vocab_file} does not exist; give --vocab_file')
-  vocab = vocabulary.Vocabulary(
-      vocab_file, config.start_word, config.end_word, config.unknown_word)
-  if len(vocab) > config.vocab_size:
-    raise ValueError(
-        f'{vocab_file} has {len(vocab)} words, the unknown one included, but '
-        f'{prefix} has outputs for {config.vocab_size}: it is not the '
-        'vocabulary of this model')
-  return vocab
+  if sheet and not sheet.lower().endswith(('.png', '.jpg', '.jpeg')):
+    raise ValueError(f'--contact_sheet={sheet} must end in .png or .jpg')
+  paths = [*paths, sheet] if sheet else paths
+  places = [os.path.realpath(path) for path in paths]
+  for path, place in zip(paths, places, strict=True):
+    if not os.path.isdir(os.path.dirname(path) or '.'):
+      raise ValueError(f'{path}: there is no such folder to write it into')
+    if os.path.exists(path) and not os.path.isfile(path):
+      raise ValueError(f'{path} is a folder or a device; name a file')
+    if places.count(place) > 1:
+      raise ValueError(f'{path} is named by two flags')
 
 
-def to_sentence(
-    caption: caption_generator.Caption, vocab: vocabulary.Vocabulary
-) -> str:
-  """The caption's words without markers; an unfinished one loses no word."""
-  markers = (vocab.start_id, vocab.end_id)
-  return ' '.join(vocab.id_to_word(word) for word in caption.sentence
-                  if word not in markers)
+def find_pictures(meant: Iterable[str]) -> tuple[list[str], list[str]]:
+  """Finds pictures.
+
+  Args:
+    meant: files, patterns and folders.
+
+  Returns:
+    The files, and a line for each name that means none.
+  """
+  files, mistakes = [], []
+  for name in meant:
+    try:
+      files += picture_files.find(name)
+    except ValueError as error:
+      mistakes.append(str(error))
+  return files, mistakes
 
 
-def check_contact_sheet(path: str) -> None:
-  """Raises ValueError where a sheet could not be written in the end."""
-  if not path.lower().endswith(('.png', '.jpg', '.jpeg')):
-    raise ValueError(f'--contact_sheet={path} must end in .png or .jpg')
-  if not os.path.isdir(os.path.dirname(path) or '.'):
-    raise ValueError(f'--contact_sheet={path}: there is no such folder')
+def show_progress(batches: Batches, number: int, quiet: bool) -> Batches:
+  """Passes results on, with a progress bar and a line for what failed.
+
+  Args:
+    batches: results, batch by batch.
+    number: of all of them.
+    quiet: whether to do without the bar.
+  """
+  with tqdm.tqdm(total=number, unit='picture', disable=quiet or None) as bar:
+    for batch in batches:
+      for result in batch:
+        if result.error is not None:
+          bar.write(f'{result.file}: cannot be read: {result.error}',
+                    file=sys.stderr)
+      bar.update(len(batch))
+      yield batch
+
+
+def go_on(
+    journal: result_journal.Journal, files: Sequence[str],
+    caption: Callable[[list[str]], Batches],
+) -> Iterator[results.Result]:
+  """Captions what the journal does not have, then reads all from there.
+
+  Args:
+    journal: of results.
+    files: pictures; one that comes twice is captioned once.
+    caption: captions pictures.
+
+  Yields:
+    A result for each of the files.
+  """
+  todo = [file for file in dict.fromkeys(files) if file not in journal]
+  if len(journal):
+    logging.info('going on where it stopped: %d pictures are left', len(todo))
+  for batch in caption(todo) if todo else ():
+    journal.append(batch)
+  yield from map(journal.result, files)
+
+
+@contextlib.contextmanager
+def open_sheet(path: str) -> Iterator[result_files.Write]:
+  """Collects the first pictures and draws them when the block ends well."""
+  entries = []
+
+  def add(result: results.Result) -> None:
+    if result.thumbnail and len(entries) < _MAX_ON_SHEET:
+      entries.append(contact_sheet.Entry(
+          os.path.basename(result.file), result.thumbnail,
+          [(caption.text, caption.probability)
+           for caption in result.captions]))
+
+  yield add
+  if entries:
+    contact_sheet.draw(entries).save(path)
 
 
 def main() -> int:
   """Reads the flags and captions; returns 1 if a picture was unreadable."""
-  if _CONTACT_SHEET.value:
-    check_contact_sheet(_CONTACT_SHEET.value)
-  prefix = checkpoints.latest(_CHECKPOINT_PATH.value)
-  config = load_config(prefix)
-  vocab = load_vocabulary(config, prefix, _VOCAB_FILE.value)
-  unreadable = 0
-  files = []
-  for pattern in _INPUT_FILES.value.split(','):
-    try:
-      files += inputs.find_files(pattern, 'input_files')
-    except ValueError as error:
-      print(error, file=sys.stderr)
-      unreadable += 1
-  sheet = []
-  with tf.Graph().as_default(), tf1.Session() as session:
-    model = inference_wrapper.InferenceWrapper()
-    model.build_graph_from_config(config, prefix)(session)
-    generator = caption_generator.CaptionGenerator(
-        model, vocab, _BEAM_SIZE.value, _MAX_CAPTION_LENGTH.value,
-        _LENGTH_NORMALIZATION_FACTOR.value)
-    # On a terminal the captions themselves show the progress.
-    for file in tqdm.tqdm(files, unit='picture', disable=(
-        sys.stdout.isatty() or None)):
-      try:
-        with tf.io.gfile.GFile(file, 'rb') as f:
-          encoded_image = f.read()
-        captions = generator.beam_search(session, encoded_image)
-      except tf.errors.OpError as error:
-        print(f'{file}: cannot be read: {graph_errors.reason(error)}',
-              file=sys.stderr)
-        unreadable += 1
-        continue
-      named = [(to_sentence(caption, vocab), math.exp(caption.logprob))
-               for caption in captions]
-      print(f'Captions for image {os.path.basename(file)}:')
-      for i, (sentence, probability) in enumerate(named):
-        print(f'  {i}) {sentence} (p={probability:f})', flush=True)
-      if _CONTACT_SHEET.value and len(sheet) < _MAX_ON_SHEET:
-        sheet.append(contact_sheet.Entry(
-            os.path.basename(file), encoded_image, named))
-  if sheet:
-    contact_sheet.draw(sheet).save(_CONTACT_SHEET.value)
+  check_outputs([flag.value for flag in (
+      _OUTPUT_LINES, _OUTPUT_JSON, _OUTPUT_JSONL, _OUTPUT_HTML) if flag.value],
+      _CONTACT_SHEET.value)
+  files, mistakes = find_pictures(itertools.chain(
+      _INPUT_FILES.value,
+      picture_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
+  for mistake in mistakes:
+    print(mistake, file=sys.stderr)
+  if not files:
+    return 1
+  ids = coco_results.image_ids(
+      files, _ANNOTATIONS_FILE.value) if _OUTPUT_JSON.value else {}
+  outputs = [(path, write) for path, write in (
+      (_OUTPUT_LINES.value, result_files.lines),
+      (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
+      (_OUTPUT_JSONL.value, result_files.json_lines),
+      (_OUTPUT_HTML.value, gallery.write)) if path]
+  model = trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
+  search = functools.partial(
+      beam_search.beam_search, rules=search_flags.rules(model.vocab),
+      options=search_flags.options())
+  thumbnails = bool(_OUTPUT_HTML.value or _CONTACT_SHEET.value)
+
+  def caption(files: list[str]) -> Batches:
+    # On a terminal printed captions show the progress themselves.
+    return show_progress(picture_captioner.caption_files(
+        model, files, search, _BATCH_SIZE.value,
+        _THUMBNAIL_SIDE if thumbnails else None), len(files),
+        quiet=not outputs and sys.stdout.isatty())
+
+  unreadable = len(mistakes)
+  with contextlib.ExitStack() as stack:
+    if outputs:
+      journal = stack.enter_context(result_journal.Journal(
+          f'{outputs[0][0]}.progress', search_flags.settings() | {
+              'checkpoint': os.path.abspath(model.prefix),
+              'vocab_file': _VOCAB_FILE.value, 'thumbnails': thumbnails}))
+      found = go_on(journal, files, caption)
+      writers = [stack.enter_context(write(path)) for path, write in outputs]
+    else:
+      # As in --output_lines, a name that is no UTF-8 is no mistake.
+      sys.stdout.reconfigure(errors='backslashreplace')
+      found = itertools.chain.from_iterable(caption(files))
+      writers = [functools.partial(
+          result_files.print_captions, file=sys.stdout)]
+    if _CONTACT_SHEET.value:
+      writers.append(stack.enter_context(open_sheet(_CONTACT_SHEET.value)))
+    for result in found:
+      unreadable += result.error is not None
+      for write in writers:
+        write(result)
+  for path, _ in outputs:
+    logging.info('wrote %s', path)
   return 1 if unreadable else 0
 
 

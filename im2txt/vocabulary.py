@@ -7,11 +7,12 @@ next id and does not stand in the file.
 
 import ast
 import collections
-import os
 from collections.abc import Iterable
 
 import nltk
 from absl import logging
+
+from im2txt import whole_file
 
 # What builders call the file, and where run folders keep a copy.
 FILE_NAME = 'word_counts.txt'
@@ -55,10 +56,8 @@ def count_words(
 
 def write_word_counts(path: str, counts: list[tuple[str, int]]) -> None:
   """Writes a vocabulary file whole or not at all."""
-  temporary = f'{path}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as f:
+  with whole_file.write(path) as f:
     f.writelines(f'{word} {count}\n' for word, count in counts)
-  os.replace(temporary, path)
 
 
 class Vocabulary:
@@ -135,6 +134,11 @@ class Vocabulary:
     if not 0 <= word_id < len(self._words):
       word_id = self.unk_id
     return self._words[word_id]
+
+  def to_sentence(self, word_ids: Iterable[int]) -> str:
+    """Returns the words of a caption, its markers left out."""
+    return ' '.join(self.id_to_word(word) for word in word_ids
+                    if word not in (self.start_id, self.end_id))
 
 
 def _unquote_bytes(word: str) -> str:

@@ -100,8 +100,12 @@ class Attending(Decoder):
 
   def step(self, memory, words, state):
     query = self._dense(state.hidden, self._config.attention_width, 'query')
-    shares = tf.nn.softmax(tf.einsum('bla,ba->bl', memory.keys, query))
-    context = tf.einsum('bl,blc->bc', shares, memory.regions)
+    # [B, n, ...]: all captions of an image look at its one memory.
+    query = tf.reshape(query, [tf.shape(memory.keys)[0], -1, query.shape[1]])
+    shares = tf.nn.softmax(tf.einsum('bla,bna->bnl', memory.keys, query))
+    context = tf.einsum('bnl,blc->bnc', shares, memory.regions)
+    shares, context = (tf.reshape(x, [-1, x.shape[2]])
+                       for x in (shares, context))
     embedded = layers.embedding(
         words, self._config.vocab_size, self._config.embedding_size,
         'seq_embedding', self._initializer)

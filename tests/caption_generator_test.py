@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import classic_search
 from im2txt.caption_generator import Caption, CaptionGenerator, TopN
 
 
@@ -159,6 +160,7 @@ def test_scores_of_unfinished_captions_are_not_normalized():
 
 
 @pytest.mark.parametrize('length, expected', [
+    (1, [([0], 1.0)]),
     (2, [([0, 1], 0.1)]),
     (3, [([0, 4, 1], 0.12), ([0, 1], 0.1), ([0, 3, 1], 0.03)]),
     (4, [([0, 2, 6, 1], 0.18), ([0, 4, 10, 1], 0.16), ([0, 3, 8, 1], 0.15)]),
@@ -211,7 +213,7 @@ def test_a_vocabulary_may_be_larger_than_the_beam_or_smaller():
 
 
 @pytest.mark.parametrize('numbers', [
-    {'beam_size': 0}, {'beam_size': -1}, {'max_caption_length': 1}])
+    {'beam_size': 0}, {'beam_size': -1}, {'max_caption_length': 0}])
 def test_numbers_that_find_nothing_are_refused(numbers):
   [name] = numbers
   with pytest.raises(ValueError, match=f'^{name} is '):
@@ -241,34 +243,6 @@ class RandomModel:
     return self._rows[keys.astype(int)], states, metadata
 
 
-def im2txt_search(model, vocab, beam_size, max_caption_length, factor):
-  """im2txt's algorithm, with plain lists sorted in full."""
-  def best(captions):
-    return sorted(captions, key=lambda c: c[2], reverse=True)[:beam_size]
-
-  state = model.feed_image(None, b'picture')[0]
-  partial, complete = [([vocab.start_id], 0.0, 0.0, state)], []
-  for _ in range(max_caption_length - 1):
-    softmax, states, _ = model.inference_step(
-        None, np.array([c[0][-1] for c in partial]),
-        np.array([c[3] for c in partial]))
-    extended = []
-    for i, (sentence, logprob, _, _) in enumerate(partial):
-      words = sorted(enumerate(softmax[i]), key=lambda x: -x[1])[:beam_size]
-      for word, probability in words:
-        if probability < 1e-12:
-          continue
-        new, total = [*sentence, word], logprob + math.log(probability)
-        if word == vocab.end_id:
-          complete.append((new, total, total / len(new) ** factor, states[i]))
-        else:
-          extended.append((new, total, total, states[i]))
-    partial, complete = best(extended), best(complete)
-    if not partial:
-      break
-  return best(complete or partial)
-
-
 @pytest.mark.parametrize('beam_size', [1, 2, 3, 7, 20])
 @pytest.mark.parametrize('factor', [0.0, 0.7])
 def test_search_is_the_algorithm_of_im2txt(beam_size, factor):
@@ -278,8 +252,9 @@ def test_search_is_the_algorithm_of_im2txt(beam_size, factor):
     ours = CaptionGenerator(
         RandomModel(seed, vocab_size), FakeVocab(), beam_size, length, factor
     ).beam_search(None, b'picture')
-    theirs = im2txt_search(
-        RandomModel(seed, vocab_size), FakeVocab(), beam_size, length, factor)
+    theirs = classic_search.search(
+        RandomModel(seed, vocab_size), FakeVocab(), b'picture', beam_size,
+        length, factor)
     assert [c.sentence for c in ours] == [c[0] for c in theirs]
     np.testing.assert_allclose([c.logprob for c in ours],
                                [c[1] for c in theirs], rtol=1e-12)

@@ -18,7 +18,9 @@ from attending import HEIGHT, WIDTH, Attending, AttendingConfig, Cells
 from PIL import Image
 
 from im2txt import (
+    beam_search,
     captioner,
+    checkpoints,
     configuration,
     image_processing,
     inference_wrapper,
@@ -26,6 +28,7 @@ from im2txt import (
     optimization,
 )
 from im2txt.caption_generator import CaptionGenerator
+from im2txt.caption_rules import Rules
 from im2txt.captioner import Mode
 from im2txt.decoders import DECODERS
 from im2txt.encoders import ENCODERS
@@ -147,6 +150,28 @@ def test_unroll_equals_step_repeated(config, random):
   assert np.ptp(stepped[:, 1:] - stepped[:, :-1]) > 0.01
 
 
+def test_several_captions_of_an_image_share_its_memory(config, random):
+  n = 5
+  with tf.Graph().as_default(), tf1.Session() as session:
+    words = tf.constant(random.integers(0, V, [2, B * n]))
+    decoder, memory = captioner.build_memory(
+        config, tf.constant(pictures(random)))
+    repeated = tf.nest.map_structure(lambda x: tf.repeat(x, n, 0), memory)
+    outputs = []
+    for rows in (memory, repeated):
+      state = tf.nest.map_structure(
+          lambda x: tf.repeat(x, n, 0), decoder.initial_state(memory))
+      for t in range(2):
+        hidden, state = decoder.step(rows, words[t], state)
+      outputs.append([hidden, *tf.nest.flatten(state)])
+    session.run([
+        tf1.assign(v, random.uniform(-0.5, 0.5, v.shape))
+        for v in tf1.global_variables()])
+    for shared, own in zip(*session.run(outputs), strict=True):
+      assert len(shared) == B * n
+      np.testing.assert_allclose(shared, own, atol=1e-6)
+
+
 def test_every_variable_gets_a_gradient(config, random):
   built = build(config, Mode.TRAIN, train_encoder=True)
   with built.graph.as_default():
@@ -236,6 +261,7 @@ def encode(pixels):
 class Trained(NamedTuple):
   """A training run's checkpoint and what its own pass says of captions."""
 
+  folder: str
   encoded_images: list[bytes]
   input_seqs: np.ndarray
   probabilities: np.ndarray  # [B, T], of each next word of the captions
@@ -275,8 +301,8 @@ def trained(config, tmp_path_factory):
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
               inputs.Batch(images, words[:, :-1], words[:, 1:],
                            np.ones((B, T)))))
-    yield Trained(encoded_images, words, np.exp(-losses).reshape(B, T), model,
-                  inference_session)
+    yield Trained(str(tmp_path), encoded_images, words,
+                  np.exp(-losses).reshape(B, T), model, inference_session)
 
 
 def test_a_training_checkpoint_gives_inference_the_same_probabilities(
@@ -328,6 +354,31 @@ def test_search_gives_captions_the_probabilities_of_their_words(trained):
             trained.session, np.array([word]), state)
         logprob += math.log(softmax[0, next_word])
       assert caption.logprob == pytest.approx(logprob, rel=1e-4)
+
+
+@pytest.mark.parametrize('beam_size', [1, 4])
+def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
+  with tf.Graph().as_default(), tf1.Session() as session:
+    images = tf.stack([image_processing.process_image(
+        tf.constant(encoded), False, HEIGHT, WIDTH)
+        for encoded in trained.encoded_images])
+    decoder, memory = captioner.build_memory(config, images)
+    captions = beam_search.beam_search(
+        decoder, memory, Rules(Vocab(), 6),
+        beam_search.Options(beam_size))
+    checkpoints.restorer(
+        checkpoints.latest(trained.folder), tf1.global_variables(), None)(
+            session)
+    captions = session.run(captions)
+  generator = CaptionGenerator(trained.model, Vocab(), beam_size, 6)
+  for encoded_image, sentences, logprobs, _ in zip(
+      trained.encoded_images, *captions, strict=True):
+    expected = generator.beam_search(trained.session, encoded_image)
+    for caption, sentence in zip(expected, sentences.tolist(), strict=True):
+      ends = (6 - len(caption.sentence)) * [Vocab.end_id]
+      assert sentence == caption.sentence + ends
+    np.testing.assert_allclose(
+        logprobs, [caption.logprob for caption in expected], atol=1e-4)
 
 
 def test_beam_of_1_is_greedy(trained):

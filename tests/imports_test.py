@@ -9,16 +9,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
-    ('train', 'evaluate', 'run_inference'),
-    ('inference_wrapper', 'caption_generator', 'contact_sheet',
-     'show_and_tell_model', 'training_hooks'),
-    ('checkpoints',),
+    ('train', 'evaluate', 'run_inference', 'export'),
+    ('search_flags', 'picture_captioner'),
+    ('inference_wrapper', 'caption_generator', 'beam_search',
+     'show_and_tell_model', 'training_hooks', 'trained_model'),
+    ('checkpoints', 'caption_rules'),
     ('optimization',),
     ('captioner',),
     ('encoders', 'decoders', 'inputs', 'losses'),
     ('layers', 'image_processing'),
+    ('gallery', 'contact_sheet', 'coco_results', 'result_files',
+     'result_journal', 'picture_files'),
     ('configuration', 'vocabulary', 'sequence_example', 'graph_errors',
-     'command_line'),
+     'command_line', 'results'),
+    ('whole_file',),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -77,7 +81,8 @@ def test_imports_go_down(path):
 @pytest.mark.parametrize('path', DATA_PREP, ids=relative)
 def test_data_prep_knows_only_the_records(path):
   assert {part(name) for name in of_im2txt(path)} <= {
-      'vocabulary', 'sequence_example', 'configuration', 'command_line'}
+      'vocabulary', 'sequence_example', 'configuration', 'command_line',
+      'whole_file'}
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=relative)

@@ -1,7 +1,8 @@
 """What a caption decoder is: an encoding and words in, the next word out.
 
-Shapes: B batch (beams included when decoding), T padded caption length, V
-vocabulary, H width of the last hidden layer, N any number of positions. A nest
+Shapes: B batch, N captions side by side (n of each of the B images when
+decoding: those of the first image stand first), T padded caption length, V
+vocabulary, H width of the last hidden layer, M any number of positions. A nest
 is a tensor or a (named) tuple of nests.
 """
 
@@ -57,15 +58,17 @@ class Decoder(abc.ABC):
   def step(
       self, memory: Nest, words: tf.Tensor, state: Nest
   ) -> tuple[tf.Tensor, Nest]:
-    """Reads one word.
+    """Reads one word of each caption.
 
     Args:
-      memory: of `prepare`.
-      words: integers [B].
-      state: of `initial_state` or of the step before.
+      memory: of `prepare`, a row an image. N may be a multiple of its B: a
+        decoder that looks at it reshapes its query to [B, n, ...] rather than
+        repeat the memory.
+      words: integers [N].
+      state: each [N, ...], of `initial_state` or of the step before.
 
     Returns:
-      Hidden float32 [B, H] for `logits`, and the next state.
+      Hidden float32 [N, H] for `logits`, and the next state.
     """
 
   @abc.abstractmethod
@@ -86,4 +89,4 @@ class Decoder(abc.ABC):
 
   @abc.abstractmethod
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-    """Unnormalised log probabilities [N, V] of hidden [N, H]."""
+    """Unnormalised log probabilities [M, V] of hidden [M, H]."""

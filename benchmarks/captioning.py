@@ -1,0 +1,264 @@
+r"""How fast each way to caption is, beside the encoder and the arithmetic.
+
+  python -m benchmarks.captioning                     # Inception v3
+  python -m benchmarks.captioning --encoder=efficientnet_lite0 \
+    --vocab_size=2933 --image_size=224
+  python -m benchmarks.captioning --quick
+
+All in one process, on the same weights, drawn at random, and on the same
+pictures: with such weights captions do not end before the greatest length.
+`search` is the time of the search alone, from encoded pictures; `whole` also
+has the encoder, reading and decoding the JPEGs, as run_inference has them. The
+floor is the decoder's multiply-adds over the rate of a large matrix product
+that is measured in the same run.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+from benchmarks import classic_search
+from im2txt import (
+    beam_search,
+    captioner,
+    command_line,
+    configuration,
+    inference_wrapper,
+    picture_captioner,
+    trained_model,
+    vocabulary,
+)
+from im2txt.caption_generator import CaptionGenerator
+from im2txt.caption_rules import Rules
+from im2txt.trained_model import TrainedModel
+
+tf1 = tf.compat.v1
+
+_ENCODER = flags.DEFINE_string(
+    'encoder', 'inception_v3', 'A name of im2txt.encoders.ENCODERS.')
+_IMAGE_SIZE = flags.DEFINE_integer(
+    'image_size', 299, 'Pixels a side that the encoder sees.', lower_bound=32)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    'vocab_size', 12000, 'Outputs of the decoder.', lower_bound=4)
+_NUM_UNITS = flags.DEFINE_integer(
+    'num_units', 512, 'Width of the embeddings and units of the LSTM.',
+    lower_bound=1)
+_BEAM_SIZE = flags.DEFINE_integer('beam_size', 3, 'Of all searches.',
+                                  lower_bound=1)
+_MAX_CAPTION_LENGTH = flags.DEFINE_integer(
+    'max_caption_length', 20, 'In words, both markers counted.',
+    lower_bound=3)
+_BATCH_SIZES = flags.DEFINE_list(
+    'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the graph.')
+_NUM_PICTURES = flags.DEFINE_integer(
+    'num_pictures', 256, 'Pictures captioned as a whole.', lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+    'rounds', 5, 'Times that each thing is timed; the best counts.',
+    lower_bound=1)
+_QUICK = flags.DEFINE_boolean(
+    'quick', False, 'Two rounds over 64 pictures.')
+
+
+def best_time(run: Callable[[], Any], rounds: int) -> float:
+  """Seconds that a call takes at best; the first one is not counted."""
+  run()
+  times = []
+  for _ in range(rounds):
+    start = time.perf_counter()
+    run()
+    times.append(time.perf_counter() - start)
+  return min(times)
+
+
+def matrix_rate(rounds: int) -> float:
+  """Multiply-adds a second of a large matrix product."""
+  n = 2048
+  with tf.Graph().as_default(), tf1.Session() as session:
+    a, b = (tf.Variable(tf.random.normal([n, n])) for _ in range(2))
+    product = tf.matmul(a, b).op
+    session.run(tf1.global_variables_initializer())
+    return n**3 / best_time(lambda: session.run(product), 4 * rounds)
+
+
+def floor(config: configuration.ModelConfig, channels: int) -> float:
+  """Multiply-adds of a caption: picture, first word, then a beam of words."""
+  h, e = config.num_lstm_units, config.embedding_size
+  lstm = (e + h) * 4 * h
+  captions = 1 + (_MAX_CAPTION_LENGTH.value - 2) * _BEAM_SIZE.value
+  return channels * e + lstm + captions * (lstm + h * config.vocab_size)
+
+
+def draw_pictures(folder: str, number: int) -> list[str]:
+  """Draws JPEGs of 500 x 375 pixels, as large as photos of COCO are."""
+  random = np.random.default_rng(0)
+  files = []
+  for i in range(number):
+    coarse = Image.fromarray(
+        random.integers(0, 256, (30, 40, 3), np.uint8)).resize((500, 375))
+    files.append(os.path.join(folder, f'{i}.jpg'))
+    coarse.save(files[-1], quality=90)
+  return files
+
+
+def make_model(folder: str) -> TrainedModel:
+  """Saves a model at random and a vocabulary."""
+  config = configuration.ModelConfig(
+      encoder=_ENCODER.value, image_height=_IMAGE_SIZE.value,
+      image_width=_IMAGE_SIZE.value, vocab_size=_VOCAB_SIZE.value,
+      embedding_size=_NUM_UNITS.value, num_lstm_units=_NUM_UNITS.value)
+  vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
+  words = ['<S>', '</S>', *(
+      f'word{i}' for i in range(config.vocab_size - 3))]
+  vocabulary.write_word_counts(vocab_file, [(word, 1) for word in words])
+  with tf.Graph().as_default(), tf1.Session() as session:
+    captioner.build_step(config)
+    session.run(tf1.global_variables_initializer())
+    prefix = tf1.train.Saver().save(session, os.path.join(folder, 'model.ckpt'))
+  return trained_model.TrainedModel(
+      prefix, config, vocabulary.Vocabulary(vocab_file))
+
+
+class Encoder(NamedTuple):
+  """What the encoder takes, and what comes of it."""
+
+  seconds: float  # A picture.
+  channels: int   # Of the pooled features.
+
+
+def time_encoder(model: TrainedModel, rounds: int) -> Encoder:
+  """Times the encoder alone on a batch of 32 that is there already."""
+  size = model.config.image_height
+  with tf.Graph().as_default(), tf1.Session() as session:
+    images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
+    encoding = captioner.make_encoder(model.config).encode(
+        images, False, False)
+    session.run(tf1.global_variables_initializer())
+    encode = encoding.pooled.op
+    return Encoder(best_time(lambda: session.run(encode), rounds) / 32,
+                   encoding.pooled.shape[1])
+
+
+class Times(NamedTuple):
+  """Seconds a picture."""
+
+  name: str
+  batch_size: int
+  search: float
+  whole: float
+
+
+class FromStates:
+  """A model whose pictures are encoded already: states [1, S]."""
+
+  def __init__(self, model: inference_wrapper.InferenceWrapper):
+    self.inference_step = model.inference_step
+
+  def feed_image(self, sess: tf1.Session, encoded_image: Any) -> np.ndarray:
+    """Returns the picture, which is its state."""
+    return encoded_image
+
+
+def time_step_by_step(
+    model: TrainedModel, files: Sequence[str], rounds: int
+) -> Iterator[Times]:
+  """Times the searches that run the graph for each word."""
+  beam_size, length = _BEAM_SIZE.value, _MAX_CAPTION_LENGTH.value
+  encoded = []
+  for file in files:
+    with open(file, 'rb') as f:
+      encoded.append(f.read())
+  with tf.Graph().as_default(), tf1.Session() as session:
+    wrapper = inference_wrapper.InferenceWrapper()
+    wrapper.build_graph_from_config(model.config, model.prefix)(session)
+    states = [wrapper.feed_image(session, picture) for picture in encoded]
+
+    def classic(source, picture):
+      classic_search.search(
+          source, model.vocab, picture, beam_size, length, session=session)
+
+    def with_partial_sort(source, picture):
+      CaptionGenerator(source, model.vocab, beam_size, length).beam_search(
+          session, picture)
+
+    def time_all(search, source, pictures):
+      return best_time(lambda: [
+          search(source, picture) for picture in pictures], rounds
+      ) / len(pictures)
+
+    for name, search in (('classic', classic),
+                         ('CaptionGenerator', with_partial_sort)):
+      yield Times(name, 1, time_all(search, FromStates(wrapper), states),
+                  time_all(search, wrapper, encoded))
+
+
+def time_in_graph(
+    model: TrainedModel, files: Sequence[str], batch_size: int, rounds: int
+) -> Times:
+  """Times the search inside the graph."""
+  def search(decoder, memory):
+    return beam_search.beam_search(
+        decoder, memory, Rules(model.vocab, _MAX_CAPTION_LENGTH.value),
+        beam_search.Options(_BEAM_SIZE.value))
+
+  with tf.Graph().as_default(), tf1.Session() as session:
+    size = model.config.image_height
+    decoder, memory = captioner.build_memory(
+        model.config, tf.zeros([batch_size, size, size, 3]))
+    captions = search(decoder, memory)
+    session.run(tf1.global_variables_initializer())
+    feeds = {memory: np.random.default_rng(0).normal(
+        0.0, 0.1, memory.shape)}
+    alone = best_time(lambda: session.run(captions, feeds), rounds)
+  # Graph and first batch are not counted.
+  number = max(len(files), 3 * batch_size) // batch_size * batch_size
+  batches = picture_captioner.caption_files(
+      model, [files[i % len(files)] for i in range(number)], search,
+      batch_size)
+  next(batches)
+  start = time.perf_counter()
+  rest = sum(map(len, batches))
+  return Times('inside the graph', batch_size, alone / batch_size,
+               (time.perf_counter() - start) / rest)
+
+
+def main() -> None:
+  """Reads the flags, times and prints a table."""
+  rounds = 2 if _QUICK.value else _ROUNDS.value
+  number = min(64, _NUM_PICTURES.value) if _QUICK.value else (
+      _NUM_PICTURES.value)
+  with tempfile.TemporaryDirectory() as folder:
+    files = draw_pictures(folder, number)
+    model = make_model(folder)
+    encoder = time_encoder(model, rounds)
+    rate = matrix_rate(rounds)
+    least = floor(model.config, encoder.channels) / rate
+    print(f'{_ENCODER.value} alone: {1e3 * encoder.seconds:.1f} ms a picture '
+          f'({1 / encoder.seconds:.1f}/s)\n'
+          f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
+          f'decoder\'s floor: {1e3 * least:.2f} ms a caption\n', flush=True)
+    row = '| {:16} | {:>5} | {:>10} | {:>9} | {:>9} | {:>9} | {:>12} |'
+    print(row.format('search', 'batch', 'search, ms', 'x classic', 'x floor',
+                     'whole, ms', 'of encoder/s'))
+    print(row.format(*(7 * ['---'])))
+    classic = None
+    for times in (
+        *time_step_by_step(model, files[:4], rounds),
+        *(time_in_graph(model, files, int(size), rounds)
+          for size in _BATCH_SIZES.value)):
+      classic = classic or times.search
+      print(row.format(
+          times.name, times.batch_size, f'{1e3 * times.search:.2f}',
+          f'{classic / times.search:.1f}', f'{times.search / least:.2f}',
+          f'{1e3 * times.whole:.1f}',
+          f'{encoder.seconds / times.whole:.0%}'), flush=True)
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,170 @@
+r"""Exports a trained model, vocabulary and search included, to be served.
+
+  python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
+
+writes a SavedModel that needs nothing of this project. Its signature
+`serving_default` takes `image_bytes`, string [B], whole picture files, and
+gives, best first,
+
+  captions           string [B, R]
+  probabilities      float32 [B, R]
+  log_probabilities  float32 [B, R], nats
+
+(where fewer than R were found an empty text, 0 and -inf) by the search that
+the flags ask for. The signature `with_options` takes `beam_size` and
+`max_caption_length` too, int32 []. From Python:
+
+  model = tf.saved_model.load('served/1')
+  model.signatures['serving_default'](image_bytes=tf.constant([jpeg]))
+
+TensorFlow Serving takes the folder `served`; in JSON the pictures are
+`{"image_bytes": {"b64": "..."}}`. A file that is no picture fails its batch.
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+
+import tensorflow as tf
+from absl import flags, logging
+
+from im2txt import (
+    beam_search,
+    captioner,
+    checkpoints,
+    command_line,
+    image_processing,
+    search_flags,
+    trained_model,
+    vocabulary,
+    whole_file,
+)
+from im2txt.caption_rules import Rules
+from im2txt.trained_model import TrainedModel
+
+tf1 = tf.compat.v1
+
+_CHECKPOINT_PATH = flags.DEFINE_string(
+    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
+    'is used.', required=True)
+_VOCAB_FILE = flags.DEFINE_string(
+    'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
+_OUTPUT_DIR = flags.DEFINE_string(
+    'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
+    'be a number, the version.', required=True)
+_TFLITE_FILE = flags.DEFINE_string(
+    'tflite_file', None, 'Also write the model as a TensorFlow Lite file, for '
+    'phones, which search step by step. Its signature `encode` makes of '
+    '`images`, one of pixels in [-1, 1], the first `state`; `step` makes of '
+    '`words` and `state` the `probabilities` of the next and a `next_state`.')
+
+Signatures = Mapping[
+    str, tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]]
+
+
+def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
+  """Captions in words, string [B, R], of word ids [B, R, T]."""
+  words = ['' if i in (vocab.start_id, vocab.end_id)
+           else f' {vocab.id_to_word(i)}' for i in range(len(vocab))]
+  return tf.strings.strip(tf.strings.reduce_join(
+      tf.gather(tf.constant(words, name='vocabulary'), sentences), axis=2))
+
+
+def captioning_signatures(
+    model: TrainedModel, rules: Rules, options: beam_search.Options
+) -> Signatures:
+  """Builds the graph from files of pictures to captions; see the module.
+
+  Args:
+    model: what captions.
+    rules: what a caption may be.
+    options: how to search.
+
+  Returns:
+    Inputs and outputs of each signature, by their names.
+  """
+  config = model.config
+  image_bytes = tf1.placeholder(tf.string, [None], 'image_bytes')
+  beam_size = tf1.placeholder_with_default(options.beam_size, [])
+  max_length = tf1.placeholder_with_default(rules.max_caption_length, [])
+  images = tf.map_fn(
+      lambda encoded: image_processing.process_image(
+          encoded, False, config.image_height, config.image_width,
+          config.image_format), image_bytes, fn_output_signature=tf.float32)
+  captions = beam_search.beam_search(
+      *captioner.build_memory(config, images),
+      dataclasses.replace(rules, max_caption_length=max_length),
+      dataclasses.replace(options, beam_size=beam_size))
+  found = captions.log_probabilities > -float('inf')
+  outputs = {
+      'captions': tf.where(found, to_text(captions.sentences, model.vocab), ''),
+      'probabilities': tf.exp(captions.log_probabilities),
+      'log_probabilities': captions.log_probabilities}
+  pictures = {'image_bytes': image_bytes}
+  return {
+      tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: (pictures, outputs),
+      'with_options': (
+          pictures | {'beam_size': beam_size,
+                      'max_caption_length': max_length}, outputs)}
+
+
+def step_signatures(model: TrainedModel) -> Signatures:
+  """Builds the graph of the step-by-step search."""
+  step = captioner.build_step(model.config)
+  return {
+      'encode': ({'images': step.images}, {'state': step.initial_state}),
+      'step': ({'words': step.input_feed, 'state': step.state_feed},
+               {'probabilities': step.softmax, 'next_state': step.state})}
+
+
+def save(prefix: str, signatures: Signatures, folder: str) -> None:
+  """Restores a checkpoint into the current graph and saves that.
+
+  Args:
+    prefix: the checkpoint.
+    signatures: see `captioning_signatures`.
+    folder: to make.
+  """
+  restore = checkpoints.restorer(
+      prefix, tf1.global_variables(), 'global_step$')
+  builder = tf1.saved_model.Builder(folder)
+  with tf1.Session() as session:
+    restore(session)
+    builder.add_meta_graph_and_variables(
+        session, [tf.saved_model.SERVING],
+        {name: tf1.saved_model.predict_signature_def(*connected)
+         for name, connected in signatures.items()})
+    builder.save()
+
+
+def main() -> None:
+  """Reads the flags and exports."""
+  if os.path.exists(_OUTPUT_DIR.value):
+    raise ValueError(f'--output_dir={_OUTPUT_DIR.value} exists already; name '
+                     'another, or delete it')
+  lite = _TFLITE_FILE.value
+  if lite and not os.path.isdir(os.path.dirname(lite) or '.'):
+    raise ValueError(f'--tflite_file={lite}: there is no such folder')
+  model = trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
+  rules, options = search_flags.rules(model.vocab), search_flags.options()
+  parent = os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
+  os.makedirs(parent, exist_ok=True)
+  # Where a server looks, nothing appears that is not whole.
+  with tempfile.TemporaryDirectory(prefix='.export-', dir=parent) as scratch:
+    whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
+    with tf.Graph().as_default():
+      save(model.prefix, captioning_signatures(model, rules, options), whole)
+    if lite:
+      with tf.Graph().as_default():
+        save(model.prefix, step_signatures(model), steps)
+      converter = tf.lite.TFLiteConverter.from_saved_model(
+          steps, signature_keys=['encode', 'step'])
+      whole_file.write_bytes(lite, converter.convert())
+      logging.info('wrote %s', lite)
+    os.rename(whole, _OUTPUT_DIR.value)
+    logging.info('wrote %s', _OUTPUT_DIR.value)
+
+
+if __name__ == '__main__':
+  command_line.run(main)

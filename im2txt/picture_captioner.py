@@ -1,0 +1,143 @@
+"""Captions files of pictures, a batch at a time, in the order given.
+
+Shapes: B pictures of a batch.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from im2txt import (
+    captioner,
+    checkpoints,
+    configuration,
+    graph_errors,
+    image_processing,
+    results,
+)
+from im2txt.beam_search import Captions
+from im2txt.decoders import Decoder
+from im2txt.trained_model import TrainedModel
+
+tf1 = tf.compat.v1
+
+Search = Callable[[Decoder, Any], Captions]
+
+
+class _Batch(NamedTuple):
+  """Pictures on their way to the encoder; see `_read`."""
+
+  files: tf.Tensor       # string [B]
+  images: tf.Tensor      # float32 [B, height, width, 3], pixels in [-1, 1]
+  thumbnails: tf.Tensor  # string [B], JPEGs; empty unless asked for
+  readable: tf.Tensor    # bool [B]; where not, the picture is black
+
+
+def caption_files(
+    model: TrainedModel,
+    files: Sequence[str],
+    search: Search,
+    batch_size: int,
+    thumbnail_side: int | None = None,
+) -> Iterator[list[results.Result]]:
+  """Captions files of pictures.
+
+  The files are read and decoded beside the graph, which so need not wait.
+
+  Args:
+    model: what captions them.
+    files: the pictures.
+    search: finds captions with a decoder and its memory.
+    batch_size: pictures that go through the graph at once.
+    thumbnail_side: pixels of the thumbnails; None: none are made.
+
+  Yields:
+    The results of a batch, in the order of the files.
+
+  Raises:
+    ValueError: the checkpoint is damaged or of another model.
+  """
+  with tf.Graph().as_default(), tf1.Session() as session:
+    names = tf1.placeholder(tf.string, [None])
+    iterator = tf1.data.make_initializable_iterator(
+        _batches(names, model.config, batch_size, thumbnail_side))
+    batch = _Batch(*iterator.get_next())
+    captions = search(*captioner.build_memory(model.config, batch.images))
+    name = tf1.placeholder(tf.string, [])
+    why_unreadable = _read(name, model.config, None).images.op
+    checkpoints.restorer(
+        model.prefix, tf1.global_variables(), 'global_step$')(session)
+    # Fed, not a part of the graph: there may be very many.
+    session.run(iterator.initializer,
+                {names: [os.fsencode(file) for file in files]})
+    fetches = batch._replace(images=()), captions
+    while True:
+      try:
+        (found, _, thumbnails, readable), captions_found = session.run(fetches)
+      except tf.errors.OutOfRangeError:
+        return
+      of_batch = []
+      for file, thumbnail, there, sentences, log_probabilities, _ in zip(
+          found, thumbnails, readable, *captions_found, strict=True):
+        file = os.fsdecode(file)
+        if there:
+          of_batch.append(results.Result(file, tuple(
+              results.Caption(model.vocab.to_sentence(sentence), float(p))
+              for sentence, p in zip(sentences, log_probabilities, strict=True)
+              if np.isfinite(p)), thumbnail=thumbnail or None))
+        else:
+          of_batch.append(results.Result(file, error=_failure(
+              session, why_unreadable, {name: os.fsencode(file)})))
+      yield of_batch
+
+
+def _batches(
+    files: tf.Tensor, config: configuration.ModelConfig, batch_size: int,
+    thumbnail_side: int | None,
+) -> tf.data.Dataset:
+  """Reads and decodes files, string [n], in parallel; keeps their order."""
+  def read_or_blank(file: tf.Tensor) -> _Batch:
+    blank = tf.data.Dataset.from_tensors(_Batch(
+        file, tf.zeros([config.image_height, config.image_width, 3]),
+        tf.constant(''), tf.constant(False)))
+    return (tf.data.Dataset.from_tensors(file)
+            .map(lambda file: _read(file, config, thumbnail_side))
+            .ignore_errors()
+            .concatenate(blank)
+            .take(1)
+            .get_single_element())
+
+  return (tf.data.Dataset.from_tensor_slices(files)
+          .map(read_or_blank, num_parallel_calls=tf.data.AUTOTUNE)
+          .batch(batch_size)
+          .prefetch(2))
+
+
+def _read(
+    file: tf.Tensor, config: configuration.ModelConfig,
+    thumbnail_side: int | None,
+) -> _Batch:
+  """One file, string [], as a batch without its first dimension."""
+  image = image_processing.decode_image(tf.io.read_file(file))
+  return _Batch(
+      file,
+      image_processing.fit_image(
+          image, False, config.image_height, config.image_width),
+      tf.constant('') if thumbnail_side is None
+      else image_processing.thumbnail(image, thumbnail_side),
+      tf.constant(True))
+
+
+def _failure(
+    session: tf1.Session, operation: tf.Operation,
+    feeds: dict[tf.Tensor, bytes],
+) -> str:
+  """Says in a line why an operation fails."""
+  try:
+    session.run(operation, feeds)
+  except tf.errors.OpError as error:
+    return graph_errors.reason(error)
+  return 'it could not be read at first, but now it can: is it being written?'

@@ -1,0 +1,264 @@
+"""The gallery, read as a browser would: its structure, text and addresses."""
+
+import base64
+import html.parser
+import math
+import os
+import re
+import tracemalloc
+
+import pytest
+
+from im2txt import gallery, results
+
+HOSTILE = ['<script>alert(1)</script>', '"onerror="alert(1)', "'><b>&amp;",
+           '</figure></main>', '--><!--', '\\u003c & 100%', 'a\nb\0c']
+
+
+def caption(text='a dog .', probability=0.5):
+  log_probability = math.log(probability) if probability else -math.inf
+  return results.Caption(text, log_probability)
+
+
+class Page(html.parser.HTMLParser):
+  """Cards, and every tag with its attributes, of a page."""
+
+  def __init__(self, source):
+    super().__init__()
+    self.tags, self.cards, self._open = [], [], []
+    self.feed(source)
+    self.close()
+    assert not self._open, f'not closed: {self._open}'
+
+  def handle_starttag(self, tag, attrs):
+    attributes = dict(attrs)
+    assert len(attributes) == len(attrs), attrs
+    self.tags.append((tag, attributes))
+    if tag == 'figure':
+      self.cards.append({'captions': [], 'in print': [], 'bars': []})
+    elif tag == 'img':
+      assert 'image' not in self.cards[-1]
+      self.cards[-1]['image'] = attributes
+    elif tag == 'i':
+      self.cards[-1]['bars'].append(attributes['style'])
+    elif attributes.get('class') == 'name':
+      self.cards[-1]['title'] = attributes['title']
+    if tag not in ('meta', 'img', 'input'):
+      self._open.append((tag, attributes.get('class')))
+
+  def handle_endtag(self, tag):
+    assert self._open.pop()[0] == tag
+
+  def handle_data(self, data):
+    if not self._open:
+      return
+    tag, kind = self._open[-1]
+    if kind == 'text':
+      self.cards[-1]['captions'].append(data)
+    elif tag == 'small':
+      self.cards[-1]['in print'].append(data)
+    elif kind in ('name', 'error'):
+      self.cards[-1][kind] = data
+
+
+@pytest.fixture
+def path(tmp_path):
+  return str(tmp_path / 'out.html')
+
+
+def source(path):
+  with open(path, encoding='utf-8', newline='') as page:
+    return page.read()
+
+
+def write(path, *pictures):
+  with gallery.write(path) as add:
+    for picture in pictures:
+      add(picture)
+  return Page(source(path))
+
+
+def card(path, *args, **kwargs):
+  cards = write(path, results.Result(*args, **kwargs)).cards
+  assert len(cards) == 1
+  return cards[0]
+
+
+def test_a_picture_with_its_captions(path):
+  thumbnail = bytes(range(256)) * 41
+  shown = card(path, '/photos/of dogs/a.jpg',
+               (caption('a dog .', 0.000423), caption('a cat .', 2e-9)),
+               thumbnail=thumbnail)
+  assert shown['name'] == 'a.jpg'
+  assert shown['title'] == '/photos/of dogs/a.jpg'
+  assert shown['captions'] == ['a dog .', 'a cat .']
+  assert shown['in print'] == ['p=0.000423', 'p=2.00e-09']
+  assert 'error' not in shown
+  image = shown['image']
+  assert image['alt'] == 'a dog .'
+  assert (image['loading'], image['decoding']) == ('lazy', 'async')
+  start = 'data:image/jpeg;base64,'
+  assert image['src'].startswith(start)
+  encoded = image['src'].removeprefix(start)
+  assert base64.b64decode(encoded, validate=True) == thumbnail
+
+
+def test_pictures_keep_their_order(path):
+  names = [f'{i * 7 % 10}.jpg' for i in range(10)]
+  page = write(path, *(results.Result(name, (caption(),)) for name in names))
+  assert [shown['name'] for shown in page.cards] == names
+
+
+@pytest.mark.parametrize('probabilities, widths', [
+    ((0.02, 0.01, 0.005), ('100.00%', '50.00%', '25.00%')),
+    ((0.01, 0.02), ('50.00%', '100.00%')),  # Ranked with weight for length.
+    ((1.0, 0.0), ('100.00%', '0.00%')),
+    ((0.0, 0.0), ('0.00%', '0.00%'))])
+def test_bars_are_shares_of_the_most_probable(path, probabilities, widths):
+  shown = card(path, 'a.jpg', tuple(
+      caption(probability=probability) for probability in probabilities))
+  assert shown['bars'] == [f'width:{width}' for width in widths]
+
+
+def test_bars_of_captions_whose_probabilities_underflow(path):
+  shown = card(path, 'a.jpg', (results.Caption('a', -1000.0),
+                               results.Caption('b', -1000 - math.log(4))))
+  assert shown['bars'] == ['width:100.00%', 'width:25.00%']
+
+
+@pytest.mark.parametrize('probability, in_print', [
+    (1.0, '1.000000'), (0.25, '0.250000'), (5.1e-7, '0.000001'),
+    (4.9e-7, '4.90e-07'), (0.0, '0.00e+00')])
+def test_probabilities_in_print(path, probability, in_print):
+  shown = card(path, 'a.jpg', (caption(probability=probability),))
+  assert shown['in print'] == [f'p={in_print}']
+
+
+def test_an_error_stands_in_place_of_captions_and_picture(path):
+  shown = card(path, 'd/a.jpg', (caption(),), error='no <image>',
+               thumbnail=b'x')
+  assert shown['name'] == 'a.jpg' and shown['error'] == 'no <image>'
+  assert not shown['captions'] and not shown['bars']
+  assert 'image' not in shown
+
+
+def test_without_a_thumbnail_there_is_no_image(path):
+  shown = card(path, 'a.jpg', (caption(),))
+  assert 'image' not in shown and shown['captions'] == ['a dog .']
+
+
+def test_a_picture_without_captions(path):
+  shown = card(path, 'a.jpg', thumbnail=b'x')
+  assert shown['image']['alt'] == '' and not shown['captions']
+
+
+@pytest.mark.parametrize('text', HOSTILE)
+def test_text_stays_text(path, text):
+  plain = write(path, results.Result('a', (caption(),), thumbnail=b'x'),
+                results.Result('a', error='b')).tags
+  page = write(path, results.Result(text, (caption(text),), thumbnail=b'x'),
+               results.Result(text, error=text))
+  names = [(tag, sorted(attributes)) for tag, attributes in page.tags]
+  assert names == [(tag, sorted(attributes)) for tag, attributes in plain]
+  good, bad = page.cards
+  assert good['captions'] == [text]
+  assert good['image']['alt'] == good['title'] == bad['title'] == text
+  assert bad['error'] == text
+  assert good['name'] == bad['name'] == os.path.basename(text)
+
+
+def test_other_scripts_and_names_that_are_not_utf8(path):
+  name = os.fsdecode('küche/犬'.encode() + b'\xe9\xff.jpg')
+  shown = card(path, name, (caption('ein Hünd 犬 🐕'),))
+  assert shown['captions'] == ['ein Hünd 犬 🐕']
+  assert shown['name'] == '犬\\udce9\\udcff.jpg'
+  assert shown['title'] == 'küche/犬\\udce9\\udcff.jpg'
+
+
+def test_nothing_comes_from_elsewhere(path):
+  page = write(path, results.Result('a.jpg', (caption(),), thumbnail=b'x'))
+  policies = [attributes['content'] for tag, attributes in page.tags
+              if attributes.get('http-equiv') == 'Content-Security-Policy']
+  assert policies == ["default-src 'none'; img-src data:; style-src "
+                      "'unsafe-inline'; script-src 'unsafe-inline'"]
+  tags = {tag for tag, _ in page.tags}
+  assert not tags & {'link', 'a', 'iframe', 'object', 'embed', 'base', 'form'}
+  addresses = [value for _, attributes in page.tags
+               for name, value in attributes.items()
+               if name in ('src', 'href', 'srcset', 'action', 'data')]
+  assert len(addresses) == 1 and addresses[0].startswith('data:image/jpeg;')
+  assert not re.search(r'https?:|=["\']?//|url\(|@import|fetch|import\(',
+                       source(path))
+
+
+def test_the_search_box_has_a_label_and_the_count_is_spoken(path):
+  text = source(path) if write(path) else ''
+  assert re.search(r'<label>Search <input type="search" autofocus[^>]*>\s*'
+                   r'</label>', text)
+  assert re.search(r'<output aria-live="polite">', text)
+
+
+def test_the_script_finds_the_parts_it_reads(path):
+  """What the script selects is what the cards are made of."""
+  page = write(path, results.Result('a.jpg', (caption(),)),
+               results.Result('b.jpg', error='c'))
+  tags = [tag for tag, _ in page.tags]
+  classes = {attributes.get('class') for _, attributes in page.tags}
+  selected = re.findall(r"querySelector(?:All)?\('([^']+)'", source(path))
+  assert selected
+  for selector in ', '.join(selected).split(', '):
+    assert selector in tags or selector.removeprefix('.') in classes, selector
+  assert tags.count('input') == tags.count('output') == 1
+
+
+def test_an_empty_gallery(path):
+  page = write(path)
+  assert not page.cards and ('main', {}) in page.tags
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+def test_an_exception_keeps_the_older_file(path, tmp_path, error):
+  write(path, results.Result('old.jpg'))
+  before = source(path)
+  with pytest.raises(error), gallery.write(path) as add:
+    add(results.Result('new.jpg', thumbnail=b'x' * 100_000))
+    assert source(path) == before
+    raise error
+  assert source(path) == before
+  assert os.listdir(tmp_path) == ['out.html']
+
+
+def test_an_exception_leaves_nothing_where_nothing_was(path, tmp_path):
+  with pytest.raises(ValueError), gallery.write(path):
+    raise ValueError
+  assert not os.listdir(tmp_path)
+
+
+def test_a_path_that_cannot_be_written(tmp_path):
+  (tmp_path / 'folder').mkdir()
+  for path in (tmp_path / 'folder', tmp_path / 'none' / 'out.html'):
+    with pytest.raises(OSError, match=path.name):
+      write(str(path))
+  assert os.listdir(tmp_path) == ['folder']
+
+
+def test_success_replaces_the_older_file(path, tmp_path):
+  write(path, results.Result('old.jpg'))
+  page = write(path, results.Result('new.jpg'))
+  assert [shown['name'] for shown in page.cards] == ['new.jpg']
+  assert os.listdir(tmp_path) == ['out.html']
+
+
+def test_pictures_go_to_disk_and_not_to_memory(path):
+  size, number = 100_000, 100
+  tracemalloc.start()
+  try:
+    with gallery.write(path) as add:
+      for i in range(number):
+        add(results.Result(f'{i}.jpg', thumbnail=os.urandom(size)))
+        assert os.path.getsize(f'{path}.tmp') > (i + 1) * size
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert os.path.getsize(path) > number * size
+  assert peak < 15 * size
