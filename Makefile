@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first target that needs it sets up.
 #   make demo   draws pictures, trains a captioner on them and shows captions
 #   make test   all tests          make lint   ruff
+#   make bench  how fast each way to caption is
 #   make clean  removes the demo's folder
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 DEMO := demo
 DEMO_STEPS := 600
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +51,11 @@ test: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.captioning
+	$(BIN)/python -m benchmarks.captioning --encoder=efficientnet_lite0 \
+	  --image_size=224 --vocab_size=2933
 
 clean:
 	rm -rf $(DEMO)

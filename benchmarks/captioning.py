@@ -8,11 +8,14 @@ r"""How fast each way to caption is, beside the encoder and the arithmetic.
 All in one process, on the same weights, drawn at random, and on the same
 pictures: with such weights captions do not end before the greatest length.
 `search` is the time of the search alone, from encoded pictures; `whole` also
-has the encoder, reading and decoding the JPEGs, as run_inference has them. The
+has the encoder, reading and decoding the JPEGs, as run_inference has them; it
+is timed in turn with the encoder alone, `of encoder/s` is their ratio. The
 floor is the decoder's multiply-adds over the rate of a large matrix product
-that is measured in the same run.
+that is measured in the same run. Of all rounds the best counts.
 """
 
+import contextlib
+import itertools
 import os
 import tempfile
 import time
@@ -28,6 +31,7 @@ from benchmarks import classic_search
 from im2txt import (
     beam_search,
     captioner,
+    checkpoints,
     command_line,
     configuration,
     inference_wrapper,
@@ -58,12 +62,13 @@ _MAX_CAPTION_LENGTH = flags.DEFINE_integer(
 _BATCH_SIZES = flags.DEFINE_list(
     'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the graph.')
 _NUM_PICTURES = flags.DEFINE_integer(
-    'num_pictures', 256, 'Pictures captioned as a whole.', lower_bound=1)
+    'num_pictures', 64, 'Pictures that are drawn, and captioned over and '
+    'over.', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
     'rounds', 5, 'Times that each thing is timed; the best counts.',
     lower_bound=1)
 _QUICK = flags.DEFINE_boolean(
-    'quick', False, 'Two rounds over 64 pictures.')
+    'quick', False, 'Two rounds.')
 
 
 def best_time(run: Callable[[], Any], rounds: int) -> float:
@@ -87,12 +92,12 @@ def matrix_rate(rounds: int) -> float:
     return n**3 / best_time(lambda: session.run(product), 4 * rounds)
 
 
-def floor(config: configuration.ModelConfig, channels: int) -> float:
+def floor(config: configuration.ModelConfig) -> float:
   """Multiply-adds of a caption: picture, first word, then a beam of words."""
   h, e = config.num_lstm_units, config.embedding_size
   lstm = (e + h) * 4 * h
   captions = 1 + (_MAX_CAPTION_LENGTH.value - 2) * _BEAM_SIZE.value
-  return channels * e + lstm + captions * (lstm + h * config.vocab_size)
+  return lstm + captions * (lstm + h * config.vocab_size)
 
 
 def draw_pictures(folder: str, number: int) -> list[str]:
@@ -125,24 +130,16 @@ def make_model(folder: str) -> TrainedModel:
       prefix, config, vocabulary.Vocabulary(vocab_file))
 
 
-class Encoder(NamedTuple):
-  """What the encoder takes, and what comes of it."""
-
-  seconds: float  # A picture.
-  channels: int   # Of the pooled features.
-
-
-def time_encoder(model: TrainedModel, rounds: int) -> Encoder:
-  """Times the encoder alone on a batch of 32 that is there already."""
+@contextlib.contextmanager
+def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
+  """Yields what times the encoder on a batch of 32: seconds a picture."""
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
-    encoding = captioner.make_encoder(model.config).encode(
-        images, False, False)
+    encode = captioner.make_encoder(model.config).encode(
+        images, False, False).pooled.op
     session.run(tf1.global_variables_initializer())
-    encode = encoding.pooled.op
-    return Encoder(best_time(lambda: session.run(encode), rounds) / 32,
-                   encoding.pooled.shape[1])
+    yield lambda: best_time(lambda: session.run(encode), 2) / 32
 
 
 class Times(NamedTuple):
@@ -152,6 +149,7 @@ class Times(NamedTuple):
   batch_size: int
   search: float
   whole: float
+  encoder: float  # Alone, in turn with the whole.
 
 
 class FromStates:
@@ -166,7 +164,8 @@ class FromStates:
 
 
 def time_step_by_step(
-    model: TrainedModel, files: Sequence[str], rounds: int
+    model: TrainedModel, files: Sequence[str], rounds: int,
+    time_encoder: Callable[[], float],
 ) -> Iterator[Times]:
   """Times the searches that run the graph for each word."""
   beam_size, length = _BEAM_SIZE.value, _MAX_CAPTION_LENGTH.value
@@ -195,11 +194,12 @@ def time_step_by_step(
     for name, search in (('classic', classic),
                          ('CaptionGenerator', with_partial_sort)):
       yield Times(name, 1, time_all(search, FromStates(wrapper), states),
-                  time_all(search, wrapper, encoded))
+                  time_all(search, wrapper, encoded), time_encoder())
 
 
 def time_in_graph(
-    model: TrainedModel, files: Sequence[str], batch_size: int, rounds: int
+    model: TrainedModel, files: Sequence[str], batch_size: int, rounds: int,
+    time_encoder: Callable[[], float],
 ) -> Times:
   """Times the search inside the graph."""
   def search(decoder, memory):
@@ -212,52 +212,55 @@ def time_in_graph(
     decoder, memory = captioner.build_memory(
         model.config, tf.zeros([batch_size, size, size, 3]))
     captions = search(decoder, memory)
-    session.run(tf1.global_variables_initializer())
-    feeds = {memory: np.random.default_rng(0).normal(
-        0.0, 0.1, memory.shape)}
+    checkpoints.restorer(model.prefix, tf1.global_variables())(session)
+    feeds = {memory: np.random.default_rng(0).normal(0.0, 0.1, memory.shape)}
     alone = best_time(lambda: session.run(captions, feeds), rounds)
-  # Graph and first batch are not counted.
-  number = max(len(files), 3 * batch_size) // batch_size * batch_size
+  # A round's first batches have been decoded while something else ran.
+  waited, timed = 4, max(4, 32 // batch_size)
+  number = rounds * (waited + timed) * batch_size
   batches = picture_captioner.caption_files(
-      model, [files[i % len(files)] for i in range(number)], search,
+      model, list(itertools.islice(itertools.cycle(files), number)), search,
       batch_size)
-  next(batches)
-  start = time.perf_counter()
-  rest = sum(map(len, batches))
+  wholes, encoders = [], []
+  for _ in range(rounds):
+    for _ in range(waited):
+      next(batches)
+    start = time.perf_counter()
+    for _ in range(timed):
+      next(batches)
+    wholes.append((time.perf_counter() - start) / timed / batch_size)
+    encoders.append(time_encoder())
   return Times('inside the graph', batch_size, alone / batch_size,
-               (time.perf_counter() - start) / rest)
+               min(wholes), min(encoders))
 
 
 def main() -> None:
   """Reads the flags, times and prints a table."""
   rounds = 2 if _QUICK.value else _ROUNDS.value
-  number = min(64, _NUM_PICTURES.value) if _QUICK.value else (
-      _NUM_PICTURES.value)
   with tempfile.TemporaryDirectory() as folder:
-    files = draw_pictures(folder, number)
+    files = draw_pictures(folder, _NUM_PICTURES.value)
     model = make_model(folder)
-    encoder = time_encoder(model, rounds)
     rate = matrix_rate(rounds)
-    least = floor(model.config, encoder.channels) / rate
-    print(f'{_ENCODER.value} alone: {1e3 * encoder.seconds:.1f} ms a picture '
-          f'({1 / encoder.seconds:.1f}/s)\n'
-          f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
-          f'decoder\'s floor: {1e3 * least:.2f} ms a caption\n', flush=True)
-    row = '| {:16} | {:>5} | {:>10} | {:>9} | {:>9} | {:>9} | {:>12} |'
-    print(row.format('search', 'batch', 'search, ms', 'x classic', 'x floor',
-                     'whole, ms', 'of encoder/s'))
-    print(row.format(*(7 * ['---'])))
-    classic = None
-    for times in (
-        *time_step_by_step(model, files[:4], rounds),
-        *(time_in_graph(model, files, int(size), rounds)
-          for size in _BATCH_SIZES.value)):
-      classic = classic or times.search
-      print(row.format(
-          times.name, times.batch_size, f'{1e3 * times.search:.2f}',
-          f'{classic / times.search:.1f}', f'{times.search / least:.2f}',
-          f'{1e3 * times.whole:.1f}',
-          f'{encoder.seconds / times.whole:.0%}'), flush=True)
+    least = floor(model.config) / rate
+    with encoder_alone(model) as time_encoder:
+      print(f'{_ENCODER.value} alone: {1e3 * time_encoder():.1f} ms a picture\n'
+            f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
+            f"decoder's floor: {1e3 * least:.2f} ms a caption\n", flush=True)
+      row = '| {:16} | {:>5} | {:>10} | {:>9} | {:>9} | {:>9} | {:>12} |'
+      print(row.format('search', 'batch', 'search, ms', 'x classic', 'x floor',
+                       'whole, ms', 'of encoder/s'))
+      print(row.format(*(7 * ['---'])), flush=True)
+      classic = None
+      for times in itertools.chain(
+          time_step_by_step(model, files[:4], rounds, time_encoder),
+          (time_in_graph(model, files, int(size), rounds, time_encoder)
+           for size in _BATCH_SIZES.value)):
+        classic = classic or times.search
+        print(row.format(
+            times.name, times.batch_size, f'{1e3 * times.search:.2f}',
+            f'{classic / times.search:.1f}', f'{times.search / least:.2f}',
+            f'{1e3 * times.whole:.1f}', f'{times.encoder / times.whole:.0%}'),
+            flush=True)
 
 
 if __name__ == '__main__':

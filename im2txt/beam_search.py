@@ -139,9 +139,8 @@ def beam_search(
     sentences = _join(partials).sentences
     batch_size, width = tf.unstack(tf.shape(sentences)[:2])
     sentences = tf.reshape(sentences, [batch_size * width, max_length])
-    hidden, state = decoder.step(memory, sentences[:, length - 1], state)
-    probabilities = rules.allow(
-        tf.nn.softmax(decoder.logits(hidden)), sentences, length)
+    probabilities, state = _read_word(
+        decoder, memory, rules, sentences, length, state)
     probabilities = tf.reshape(
         probabilities, [batch_size, width, probabilities.shape[1]])
     extended, finished, rows = [], [], []
@@ -297,9 +296,8 @@ def _write(
 
   def step(length, sentences, log_probabilities, state):
     unfinished = going_on(length, sentences, log_probabilities)
-    hidden, state = decoder.step(memory, sentences[:, length - 1], state)
-    probabilities = rules.allow(
-        tf.nn.softmax(decoder.logits(hidden)), sentences, length)
+    probabilities, state = _read_word(
+        decoder, memory, rules, sentences, length, state)
     words = choose(probabilities, length)
     gains = _log(tf.gather(probabilities, words, batch_dims=1))
     return (
@@ -342,6 +340,20 @@ def _loop(
       (tf.TensorShape([]), *shapes, state_shapes))
 
 
+def _read_word(
+    decoder: decoders.Decoder, memory: Any, rules: Rules,
+    sentences: tf.Tensor, length: tf.Tensor, state: Any,
+) -> tuple[tf.Tensor, Any]:
+  """Reads the last words of captions [N, T].
+
+  Returns:
+    float32 [N, V], probabilities of the next words, and the next state.
+  """
+  hidden, state = decoder.step(memory, sentences[:, length - 1], state)
+  return rules.allow(
+      tf.nn.softmax(decoder.logits(hidden)), sentences, length), state
+
+
 def _propose(
     beam: _Beam, probabilities: tf.Tensor, n: int | tf.Tensor,
     costs: tf.Tensor | None,
@@ -374,13 +386,13 @@ def _top_words(
   The n greatest are in the n blocks whose greatest are greatest; to look for
   them there alone takes a third of the time.
   """
-  vocab_size = probabilities.shape[2]
-  num_blocks = -(-vocab_size // _BLOCK)
+  num_blocks = -(-probabilities.shape[2] // _BLOCK)
+  padding = num_blocks * _BLOCK - probabilities.shape[2]
+  if padding:
+    probabilities = tf.pad(
+        probabilities, [[0, 0], [0, 0], [0, padding]], constant_values=-1.0)
   batch_size, width = tf.unstack(tf.shape(probabilities)[:2])
-  blocks = tf.reshape(
-      tf.pad(probabilities, [[0, 0], [0, 0], [
-          0, num_blocks * _BLOCK - vocab_size]], constant_values=-1.0),
-      [batch_size, width, num_blocks, _BLOCK])
+  blocks = tf.reshape(probabilities, [batch_size, width, num_blocks, _BLOCK])
   _, chosen = tf.math.top_k(
       tf.reduce_max(blocks, axis=3), tf.minimum(n, num_blocks))
   chosen = tf.sort(chosen, axis=2)  # Of equal words the lower comes first.

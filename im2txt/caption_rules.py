@@ -22,12 +22,13 @@ class Rules:
       a length, words past it are never chosen.
     max_caption_length: T; a number or an integer [].
     min_caption_length: of captions that end, both markers counted.
-    banned_words: ids never chosen, for example of the unknown word.
+    banned_words: ids never chosen, for example of the unknown word. With the
+      end marker among them no caption ends.
     no_repeated_trigrams: whether no three words may come twice in a caption
       (Paulus et al. 2017, https://arxiv.org/abs/1705.04304, section 2.5).
 
   Raises:
-    ValueError: lengths that no caption has, or a banned end.
+    ValueError: lengths that no caption has.
   """
 
   vocab: Any
@@ -46,9 +47,6 @@ class Rules:
         raise ValueError(
             f'min_caption_length is {self.min_caption_length}, more than '
             f'max_caption_length, {longest}')
-    if self.vocab.end_id in self.banned_words:
-      raise ValueError('banned_words has the end marker, without which no '
-                       'caption ends')
 
   def allow(
       self, probabilities: tf.Tensor, sentences: tf.Tensor, length: tf.Tensor

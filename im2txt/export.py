@@ -32,11 +32,10 @@ from absl import flags, logging
 from im2txt import (
     beam_search,
     captioner,
+    captioning_flags,
     checkpoints,
     command_line,
     image_processing,
-    search_flags,
-    trained_model,
     vocabulary,
     whole_file,
 )
@@ -45,11 +44,6 @@ from im2txt.trained_model import TrainedModel
 
 tf1 = tf.compat.v1
 
-_CHECKPOINT_PATH = flags.DEFINE_string(
-    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used.', required=True)
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
     'be a number, the version.', required=True)
@@ -146,8 +140,9 @@ def main() -> None:
   lite = _TFLITE_FILE.value
   if lite and not os.path.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
-  model = trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
-  rules, options = search_flags.rules(model.vocab), search_flags.options()
+  model = captioning_flags.model()
+  rules = captioning_flags.rules(model.vocab)
+  options = captioning_flags.options()
   parent = os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
   os.makedirs(parent, exist_ok=True)
   # Where a server looks, nothing appears that is not whole.

@@ -64,16 +64,14 @@ def fit_image(
   """What `process_image` does once the picture, uint8 [., ., 3], is there."""
   resized = [round(side * _RESIZE_RATIO) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
-  # checkpoints were trained on that. Scaled afterwards: there may be many
-  # megapixels before.
-  image = tf1.image.resize_images(image, resized) / 255.0
+  # checkpoints were trained on that.
+  image = tf1.image.resize_images(image, resized)  # [0, 255]
   if training:
-    image = tf.image.random_crop(image, [height, width, 3])
+    image = tf.image.random_crop(image, [height, width, 3]) / 255.0
     image = tf.image.random_flip_left_right(image)
-    image = distort_image(image, distortion_order)
-  else:
-    image = tf.image.resize_with_crop_or_pad(image, height, width)
-  return image * 2.0 - 1.0
+    return distort_image(image, distortion_order) * 2.0 - 1.0
+  top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
+  return image[top:top + height, left:left + width] * (2.0 / 255.0) - 1.0
 
 
 def thumbnail(image: tf.Tensor, side: int) -> tf.Tensor:

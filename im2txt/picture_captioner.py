@@ -65,7 +65,13 @@ def caption_files(
     iterator = tf1.data.make_initializable_iterator(
         _batches(names, model.config, batch_size, thumbnail_side))
     batch = _Batch(*iterator.get_next())
-    captions = search(*captioner.build_memory(model.config, batch.images))
+    decoder, memory = captioner.build_memory(model.config, batch.images)
+    encoded = batch._replace(images=()), memory
+    # Neither encoder nor search keeps every core busy: while one batch is
+    # searched for, its memory fed, the next is encoded.
+    memory_feed = tf.nest.map_structure(
+        lambda x: tf1.placeholder(x.dtype, [None, *x.shape[1:]]), memory)
+    captions = search(decoder, memory_feed)
     name = tf1.placeholder(tf.string, [])
     why_unreadable = _read(name, model.config, None).images.op
     checkpoints.restorer(
@@ -73,25 +79,27 @@ def caption_files(
     # Fed, not a part of the graph: there may be very many.
     session.run(iterator.initializer,
                 {names: [os.fsencode(file) for file in files]})
-    fetches = batch._replace(images=()), captions
-    while True:
+
+    def to_result(file, thumbnail, readable, sentences, log_probabilities):
+      if not readable:
+        return results.Result(os.fsdecode(file), error=_failure(
+            session, why_unreadable, {name: file}))
+      return results.Result(os.fsdecode(file), tuple(
+          results.Caption(model.vocab.to_sentence(sentence), float(p))
+          for sentence, p in zip(sentences, log_probabilities, strict=True)
+          if np.isfinite(p)), thumbnail=thumbnail or None)
+
+    following = session.run(encoded) if files else None
+    while following:
+      current, values = following
+      feeds = dict(zip(tf.nest.flatten(memory_feed), tf.nest.flatten(values),
+                       strict=True))
       try:
-        (found, _, thumbnails, readable), captions_found = session.run(fetches)
+        found, following = session.run((captions, encoded), feeds)
       except tf.errors.OutOfRangeError:
-        return
-      of_batch = []
-      for file, thumbnail, there, sentences, log_probabilities, _ in zip(
-          found, thumbnails, readable, *captions_found, strict=True):
-        file = os.fsdecode(file)
-        if there:
-          of_batch.append(results.Result(file, tuple(
-              results.Caption(model.vocab.to_sentence(sentence), float(p))
-              for sentence, p in zip(sentences, log_probabilities, strict=True)
-              if np.isfinite(p)), thumbnail=thumbnail or None))
-        else:
-          of_batch.append(results.Result(file, error=_failure(
-              session, why_unreadable, {name: os.fsencode(file)})))
-      yield of_batch
+        found, following = session.run(captions, feeds), None
+      yield list(map(to_result, current.files, current.thumbnails,
+                     current.readable, *found[:2]))
 
 
 def _batches(

@@ -42,10 +42,7 @@ def find(meant: str) -> list[str]:
   """
   system = _ELSEWHERE if '://' in meant else _HERE
   try:
-    if system.exists(meant):
-      matches = [meant]
-    else:
-      matches = sorted(system.glob(meant))
+    matches = [meant] if system.exists(meant) else sorted(system.glob(meant))
     if not matches:
       raise ValueError(f'{meant}: there is no such file')
     files = [file for match in matches for file in _within(system, match)]

@@ -30,6 +30,7 @@ from absl import flags, logging
 
 from im2txt import (
     beam_search,
+    captioning_flags,
     coco_results,
     command_line,
     contact_sheet,
@@ -39,18 +40,11 @@ from im2txt import (
     result_files,
     result_journal,
     results,
-    search_flags,
-    trained_model,
 )
 
 _MAX_ON_SHEET = 48
 _THUMBNAIL_SIDE = 320  # Pixels.
 
-_CHECKPOINT_PATH = flags.DEFINE_string(
-    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used.', required=True)
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _INPUT_FILES = flags.DEFINE_list(
     'input_files', [], 'Comma-separated files, patterns, or folders, of which '
     "all pictures are meant; for example 'photos,more/*.jpg'.")
@@ -196,6 +190,8 @@ def main() -> int:
       picture_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
+  if not files and not mistakes:
+    raise ValueError(f'{_INPUT_LIST.value} names no files')
   if not files:
     return 1
   ids = coco_results.image_ids(
@@ -205,10 +201,10 @@ def main() -> int:
       (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
       (_OUTPUT_JSONL.value, result_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
-  model = trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
+  model = captioning_flags.model()
   search = functools.partial(
-      beam_search.beam_search, rules=search_flags.rules(model.vocab),
-      options=search_flags.options())
+      beam_search.beam_search, rules=captioning_flags.rules(model.vocab),
+      options=captioning_flags.options())
   thumbnails = bool(_OUTPUT_HTML.value or _CONTACT_SHEET.value)
 
   def caption(files: list[str]) -> Batches:
@@ -222,9 +218,9 @@ def main() -> int:
   with contextlib.ExitStack() as stack:
     if outputs:
       journal = stack.enter_context(result_journal.Journal(
-          f'{outputs[0][0]}.progress', search_flags.settings() | {
-              'checkpoint': os.path.abspath(model.prefix),
-              'vocab_file': _VOCAB_FILE.value, 'thumbnails': thumbnails}))
+          f'{outputs[0][0]}.progress', captioning_flags.settings() | {
+              'checkpoint_path': os.path.abspath(model.prefix),
+              'thumbnails': thumbnails}))
       found = go_on(journal, files, caption)
       writers = [stack.enter_context(write(path)) for path, write in outputs]
     else:

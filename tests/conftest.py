@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,3 +326,66 @@ def launch_train(task, launch, tmp_path):
                   f'--input_file_pattern={task.train_pattern}',
                   f'--train_dir={tmp_path / "run"}', *arguments, **options)
   return go
+
+
+# .5 * .2 and .5 * .5 * .2; `square` alone, .19 * .2, is the fourth.
+BEST = (' (p=0.200000)', 'red (p=0.100000)', 'red red (p=0.050000)')
+
+
+def biases(**probabilities):
+  """Biases that make these words as probable whatever comes before.
+
+  The rest of the probability is shared out among the other words.
+  """
+  given = {word.replace('end', '</S>').replace('stop', '.'): p
+           for word, p in probabilities.items()}
+  share = (1 - sum(given.values())) / (17 - len(given))
+  values = [given.get(word, share) for word in (*WORDS, '<UNK>')]
+  return np.log(np.maximum(values, 1e-30)).astype(np.float32)
+
+
+@pytest.fixture(scope='session')
+def scripted(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
+  """A run folder whose checkpoints' probabilities are made up.
+
+  The newest, of step 7, is `end` .2, `red` .5, `square` .19 at every word;
+  `endless` never ends a caption and `dots` mostly says the last word.
+  """
+  folder = tmp_path_factory.mktemp('runs') / 'scripted'
+  shutil.copytree(trained.folder, folder)
+  (folder / 'checkpoint').unlink()  # It names step 6 as the newest.
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
+  values['logits/weights'] = np.zeros_like(values['logits/weights'])
+  values['global_step'] = np.int64(7)
+  for name, made_up in (
+      ('model.ckpt-7', biases(end=0.2, red=0.5, square=0.19)),
+      ('endless', biases(end=0, red=0.6, square=0.3)),
+      ('dots', biases(end=0.1, red=0.2, square=0.05, stop=0.5))):
+    write_checkpoint(folder / name, values | {'logits/biases': made_up})
+  return folder
+
+
+@pytest.fixture
+def pictures(task, tmp_path):
+  """A folder with a copy of the task's pictures."""
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  for picture in task.pictures:
+    shutil.copy(picture, folder)
+  return folder
+
+
+@pytest.fixture
+def caption(launch):
+  """Captions pictures."""
+  def go(checkpoint, files, *arguments, **options):
+    return launch('im2txt.run_inference', f'--checkpoint_path={checkpoint}',
+                  f'--input_files={files}', *arguments, **options)
+  return go
+
+
+def block(name, *lines):
+  """What is printed for a picture."""
+  return ''.join(f'{line}\n' for line in (
+      f'Captions for image {name}:',
+      *(f'  {i}) {line}' for i, line in enumerate(lines))))

@@ -193,3 +193,47 @@ def test_distorted_pixels_are_clipped():
   image = tf.constant(np.tile([[[1.0, 0.0, 1.0]]], (3, 5, 1)), tf.float32)
   drawn = draws(image_processing.distort_image(image, 0))
   assert np.min(drawn) == 0.0 and np.max(drawn) == 1.0
+
+
+@pytest.mark.parametrize('size, expected', [
+    ((47, 94), (15, 30)), ((94, 47), (30, 15)), ((61, 61), (30, 30)),
+    ((20, 30), (20, 30)), ((7, 13), (7, 13)), ((31, 7), (30, 7)),
+    ((1, 1), (1, 1)), ((1, 500), (1, 30)), ((500, 2), (30, 1))])
+def test_a_thumbnail_keeps_the_form_and_is_never_larger(size, expected):
+  thumbnail = image_processing.thumbnail(tf.constant(noise(*size)), 30)
+  with tf1.Session() as session:
+    encoded = session.run(thumbnail)
+  with Image.open(io.BytesIO(encoded)) as picture:
+    picture.load()
+    assert (picture.format, picture.mode) == ('JPEG', 'RGB')
+    assert picture.size == expected[::-1]
+
+
+def test_a_thumbnail_shows_the_picture():
+  pixels = np.zeros((60, 90, 3), np.uint8)  # Black, blue, red.
+  pixels[:, 30:, 2] = 250
+  pixels[40:, :, 0] = 250
+  thumbnail = image_processing.thumbnail(tf.constant(pixels), 45)
+  with tf1.Session() as session:
+    encoded = session.run(thumbnail)
+  with Image.open(io.BytesIO(encoded)) as picture:
+    small = np.asarray(picture).astype(int)
+  # Away from the edges, which JPEG blurs.
+  for rows, columns, colour in (
+      (slice(2, 16), slice(2, 11), (0, 0, 0)),
+      (slice(2, 16), slice(19, 43), (0, 0, 250)),
+      (slice(24, 28), slice(2, 11), (250, 0, 0)),
+      (slice(24, 28), slice(19, 43), (250, 0, 250))):
+    np.testing.assert_allclose(
+        small[rows, columns].mean(axis=(0, 1)), colour, atol=12)
+
+
+def test_a_thumbnail_is_of_means_not_of_single_pixels():
+  # Every second column white: what takes a pixel of each pair sees one shade.
+  pixels = np.zeros((40, 40, 3), np.uint8)
+  pixels[:, ::2] = 254
+  thumbnail = image_processing.thumbnail(tf.constant(pixels), 20)
+  with tf1.Session() as session:
+    encoded = session.run(thumbnail)
+  with Image.open(io.BytesIO(encoded)) as picture:
+    np.testing.assert_allclose(np.asarray(picture), 127.0, atol=4)

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
     ('train', 'evaluate', 'run_inference', 'export'),
-    ('search_flags', 'picture_captioner'),
+    ('captioning_flags', 'picture_captioner'),
     ('inference_wrapper', 'caption_generator', 'beam_search',
      'show_and_tell_model', 'training_hooks', 'trained_model'),
     ('checkpoints', 'caption_rules'),

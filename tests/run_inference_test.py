@@ -122,6 +122,77 @@ def test_names_and_patterns_of_nothing_among_good_ones(
   assert finished.stdout == block('red.jpg', *BEST)
 
 
+def test_a_list_of_files(scripted, pictures, caption, tmp_path):
+  red = (pictures / 'red.jpg').read_bytes()
+  (pictures / 'a, b c.jpg').write_bytes(red)
+  with open(os.fsencode(pictures) + b'/caf\xe9.jpg', 'wb') as f:
+    f.write(red)
+  listed = tmp_path / 'list.txt'
+  listed.write_bytes(b'\r\n'.join(
+      os.fsencode(pictures) + name for name in (
+          b'/red.jpg', b'/caf\xe9.jpg', b'/a, b c.jpg', b'/gone.jpg')
+      ) + b'\n\n' + os.fsencode(pictures) + b'/*e*.jpg')
+  finished = caption(scripted, pictures / 'blue.jpg',
+                     f'--input_list={listed}', '--batch_size=2')
+  assert finished.returncode == 1
+  assert f'{pictures}/gone.jpg: there is no such file' in finished.lines
+  assert finished.stdout == ''.join(block(name, *BEST) for name in (
+      'blue.jpg', 'red.jpg', 'caf\\udce9.jpg', 'a, b c.jpg',
+      'blue.jpg', 'green.jpg', 'red.jpg'))
+
+
+def test_nothing_to_caption(scripted, pictures, caption, tmp_path):
+  (tmp_path / 'empty.txt').touch()
+  finished = caption(scripted, '', f'--input_list={tmp_path}/empty.txt')
+  assert finished.returncode == 1
+  assert f'{tmp_path}/empty.txt names no files' in finished.error
+  (tmp_path / 'none').mkdir()
+  finished = caption(scripted, tmp_path / 'none')
+  assert finished.returncode == 1 and finished.stdout == ''
+  assert f'{tmp_path}/none: there is no picture in it' in finished.error
+  finished = caption(scripted, '', f'--input_list={tmp_path}/gone.txt')
+  assert finished.returncode == 1
+  assert f'{tmp_path}/gone.txt' in finished.error
+
+
+@pytest.mark.parametrize('checkpoint, options, lines', [
+    ('model.ckpt-7', '--num_captions=1 --min_caption_length=4', BEST[2:]),
+    # .2, .19 * .2 and .19 * .19 * .2
+    ('model.ckpt-7', '--banned_words=red,<UNK>',
+     (BEST[0], 'square (p=0.038000)', 'square square (p=0.007220)')),
+    # .6 ** 3 * .3 * .6 ** 2
+    ('endless',
+     '--no_repeated_trigrams --beam_size=1 --max_caption_length=7',
+     ('red red red square red red (p=0.023328)',)),
+    # log .6 - 1 < log .3 < log .6 - .5: what red costs the second group.
+    ('endless', '--beam_size=2 --beam_groups=2 --max_caption_length=3 '
+     '--diversity_strength=1',
+     ('red red (p=0.360000)', 'square square (p=0.090000)')),
+    ('endless', '--beam_size=2 --beam_groups=2 --max_caption_length=3',
+     ('red red (p=0.360000)',))])
+def test_what_is_asked_of_the_search(
+    scripted, task, caption, checkpoint, options, lines):
+  finished = caption(
+      scripted / checkpoint, task.pictures[0], *options.split())
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == block('red.jpg', *lines)
+
+
+@pytest.mark.parametrize('options, line', [
+    ('--num_captions=4', 'beam_size is 3; it must be at least 4'),
+    ('--beam_groups=2', 'beam_size is 3, which 2 groups'),
+    ('--banned_words=zebra', "--banned_words: the vocabulary has no 'zebra'"),
+    ('--min_caption_length=9 --max_caption_length=8',
+     'min_caption_length is 9, more than max_caption_length, 8')])
+def test_mistakes_in_what_is_asked_of_the_search(
+    scripted, task, caption, tmp_path, options, line):
+  finished = caption(scripted, task.pictures[0], *options.split(),
+                     f'--output_jsonl={tmp_path}/out.jsonl')
+  assert finished.returncode == 1 and finished.stdout == ''
+  assert line in finished.error
+  assert not os.listdir(tmp_path)
+
+
 def test_pictures_of_other_kinds_and_a_contact_sheet(
     scripted, caption, tmp_path):
   red = Image.open(io.BytesIO(draw_picture('red', 'square', (300, 300))))

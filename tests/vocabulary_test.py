@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 
+import numpy as np
 import pytest
 from absl import logging
 
@@ -130,6 +131,16 @@ def test_a_plain_file_gives_no_warning_and_keeps_odd_words(make, warnings):
   vocab = make("<S> 3\n</S> 3\nb'a' 2\n")
   assert vocab.word_to_id("b'a'") == 2
   assert not warnings
+
+
+def test_a_sentence_is_the_words_without_markers(make):
+  vocab = make('a 9\n<S> 5\n</S> 5\ndog 3\nnaïve 2\n. 1\n')
+  for word_ids, sentence in (
+      ([1, 0, 3, 5, 2], 'a dog .'), ([1, 0, 4, 3], 'a naïve dog'),
+      ([1, 0, 2, 2, 2], 'a'), ([1, 2], ''), ([], ''), ([0, 0], 'a a'),
+      ([1, 6, 12000, -1, 2], '<UNK> <UNK> <UNK>')):
+    assert vocab.to_sentence(word_ids) == sentence
+    assert vocab.to_sentence(np.array(word_ids, np.int32)) == sentence
 
 
 @pytest.mark.parametrize('content, line', [

@@ -1,12 +1,17 @@
-"""Flags of the search, the same for every command line that captions."""
+"""Flags of the model and the search, for every command line that captions."""
 
 from typing import Any
 
 from absl import flags
 
-from im2txt import beam_search, vocabulary
+from im2txt import beam_search, trained_model, vocabulary
 from im2txt.caption_rules import Rules
 
+_CHECKPOINT_PATH = flags.DEFINE_string(
+    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
+    'is used.', required=True)
+_VOCAB_FILE = flags.DEFINE_string(
+    'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _BEAM_SIZE = flags.DEFINE_integer(
     'beam_size', 3, 'Partial captions kept at each step of the search.',
     lower_bound=1)
@@ -36,6 +41,16 @@ _DIVERSITY_STRENGTH = flags.DEFINE_float(
     'diversity_strength', 0.5, 'With --beam_groups: nats that a word costs '
     'for each earlier group\'s caption that has it at the same place.',
     lower_bound=0.0)
+
+
+def model() -> trained_model.TrainedModel:
+  """The model and its vocabulary.
+
+  Raises:
+    OSError: there is no such checkpoint, or the vocabulary can't be read.
+    ValueError: the vocabulary is not of the model.
+  """
+  return trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
 
 
 def rules(vocab: vocabulary.Vocabulary) -> Rules:
@@ -69,8 +84,8 @@ def options() -> beam_search.Options:
 
 
 def settings() -> dict[str, Any]:
-  """Every flag's value by its name."""
+  """Every flag that captions depend on, by its name."""
   return {flag.name: flag.value for flag in (
-      _BEAM_SIZE, _NUM_CAPTIONS, _MAX_CAPTION_LENGTH, _MIN_CAPTION_LENGTH,
-      _LENGTH_NORMALIZATION_FACTOR, _BANNED_WORDS, _NO_REPEATED_TRIGRAMS,
-      _BEAM_GROUPS, _DIVERSITY_STRENGTH)}
+      _CHECKPOINT_PATH, _VOCAB_FILE, _BEAM_SIZE, _NUM_CAPTIONS,
+      _MAX_CAPTION_LENGTH, _MIN_CAPTION_LENGTH, _LENGTH_NORMALIZATION_FACTOR,
+      _BANNED_WORDS, _NO_REPEATED_TRIGRAMS, _BEAM_GROUPS, _DIVERSITY_STRENGTH)}

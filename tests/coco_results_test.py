@@ -1,0 +1,132 @@
+"""Results in COCO's format and the ids in them."""
+
+import json
+
+import pytest
+
+from im2txt import coco_results
+from im2txt.results import Caption, Result
+
+NAMES = {'val/COCO_val2014_000000000042.jpg': 42,
+         'COCO_train2014_000000581929.jpg': 581929,
+         'val2017/000000000139.jpg': 139, '/a b,c/000000000000.png': 0}
+
+
+@pytest.fixture
+def annotations(tmp_path):
+  """Writes an annotation file."""
+  def make(content):
+    path = tmp_path / 'annotations.json'
+    path.write_bytes(content if isinstance(content, bytes)
+                     else json.dumps(content).encode())
+    return str(path)
+  return make
+
+
+def images(**ids):
+  return {'images': [{'file_name': f'{name}.jpg', 'id': image_id}
+                     for name, image_id in ids.items()],
+          'annotations': [{'image_id': 7, 'caption': 'a dog'}]}
+
+
+def test_ids_of_cocos_names():
+  assert coco_results.image_ids(list(NAMES), None) == NAMES
+
+
+@pytest.mark.parametrize('name', [
+    'dog.jpg', '42.jpg', '00000000042.jpg', '0000000000042.jpg',
+    'x000000000042.jpg', '000000000042', '000000000042_small.jpg',
+    'COCO_000000000042.jpg', '000000000042.jpg.bak',
+    '000000000042.jpg/dog.jpg', ''])
+def test_other_names_have_none(name):
+  with pytest.raises(ValueError) as refused:
+    coco_results.image_ids([*NAMES, f'd/{name}'], None)
+  assert f'd/{name}: ' in str(refused.value)
+  assert '--annotations_file' in str(refused.value)
+
+
+def test_ids_of_an_annotation_file(annotations):
+  path = annotations(images(dog=7, hünd=9, cat=2**40))
+  assert coco_results.image_ids(['a/hünd.jpg', 'cat.jpg'], path) == {
+      'a/hünd.jpg': 9, 'cat.jpg': 2**40}
+
+
+def test_a_picture_that_is_not_annotated(annotations):
+  path = annotations(images(dog=7))
+  # Its own name would do, but the file is what was asked for.
+  for name in ('d/cat.jpg', '000000000042.jpg'):
+    with pytest.raises(ValueError) as refused:
+      coco_results.image_ids(['dog.jpg', name], path)
+    assert f'{name}: {path} has no image' in str(refused.value)
+
+
+def test_two_pictures_of_one_id_are_refused(annotations):
+  for files, path in (
+      (['a/000000000042.jpg', 'b/COCO_val2014_000000000042.jpg'], None),
+      (['a/dog.jpg', 'b/dog.jpg'], annotations(images(dog=42)))):
+    with pytest.raises(ValueError) as refused:
+      coco_results.image_ids(files, path)
+    assert f'{files[0]} and {files[1]} are both image 42' in str(refused.value)
+
+
+def test_a_file_that_comes_twice_is_one_picture():
+  assert coco_results.image_ids(['000000000042.jpg'] * 2, None) == {
+      '000000000042.jpg': 42}
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'{', b'\xff\xfe', b'\x1f\x8b\x08', [], {}, 3, None,
+    {'images': 3}, {'images': [3]}, {'images': [{'id': 7}]},
+    {'images': [{'file_name': 'dog.jpg'}]},
+    {'images': [{'file_name': ['dog.jpg'], 'id': 7}]},
+    {'images': [{'file_name': 'dog.jpg', 'id': [7]}]},
+    {'images': [{'file_name': 'dog.jpg', 'id': None}]}])
+def test_a_broken_annotation_file_is_one_line(annotations, content):
+  path = annotations(content)
+  with pytest.raises(ValueError) as refused:
+    coco_results.image_ids(['dog.jpg'], path)
+  message = str(refused.value)
+  assert f'{path} is no annotation file' in message and '\n' not in message
+
+
+def test_no_annotation_file(tmp_path):
+  for path in (tmp_path, tmp_path / 'none.json'):
+    with pytest.raises(OSError, match=path.name):
+      coco_results.image_ids([], str(path))
+
+
+def written(path, *results, ids=NAMES):
+  with coco_results.write(str(path), ids) as add:
+    for result in results:
+      add(result)
+  return json.loads(path.read_text('utf-8'))
+
+
+def captioned(file, *texts):
+  return Result(file, tuple(Caption(text, -1.0) for text in texts))
+
+
+def test_the_best_caption_of_each_picture(tmp_path):
+  forty_two, train, val, zero = NAMES
+  assert written(
+      tmp_path / 'results.json',
+      captioned(train, 'a "dog"', 'a cat'), Result(val, error='no picture'),
+      captioned(zero, ''), captioned(train, 'a "dog"', 'a cat'),
+      Result(forty_two)) == [
+          {'image_id': 581929, 'caption': 'a "dog"'},
+          {'image_id': 0, 'caption': ''}]
+
+
+@pytest.mark.parametrize('results', [
+    (), (Result('val2017/000000000139.jpg', error='no picture'),)])
+def test_no_captions_are_an_empty_list(tmp_path, results):
+  assert written(tmp_path / 'results.json', *results) == []
+
+
+def test_a_failure_keeps_the_older_file(tmp_path):
+  path = tmp_path / 'results.json'
+  path.write_text('old')
+  with pytest.raises(KeyError):
+    written(path, captioned('of no id', 'a dog'))
+  assert path.read_text() == 'old'
+  assert list(tmp_path.iterdir()) == [path]

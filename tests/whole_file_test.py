@@ -1,0 +1,70 @@
+"""Files that are there whole or not at all."""
+
+import os
+
+import pytest
+
+from im2txt import whole_file
+
+
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / 'out.txt'
+
+
+def test_it_takes_its_name_when_the_block_ends(path):
+  with whole_file.write(str(path)) as f:
+    f.write('one\n')
+    assert [p.name for p in path.parent.iterdir()] == ['out.txt.tmp']
+    f.write('two\n')
+  assert path.read_bytes() == b'one\ntwo\n'
+  assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_keeps_the_older_file(path, error):
+  path.write_text('old')
+  with pytest.raises(error), whole_file.write(str(path)) as f:
+    f.write('new' * 100_000)
+    raise error
+  assert path.read_text() == 'old'
+  assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_nothing_where_nothing_was(path):
+  with pytest.raises(RuntimeError), whole_file.write(str(path)):
+    raise RuntimeError
+  assert not list(path.parent.iterdir())
+
+
+def test_an_older_file_and_what_a_crash_left_are_replaced(path):
+  path.write_text('old')
+  (path.parent / 'out.txt.tmp').write_text('left by a crash, and longer')
+  with whole_file.write(str(path)) as f:
+    f.write('new')
+  assert path.read_text() == 'new'
+  assert list(path.parent.iterdir()) == [path]
+
+
+def test_utf8_whatever_the_machine_prefers(path):
+  with whole_file.write(str(path)) as f:
+    f.write('Hünd 犬 🐕\r\n')
+    f.write(os.fsdecode(b'caf\xe9\n'))
+  assert path.read_bytes() == 'Hünd 犬 🐕\r\ncaf\\udce9\n'.encode()
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+  name = os.fsencode(tmp_path) + b'/caf\xe9.txt'
+  with whole_file.write(os.fsdecode(name)) as f:
+    f.write('x')
+  assert os.listdir(os.fsencode(tmp_path)) == [b'caf\xe9.txt']
+
+
+def test_paths_that_cannot_be_written(tmp_path):
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'file').touch()
+  for path in ('folder', 'none/out.txt', 'file/out.txt'):
+    with (pytest.raises(OSError, match=path),
+          whole_file.write(str(tmp_path / path))):
+      pass
+  assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
