@@ -65,7 +65,7 @@ _NUM_PICTURES = flags.DEFINE_integer(
     'num_pictures', 64, 'Pictures that are drawn, and captioned over and '
     'over.', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
-    'rounds', 5, 'Times that each thing is timed; the best counts.',
+    'rounds', 3, 'Times that each thing is timed; the best counts.',
     lower_bound=1)
 _QUICK = flags.DEFINE_boolean(
     'quick', False, 'Two rounds.')
