@@ -9,14 +9,16 @@ All in one process, on the same weights, drawn at random, and on the same
 pictures: with such weights captions do not end before the greatest length.
 `search` is the time of the search alone, from encoded pictures; `whole` also
 has the encoder, reading and decoding the JPEGs, as run_inference has them; it
-is timed in turn with the encoder alone, `of encoder/s` is their ratio. The
-floor is the decoder's multiply-adds over the rate of a large matrix product
-that is measured in the same run. Of all rounds the best counts.
+is timed in turn with the encoder alone, and `of encoder/s` is the median of
+their ratios. The floor is the decoder's multiply-adds over the rate of a large
+matrix product that is measured in the same run. Times are the best of all
+rounds.
 """
 
 import contextlib
 import itertools
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +151,7 @@ class Times(NamedTuple):
   batch_size: int
   search: float
   whole: float
-  encoder: float  # Alone, in turn with the whole.
+  of_encoder: float  # The encoder's own seconds over the whole's.
 
 
 class FromStates:
@@ -193,8 +195,9 @@ def time_step_by_step(
 
     for name, search in (('classic', classic),
                          ('CaptionGenerator', with_partial_sort)):
+      whole = time_all(search, wrapper, encoded)
       yield Times(name, 1, time_all(search, FromStates(wrapper), states),
-                  time_all(search, wrapper, encoded), time_encoder())
+                  whole, time_encoder() / whole)
 
 
 def time_in_graph(
@@ -215,13 +218,14 @@ def time_in_graph(
     checkpoints.restorer(model.prefix, tf1.global_variables())(session)
     feeds = {memory: np.random.default_rng(0).normal(0.0, 0.1, memory.shape)}
     alone = best_time(lambda: session.run(captions, feeds), rounds)
-  # A round's first batches have been decoded while something else ran.
+  # A round's first batches have been decoded while something else ran; the
+  # very last is searched for without another being encoded.
   waited, timed = 4, max(4, 32 // batch_size)
-  number = rounds * (waited + timed) * batch_size
+  number = (rounds * (waited + timed) + 1) * batch_size
   batches = picture_captioner.caption_files(
       model, list(itertools.islice(itertools.cycle(files), number)), search,
       batch_size)
-  wholes, encoders = [], []
+  wholes, ratios = [], []
   for _ in range(rounds):
     for _ in range(waited):
       next(batches)
@@ -229,9 +233,9 @@ def time_in_graph(
     for _ in range(timed):
       next(batches)
     wholes.append((time.perf_counter() - start) / timed / batch_size)
-    encoders.append(time_encoder())
+    ratios.append(time_encoder() / wholes[-1])
   return Times('inside the graph', batch_size, alone / batch_size,
-               min(wholes), min(encoders))
+               min(wholes), statistics.median(ratios))
 
 
 def main() -> None:
@@ -259,8 +263,7 @@ def main() -> None:
         print(row.format(
             times.name, times.batch_size, f'{1e3 * times.search:.2f}',
             f'{classic / times.search:.1f}', f'{times.search / least:.2f}',
-            f'{1e3 * times.whole:.1f}', f'{times.encoder / times.whole:.0%}'),
-            flush=True)
+            f'{1e3 * times.whole:.1f}', f'{times.of_encoder:.0%}'), flush=True)
 
 
 if __name__ == '__main__':
