@@ -426,7 +426,7 @@ def test_a_broken_archive_is_said_and_deleted(content, server, tmp_path):
 
 @pytest.mark.parametrize('content, root', [
     (zip_of({'val2014/a': 'a'}), 'train2014'), (zip_of({}), ''), (tar_of(), '')
-])
+], ids=['other folder', 'empty zip', 'empty tar'])
 def test_what_is_wanted_must_be_there(content, root, server, tmp_path):
   archive = archive_of(server, content, root=root)
   with pytest.raises(ValueError, match=f"nothing in it under './{root}'"):
