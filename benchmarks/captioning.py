@@ -215,7 +215,7 @@ def time_in_graph(
     decoder, memory = captioner.build_memory(
         model.config, tf.zeros([batch_size, size, size, 3]))
     captions = search(decoder, memory)
-    checkpoints.restorer(model.prefix, tf1.global_variables())(session)
+    checkpoints.inference_restorer(model.prefix)(session)
     feeds = {memory: np.random.default_rng(0).normal(0.0, 0.1, memory.shape)}
     alone = best_time(lambda: session.run(captions, feeds), rounds)
   # A round's first batches have been decoded while something else ran; the

@@ -16,11 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import decoders
-from im2txt.caption_rules import Rules
+from im2txt.caption_rules import MIN_PROBABILITY, Rules, check_at_least
 
-# Words less probable than this are never chosen: their logarithm means
-# nothing in float32.
-_MIN_PROBABILITY = 1e-12
 _IMPOSSIBLE = np.float64(-np.inf)
 _BLOCK = 32  # Words that are looked at together.
 
@@ -49,12 +46,6 @@ class _Proposals(NamedTuple):
   scores: tf.Tensor             # float64 [B, K, P]
 
 
-def _check_at_least(least: int, **numbers: float) -> None:
-  for name, value in numbers.items():
-    if value < least:
-      raise ValueError(f'{name} is {value}; it must be at least {least}')
-
-
 @dataclasses.dataclass(frozen=True)
 class Options:
   """How to search.
@@ -81,14 +72,14 @@ class Options:
   diversity_strength: float = 0.5
 
   def __post_init__(self):
-    _check_at_least(1, beam_groups=self.beam_groups)
-    _check_at_least(
+    check_at_least(1, beam_groups=self.beam_groups)
+    check_at_least(
         0, length_normalization_factor=self.length_normalization_factor,
         diversity_strength=self.diversity_strength)
     if self.num_captions is not None:
-      _check_at_least(1, num_captions=self.num_captions)
+      check_at_least(1, num_captions=self.num_captions)
     if isinstance(self.beam_size, int):
-      _check_at_least(self.num_captions or 1, beam_size=self.beam_size)
+      check_at_least(self.num_captions or 1, beam_size=self.beam_size)
       if self.beam_size % self.beam_groups:
         raise ValueError(f'beam_size is {self.beam_size}, which '
                          f'{self.beam_groups} groups cannot share evenly')
@@ -238,7 +229,7 @@ def sample(
   Raises:
     ValueError: numbers that nothing can be drawn with.
   """
-  _check_at_least(1, num_samples=num_samples, top_k=top_k or 1)
+  check_at_least(1, num_samples=num_samples, top_k=top_k or 1)
   if temperature <= 0.0:
     raise ValueError(f'temperature is {temperature}; it must be above 0; for '
                      'the most probable word use greedy')
@@ -495,7 +486,7 @@ def _put(
 def _log(probabilities: tf.Tensor) -> tf.Tensor:
   """Logarithms in float64; -inf for what is less than is ever chosen."""
   probabilities = tf.cast(probabilities, tf.float64)
-  return tf.where(probabilities < _MIN_PROBABILITY, _IMPOSSIBLE,
+  return tf.where(probabilities < MIN_PROBABILITY, _IMPOSSIBLE,
                   tf.math.log(probabilities))
 
 

@@ -9,12 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from im2txt.caption_rules import MIN_PROBABILITY, check_at_least
+
 tf1 = tf.compat.v1
 
 _Item = TypeVar('_Item')
-# Words less probable than this are never proposed: their logarithm means
-# nothing in float32.
-_MIN_PROBABILITY = 1e-12
 
 
 class Model(Protocol):
@@ -133,10 +132,8 @@ class CaptionGenerator:
     Raises:
       ValueError: `beam_size` or `max_caption_length` is below 1.
     """
-    for name, number in (('beam_size', beam_size),
-                         ('max_caption_length', max_caption_length)):
-      if number < 1:
-        raise ValueError(f'{name} is {number}; it must be at least 1')
+    check_at_least(
+        1, beam_size=beam_size, max_caption_length=max_caption_length)
     self.model = model
     self.vocab = vocab
     self.beam_size = beam_size
@@ -183,7 +180,7 @@ class CaptionGenerator:
     for i, beam in enumerate(beams):
       for word in _most_probable(softmax[i], self.beam_size):
         probability = float(softmax[i, word])
-        if probability < _MIN_PROBABILITY:
+        if probability < MIN_PROBABILITY:
           continue
         sentence = beam.sentence + [int(word)]
         logprob = beam.logprob + math.log(probability)

@@ -1,4 +1,4 @@
-"""What a caption may be: rules that every search inside the graph keeps.
+"""What a caption may be: the rules that searches keep.
 
 Shapes: N captions, T longest caption in words, both markers counted, V
 vocabulary.
@@ -9,6 +9,17 @@ import dataclasses
 from typing import Any
 
 import tensorflow as tf
+
+# Words less probable than this are never chosen: their logarithm means
+# nothing in float32.
+MIN_PROBABILITY = 1e-12
+
+
+def check_at_least(least: int, **numbers: float) -> None:
+  """Raises ValueError, which names it, for a number that is less."""
+  for name, value in numbers.items():
+    if value < least:
+      raise ValueError(f'{name} is {value}; it must be at least {least}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +51,7 @@ class Rules:
   def __post_init__(self):
     longest = self.max_caption_length
     if isinstance(longest, int):
-      if longest < 1:
-        raise ValueError(
-            f'max_caption_length is {longest}; it must be at least 1')
+      check_at_least(1, max_caption_length=longest)
       if self.min_caption_length > max(longest, 2):
         raise ValueError(
             f'min_caption_length is {self.min_caption_length}, more than '

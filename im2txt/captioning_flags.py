@@ -84,8 +84,8 @@ def options() -> beam_search.Options:
 
 
 def settings() -> dict[str, Any]:
-  """Every flag that captions depend on, by its name."""
+  """What captions depend on but for the checkpoint, by the flags' names."""
   return {flag.name: flag.value for flag in (
-      _CHECKPOINT_PATH, _VOCAB_FILE, _BEAM_SIZE, _NUM_CAPTIONS,
-      _MAX_CAPTION_LENGTH, _MIN_CAPTION_LENGTH, _LENGTH_NORMALIZATION_FACTOR,
-      _BANNED_WORDS, _NO_REPEATED_TRIGRAMS, _BEAM_GROUPS, _DIVERSITY_STRENGTH)}
+      _VOCAB_FILE, _BEAM_SIZE, _NUM_CAPTIONS, _MAX_CAPTION_LENGTH,
+      _MIN_CAPTION_LENGTH, _LENGTH_NORMALIZATION_FACTOR, _BANNED_WORDS,
+      _NO_REPEATED_TRIGRAMS, _BEAM_GROUPS, _DIVERSITY_STRENGTH)}

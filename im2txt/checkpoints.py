@@ -212,6 +212,15 @@ def restorer(
       session, read_values(prefix, variables, may_be_absent))
 
 
+def inference_restorer(prefix: str) -> RestoreFn:
+  """Makes a function that restores all of the graph's model for captioning.
+
+  Args:
+    prefix: the checkpoint; it may lack the step, which captions need not.
+  """
+  return restorer(prefix, tf1.global_variables(), 'global_step$')
+
+
 def encoder_weights_file(config: configuration.ModelConfig) -> str | None:
   """Where the encoder's pretrained weights are, if anywhere."""
   return (config.inception_checkpoint_file

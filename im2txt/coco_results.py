@@ -8,7 +8,7 @@ import json
 import operator
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from im2txt import results, whole_file
 
@@ -59,7 +59,7 @@ def image_ids(
 @contextlib.contextmanager
 def write(
     path: str, ids: Mapping[str, int]
-) -> Iterator[Callable[[results.Result], None]]:
+) -> Iterator[results.Write]:
   """Writes the best caption of each picture, the file whole or not at all.
 
   Args:

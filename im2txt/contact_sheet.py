@@ -1,12 +1,16 @@
 """A sheet of pictures with their captions and probabilities, to look at."""
 
+import contextlib
 import io
+import os
 import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from im2txt import results
+
+MAX_PICTURES = 48
 _COLUMNS = 4
 _PICTURE = 240  # Pixels, a side.
 _MARGIN = 16
@@ -16,33 +20,47 @@ _CAPTION_LINES = 7
 _PAPER, _INK, _FAINT, _BAR = 'white', '#202020', '#6b6b6b', '#c9dcf2'
 
 
-class Entry(NamedTuple):
-  """A picture with its captions, best first."""
+@contextlib.contextmanager
+def write(path: str) -> Iterator[results.Write]:
+  """Collects the first pictures, and draws them if the block ends well.
 
-  name: str
-  encoded_image: bytes
-  captions: Sequence[tuple[str, float]]  # sentence, probability
+  Args:
+    path: the sheet; .png or .jpg.
+
+  Yields:
+    A function to be called with each result; one that has no thumbnail is
+    left out.
+  """
+  pictures = []
+
+  def add(result: results.Result) -> None:
+    if result.thumbnail and len(pictures) < MAX_PICTURES:
+      pictures.append(result)
+
+  yield add
+  if pictures:
+    draw(pictures).save(path)
 
 
-def draw(entries: Sequence[Entry]) -> Image.Image:
+def draw(pictures: Sequence[results.Result]) -> Image.Image:
   """Draws the pictures in rows.
 
   A bar behind each caption shows its probability as a share of the best
   one's.
 
   Args:
-    entries: what to show, in this order; at least one.
+    pictures: what to show, in this order; at least one, each with a thumbnail.
   """
   cell_width = _PICTURE + _MARGIN
   cell_height = _PICTURE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
-  columns = min(_COLUMNS, len(entries))
-  rows = -(-len(entries) // columns)
+  columns = min(_COLUMNS, len(pictures))
+  rows = -(-len(pictures) // columns)
   sheet = Image.new('RGB', (columns * cell_width + _MARGIN,
                             rows * cell_height + _MARGIN), _PAPER)
-  for i, entry in enumerate(entries):
+  for i, result in enumerate(pictures):
     row, column = divmod(i, columns)
-    _draw_entry(sheet, entry, _MARGIN + column * cell_width,
-                _MARGIN + row * cell_height)
+    _draw_result(sheet, result, _MARGIN + column * cell_width,
+                 _MARGIN + row * cell_height)
   return sheet
 
 
@@ -50,10 +68,12 @@ def _shorten(name: str) -> str:
   return name if len(name) <= _LETTERS else f'{name[:_LETTERS - 3]}...'
 
 
-def _draw_entry(sheet: Image.Image, entry: Entry, x: int, y: int) -> None:
+def _draw_result(
+    sheet: Image.Image, result: results.Result, x: int, y: int
+) -> None:
   pen = ImageDraw.Draw(sheet)
   try:
-    with Image.open(io.BytesIO(entry.encoded_image)) as picture:
+    with Image.open(io.BytesIO(result.thumbnail)) as picture:
       sheet.paste(
           ImageOps.fit(picture.convert('RGB'), (_PICTURE, _PICTURE)), (x, y))
   except (OSError, Image.DecompressionBombError):
@@ -61,14 +81,16 @@ def _draw_entry(sheet: Image.Image, entry: Entry, x: int, y: int) -> None:
     pen.rectangle((x, y, x + _PICTURE, y + _PICTURE), outline=_FAINT)
   font = ImageFont.load_default(12)
   y += _PICTURE + 4
-  pen.text((x, y), _shorten(entry.name), _FAINT, font)
+  pen.text((x, y), _shorten(os.path.basename(result.file)), _FAINT, font)
   bottom = y + (_CAPTION_LINES + 1) * _LINE
   y += _LINE
-  for sentence, probability in entry.captions:
-    lines = textwrap.wrap(f'{sentence} (p={probability:.6f})', _LETTERS)
+  for caption in result.captions:
+    lines = textwrap.wrap(
+        f'{caption.text} (p={caption.probability:.6f})', _LETTERS)
     if y + len(lines) * _LINE > bottom:
       break
-    share = probability / max(entry.captions[0][1], 1e-300)
+    share = caption.probability / max(
+        result.captions[0].probability, 1e-300)
     pen.rectangle((x, y, x + min(1.0, share) * _PICTURE,
                    y + len(lines) * _LINE - 2), _BAR)
     for line in lines:

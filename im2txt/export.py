@@ -120,8 +120,7 @@ def save(prefix: str, signatures: Signatures, folder: str) -> None:
     signatures: see `captioning_signatures`.
     folder: to make.
   """
-  restore = checkpoints.restorer(
-      prefix, tf1.global_variables(), 'global_step$')
+  restore = checkpoints.inference_restorer(prefix)
   builder = tf1.saved_model.Builder(folder)
   with tf1.Session() as session:
     restore(session)

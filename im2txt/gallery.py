@@ -8,7 +8,7 @@ import contextlib
 import html
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from im2txt import results, whole_file
 
@@ -130,7 +130,7 @@ location.hash ? follow() : filter();
 
 
 @contextlib.contextmanager
-def write(path: str) -> Iterator[Callable[[results.Result], None]]:
+def write(path: str) -> Iterator[results.Write]:
   """Writes a gallery, picture by picture, whole or not at all.
 
   Nothing is kept in memory. The page takes its name when the block ends

@@ -34,8 +34,7 @@ class InferenceWrapper:
     """
     prefix = checkpoints.latest(checkpoint_path)
     self._step = captioner.build_step(model_config)
-    return checkpoints.restorer(
-        prefix, tf1.global_variables(), may_be_absent='global_step$')
+    return checkpoints.inference_restorer(prefix)
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
     """Encodes a picture.

@@ -75,36 +75,14 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
   return batch
 
 
-def find_files(pattern: str, flag: str) -> list[str]:
-  """Files that one name or pattern matches, in order.
-
-  Args:
-    pattern: name or pattern.
-    flag: where it was given, for the message.
-
-  Raises:
-    ValueError: it matches nothing, or its file system cannot be reached.
-  """
-  try:
-    # A plain name first, so that brackets in it need no escapes.
-    if tf.io.gfile.exists(pattern):
-      return [pattern]
-    matches = sorted(tf.io.gfile.glob(pattern))
-  except tf.errors.OpError as error:
-    raise ValueError(f'{flag}: {pattern}: {error.message}') from None
-  if not matches:
-    raise ValueError(f'{flag}: no file matches {pattern}')
-  return matches
-
-
 def find_shards(patterns: str) -> list[str]:
   """Shards that match any of the comma-separated patterns, in order.
 
   Raises:
-    ValueError: a pattern matches nothing, or the shards have no record.
+    ValueError: a pattern matches nothing, its file system cannot be reached,
+      or the shards have no record.
   """
-  files = [file for pattern in patterns.split(',')
-           for file in find_files(pattern, 'input_file_pattern')]
+  files = [file for pattern in patterns.split(',') for file in _match(pattern)]
   for file in files:
     if tf.io.gfile.isdir(file):
       raise ValueError(f'{file} is a folder; input_file_pattern must match '
@@ -113,6 +91,20 @@ def find_shards(patterns: str) -> list[str]:
   if not any(tf.io.gfile.stat(file).length for file in files):
     raise ValueError(f'the shards {patterns} hold no captions')
   return files
+
+
+def _match(pattern: str) -> list[str]:
+  try:
+    # A plain name first, so that brackets in it need no escapes.
+    if tf.io.gfile.exists(pattern):
+      return [pattern]
+    matches = sorted(tf.io.gfile.glob(pattern))
+  except tf.errors.OpError as error:
+    raise ValueError(
+        f'input_file_pattern: {pattern}: {error.message}') from None
+  if not matches:
+    raise ValueError(f'input_file_pattern: no file matches {pattern}')
+  return matches
 
 
 @contextlib.contextmanager

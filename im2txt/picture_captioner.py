@@ -74,8 +74,7 @@ def caption_files(
     captions = search(decoder, memory_feed)
     name = tf1.placeholder(tf.string, [])
     why_unreadable = _read(name, model.config, None).images.op
-    checkpoints.restorer(
-        model.prefix, tf1.global_variables(), 'global_step$')(session)
+    checkpoints.inference_restorer(model.prefix)(session)
     # Fed, not a part of the graph: there may be very many.
     session.run(iterator.initializer,
                 {names: [os.fsencode(file) for file in files]})

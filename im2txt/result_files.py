@@ -7,33 +7,31 @@ after the other; the file is written whole or not at all.
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TextIO
 
 from im2txt import results, whole_file
-
-Write = Callable[[results.Result], None]
 
 
 def print_captions(result: results.Result, file: TextIO) -> None:
   """Prints a picture's captions as im2txt does; of an unreadable one none."""
   if result.error is not None:
     return
-  print(f'Captions for image {os.path.basename(result.file)}:', file=file)
-  for i, caption in enumerate(result.captions):
-    print(f'  {i}) {caption.text} (p={caption.probability:f})', file=file,
-          flush=True)
+  print(f'Captions for image {os.path.basename(result.file)}:',
+        *(f'  {i}) {caption.text} (p={caption.probability:f})'
+          for i, caption in enumerate(result.captions)),
+        sep='\n', file=file, flush=True)
 
 
 @contextlib.contextmanager
-def lines(path: str) -> Iterator[Write]:
+def lines(path: str) -> Iterator[results.Write]:
   """im2txt's lines, see `print_captions`."""
   with whole_file.write(path) as f:
     yield lambda result: print_captions(result, f)
 
 
 @contextlib.contextmanager
-def json_lines(path: str) -> Iterator[Write]:
+def json_lines(path: str) -> Iterator[results.Write]:
   """A line of JSON a picture: file and all its captions, or the error."""
   with whole_file.write(path) as f:
     yield lambda result: print(

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -26,6 +27,10 @@ class Result(NamedTuple):
   captions: tuple[Caption, ...] = ()  # Best first.
   error: str | None = None            # One line, if the file is unreadable.
   thumbnail: bytes | None = None      # A small JPEG, if one was asked for.
+
+
+# Writes one result after the other.
+Write = Callable[[Result], None]
 
 
 def as_fields(result: Result) -> dict[str, Any]:

@@ -42,7 +42,6 @@ from im2txt import (
     results,
 )
 
-_MAX_ON_SHEET = 48
 _THUMBNAIL_SIDE = 320  # Pixels.
 
 _INPUT_FILES = flags.DEFINE_list(
@@ -73,7 +72,7 @@ _OUTPUT_HTML = flags.DEFINE_string(
     'picture.')
 _CONTACT_SHEET = flags.DEFINE_string(
     'contact_sheet', None, 'Also draw the pictures with their captions into '
-    f'this file (.png or .jpg); the first {_MAX_ON_SHEET} of them.')
+    f'this file (.png or .jpg); the first {contact_sheet.MAX_PICTURES}.')
 flags.register_multi_flags_validator(
     ['input_files', 'input_list'], lambda values: any(values.values()),
     'give --input_files or --input_list.')
@@ -163,23 +162,6 @@ def go_on(
   yield from map(journal.result, files)
 
 
-@contextlib.contextmanager
-def open_sheet(path: str) -> Iterator[result_files.Write]:
-  """Collects the first pictures and draws them when the block ends well."""
-  entries = []
-
-  def add(result: results.Result) -> None:
-    if result.thumbnail and len(entries) < _MAX_ON_SHEET:
-      entries.append(contact_sheet.Entry(
-          os.path.basename(result.file), result.thumbnail,
-          [(caption.text, caption.probability)
-           for caption in result.captions]))
-
-  yield add
-  if entries:
-    contact_sheet.draw(entries).save(path)
-
-
 def main() -> int:
   """Reads the flags and captions; returns 1 if a picture was unreadable."""
   check_outputs([flag.value for flag in (
@@ -190,9 +172,9 @@ def main() -> int:
       picture_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
-  if not files and not mistakes:
-    raise ValueError(f'{_INPUT_LIST.value} names no files')
   if not files:
+    if not mistakes:
+      raise ValueError(f'{_INPUT_LIST.value} names no files')
     return 1
   ids = coco_results.image_ids(
       files, _ANNOTATIONS_FILE.value) if _OUTPUT_JSON.value else {}
@@ -230,7 +212,8 @@ def main() -> int:
       writers = [functools.partial(
           result_files.print_captions, file=sys.stdout)]
     if _CONTACT_SHEET.value:
-      writers.append(stack.enter_context(open_sheet(_CONTACT_SHEET.value)))
+      writers.append(stack.enter_context(
+          contact_sheet.write(_CONTACT_SHEET.value)))
     for result in found:
       unreadable += result.error is not None
       for write in writers:

@@ -38,6 +38,7 @@ from im2txt import (
     optimization,
     training_hooks,
     vocabulary,
+    whole_file,
 )
 
 tf1 = tf.compat.v1
@@ -347,8 +348,8 @@ def main() -> None:
     configuration.save(config, train_dir)
     copy = os.path.join(train_dir, vocabulary.FILE_NAME)
     if vocab_file and not _same(vocab_file, copy):
-      shutil.copyfile(vocab_file, f'{copy}.tmp')
-      os.replace(f'{copy}.tmp', copy)
+      with whole_file.replacing(copy) as temporary:
+        shutil.copyfile(vocab_file, temporary)
 
   os.makedirs(train_dir, exist_ok=True)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,

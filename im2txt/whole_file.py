@@ -7,11 +7,33 @@ from typing import TextIO
 
 
 @contextlib.contextmanager
-def write(path: str) -> Iterator[TextIO]:
-  """Opens a text file that takes its name when the block ends well.
+def replacing(path: str) -> Iterator[str]:
+  """Lets a block write a file under another name until it is whole.
 
-  Until then it is `<path>.tmp`; if the block fails, an older file of that name
-  stays as it was.
+  If the block fails, an older file of that name stays as it was.
+
+  Args:
+    path: the file.
+
+  Yields:
+    The name to write to, `<path>.tmp`.
+
+  Raises:
+    OSError: the file cannot take its name.
+  """
+  temporary = f'{path}.tmp'
+  try:
+    yield temporary
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+    raise
+
+
+@contextlib.contextmanager
+def write(path: str) -> Iterator[TextIO]:
+  """Opens a text file to be written, see `replacing`.
 
   Args:
     path: the file. File names that are no UTF-8, as Python has them, can be
@@ -20,25 +42,17 @@ def write(path: str) -> Iterator[TextIO]:
   Raises:
     OSError: it cannot be written.
   """
-  temporary = f'{path}.tmp'
-  try:
-    with open(temporary, 'w', encoding='utf-8', newline='\n',
-              errors='backslashreplace') as f:
-      yield f
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise
+  with (replacing(path) as temporary,
+        open(temporary, 'w', encoding='utf-8', newline='\n',
+             errors='backslashreplace') as f):
+    yield f
 
 
 def write_bytes(path: str, data: bytes) -> None:
-  """Writes a file of bytes, likewise.
+  """Writes a file of bytes, see `replacing`.
 
   Raises:
     OSError: it cannot be written.
   """
-  temporary = f'{path}.tmp'
-  with open(temporary, 'wb') as f:
+  with replacing(path) as temporary, open(temporary, 'wb') as f:
     f.write(data)
-  os.replace(temporary, path)

@@ -1,12 +1,14 @@
 """The sheet of pictures and captions, looked at by its pixels."""
 
 import io
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from im2txt import contact_sheet
+from im2txt.results import Caption, Result
 
 BAR = (201, 220, 242)
 PAPER = (255, 255, 255)
@@ -19,7 +21,10 @@ def encode(colour, size=(31, 17), mode='RGB', file_format='PNG'):
 
 
 def entry(name='a.jpg', colour='red', captions=(('a dog .', 0.5),), **kwargs):
-  return contact_sheet.Entry(name, encode(colour, **kwargs), captions)
+  return Result(
+      name, tuple(Caption(text, math.log(p) if p else -math.inf)
+                  for text, p in captions),
+      thumbnail=encode(colour, **kwargs))
 
 
 def pixels(entries):
