@@ -48,6 +48,9 @@ class Options:
   word_counts_output_file: str | None = None
   # Use this vocabulary and count no words.
   vocab_file: str | None = None
+  layout: str = 'im2txt'  # One of shards.LAYOUTS.
+  max_side: int = 0       # See images.Form, likewise the next.
+  jpeg_quality: int = 95
   max_bad_fraction: float = 0.01
   max_workers: int = 8
 
@@ -56,6 +59,11 @@ class Options:
     """The vocabulary that the records' ids refer to."""
     return (self.vocab_file or self.word_counts_output_file
             or os.path.join(self.output_dir, vocabulary.FILE_NAME))
+
+  @property
+  def form(self) -> images.Form:
+    """How pictures are stored."""
+    return images.Form(self.max_side, self.jpeg_quality)
 
 
 class Checked(NamedTuple):
@@ -101,21 +109,22 @@ def _build(splits: Splits, options: Options) -> None:
   logging.info('%d worker processes', workers)
   try:
     with worker_pool(workers, ['data_prep.shard_writer']) as pool:
-      checked = checked or _check_pictures(pool, splits)
+      checked = checked or _check_pictures(pool, splits, options.form)
       _report_bad(checked.bad, splits, options)
       splits = {split: [image for image in captioned
                         if image.path not in checked.bad]
                 for split, captioned in splits.items()}
       _check_request(splits, options)
-      vocab = _make_vocabulary(pool, splits, options)
+      splits = _tokenize(pool, splits, options)
+      vocab = _make_vocabulary(splits, options)
       _write_images_tsv(splits, options.output_dir)
       # From here on the folder is this build's.
       _write_json(_record_path(options.output_dir), {
           'settings': settings,
           'bad': checked.bad,
           'reencode': sorted(checked.reencode)})
-      _write_shards(pool, splits, checked.reencode, options, shards.Wording(
-          vocab, options.start_word, options.end_word))
+      _write_shards(pool, splits, checked.reencode, options, shards.Recipe(
+          options.layout, options.form, vocab))
   finally:
     for split in SPLITS:
       for path in glob.glob(
@@ -146,10 +155,11 @@ def _check_request(splits: Splits, options: Options) -> None:
           f'--min_word_count={options.min_word_count} leaves no words: there '
           f'are {_count_pairs(splits["train"])} training captions')
   for split, captioned in splits.items():
-    if _count_pairs(captioned) < options.num_shards[split]:
+    records = shards.count_records(captioned, options.layout)
+    if records < options.num_shards[split]:
       raise ValueError(
           f'--{split}_shards={options.num_shards[split]} is more than the '
-          f'{_count_pairs(captioned)} image-caption pairs of the {split} '
+          f'{records} {shards.LAYOUTS[options.layout]}s of the {split} '
           'split; lower it')
 
 
@@ -166,6 +176,10 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
       'nltk version': nltk.__version__,
       'pillow version': PIL.__version__,
   }
+  # Folders from before there were these must still be recognised.
+  settings |= {name: getattr(options, name)
+               for name in ('layout', 'max_side', 'jpeg_quality')
+               if getattr(options, name) != getattr(Options, name)}
   if options.vocab_file:
     with open(options.vocab_file, 'rb') as f:
       settings['vocab_file'] = hashlib.sha256(f.read()).hexdigest()
@@ -214,10 +228,13 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
           if not os.path.exists(path)]
 
 
-def _check_pictures(pool: ProcessPoolExecutor, splits: Splits) -> Checked:
+def _check_pictures(
+    pool: ProcessPoolExecutor, splits: Splits, form: images.Form
+) -> Checked:
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
-  verdicts = list(tqdm(map_in_chunks(pool, images.judge, paths, 16),
+  judge = functools.partial(images.judge, form=form)
+  verdicts = list(tqdm(map_in_chunks(pool, judge, paths, 16),
                        desc='checking pictures', total=len(paths),
                        unit='picture', disable=None))
   by_path = dict(zip(paths, verdicts, strict=True))
@@ -226,8 +243,10 @@ def _check_pictures(pool: ProcessPoolExecutor, splits: Splits) -> Checked:
        if verdict.problem},
       frozenset(path for path, verdict in by_path.items()
                 if verdict.reencode))
-  logging.info('checked %d pictures: %d bad, %d re-encoded as plain JPEG',
-               len(paths), len(checked.bad), len(checked.reencode))
+  logging.info('checked %d pictures: %d bad, %d re-encoded as plain JPEG%s',
+               len(paths), len(checked.bad), len(checked.reencode),
+               f' of at most {form.max_side} pixels a side' * bool(
+                   form.max_side))
   return checked
 
 
@@ -251,20 +270,35 @@ def _report_bad(
         'raise the flag to go on without them')
 
 
-def _make_vocabulary(
+def _tokenize(
     pool: ProcessPoolExecutor, splits: Splits, options: Options
+) -> Splits:
+  """Returns the pictures with captions as `shards.Item` has them."""
+  captions = [caption for captioned in splits.values()
+              for image in captioned for caption in image.captions]
+  tokenize = functools.partial(_tokenize_caption, options.start_word,
+                               options.end_word)
+  tokenized = iter(list(tqdm(
+      map_in_chunks(pool, tokenize, captions, 200), desc='reading captions',
+      total=len(captions), unit='caption', disable=None)))
+  return {split: [image._replace(captions=[next(tokenized)
+                                           for _ in image.captions])
+                  for image in captioned]
+          for split, captioned in splits.items()}
+
+
+def _tokenize_caption(start_word: str, end_word: str, caption: str) -> str:
+  return ' '.join(vocabulary.tokenize(caption, start_word, end_word))
+
+
+def _make_vocabulary(
+    splits: Splits, options: Options
 ) -> vocabulary.Vocabulary:
   path = options.vocabulary_path
   if not options.vocab_file:
-    captions = [caption for image in splits['train']
-                for caption in image.captions]
-    tokenize = functools.partial(
-        vocabulary.tokenize, start_word=options.start_word,
-        end_word=options.end_word)
     counts = vocabulary.count_words(
-        tqdm(map_in_chunks(pool, tokenize, captions, 1000),
-             desc='counting words', total=len(captions), unit='caption',
-             disable=None),
+        (caption.split() for image in splits['train']
+         for caption in image.captions),
         options.min_word_count)
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     vocabulary.write_word_counts(path, counts)
@@ -283,33 +317,33 @@ def _write_shards(
     splits: Splits,
     reencode: Collection[str],
     options: Options,
-    wording: shards.Wording,
+    recipe: shards.Recipe,
 ) -> None:
   total = 0
   jobs = {}
   for split, captioned in splits.items():
-    pairs = shards.list_pairs(captioned, reencode)
-    total += len(pairs)
-    for shard in shards.assign_shards(options.output_dir, split, pairs,
+    items = shards.list_items(captioned, reencode, recipe.layout)
+    total += len(items)
+    for shard in shards.assign_shards(options.output_dir, split, items,
                                       options.num_shards[split]):
       if not os.path.exists(shard.path):
-        jobs[pool.submit(_write_shard, shard, wording)] = shard
-  to_write = sum(len(shard.pairs) for shard in jobs.values())
+        jobs[pool.submit(_write_shard, shard, recipe)] = shard
+  to_write = sum(len(shard.items) for shard in jobs.values())
   if to_write < total:
-    logging.info('%d image-caption pairs are in finished shards already',
-                 total - to_write)
+    logging.info('%d %ss are in finished shards already',
+                 total - to_write, shards.LAYOUTS[recipe.layout])
   with tqdm(desc='writing shards', initial=total - to_write, total=total,
-            unit='pair', disable=None) as bar:
+            unit='record', disable=None) as bar:
     for job in as_completed(jobs):
       job.result()
-      bar.update(len(jobs[job].pairs))
+      bar.update(len(jobs[job].items))
 
 
-def _write_shard(shard: shards.Shard, wording: shards.Wording) -> None:
+def _write_shard(shard: shards.Shard, recipe: shards.Recipe) -> None:
   # Importing TensorFlow takes seconds, which this process need not spend.
   from data_prep import shard_writer
 
-  shard_writer.write_shard(shard, wording)
+  shard_writer.write_shard(shard, recipe)
 
 
 def _write_images_tsv(splits: Splits, output_dir: str) -> None:

@@ -3,6 +3,7 @@
 from absl import flags
 
 from data_prep.build import Options
+from data_prep.shards import LAYOUTS
 from im2txt import vocabulary
 
 # --help of a command line then lists these flags as its own.
@@ -28,6 +29,19 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                        'Number of validation shards.', lower_bound=1)
   flags.DEFINE_integer('test_shards', test_shards,
                        'Number of test shards.', lower_bound=1)
+  flags.DEFINE_enum('layout', Options.layout, list(LAYOUTS),
+                    'What a record is: an image-caption pair, as im2txt has '
+                    'it, with the picture stored anew for each caption; or '
+                    'an image with all of its captions, which takes a fifth '
+                    'of the bytes where there are five.')
+  flags.DEFINE_integer('max_side', Options.max_side,
+                       'Shrink pictures to this many pixels along their '
+                       'longer side, which training then need not decode; '
+                       'smaller ones are stored as they are. 0: shrink none.',
+                       lower_bound=0)
+  flags.DEFINE_integer('jpeg_quality', Options.jpeg_quality,
+                       'Of pictures that are shrunk, or no JPEG to begin '
+                       'with.', lower_bound=1, upper_bound=100)
   flags.DEFINE_string('start_word', vocabulary.START_WORD,
                       'Marker put before every caption.')
   flags.DEFINE_string('end_word', vocabulary.END_WORD,
@@ -78,5 +92,8 @@ def options() -> Options:
       min_word_count=FLAGS.min_word_count,
       word_counts_output_file=FLAGS.word_counts_output_file,
       vocab_file=FLAGS.vocab_file,
+      layout=FLAGS.layout,
+      max_side=FLAGS.max_side,
+      jpeg_quality=FLAGS.jpeg_quality,
       max_bad_fraction=FLAGS.max_bad_fraction,
       max_workers=FLAGS.num_threads)

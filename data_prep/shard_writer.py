@@ -5,29 +5,33 @@ import os
 import tensorflow as tf
 
 from data_prep import images
-from data_prep.shards import Pair, Shard, Wording
-from im2txt import sequence_example, vocabulary
+from data_prep.shards import Item, Recipe, Shard
+from im2txt import sequence_example
 
 
-def make_record(pair: Pair, wording: Wording) -> bytes:
-  """Reads the picture and returns the pair's serialized SequenceExample."""
-  words = vocabulary.tokenize(
-      pair.caption, wording.start_word, wording.end_word)
-  example = sequence_example.make(
-      image_id=pair.image_id,
-      encoded_image=images.read(pair.path, pair.reencode),
-      words=words,
-      ids=[wording.vocab.word_to_id(word) for word in words])
+def make_record(item: Item, recipe: Recipe) -> bytes:
+  """Reads the picture and returns the item's serialized SequenceExample."""
+  picture = images.read(item.path, item.reencode, recipe.form)
+  captions = [
+      sequence_example.Caption(
+          words, [recipe.vocab.word_to_id(word) for word in words])
+      for words in (caption.split() for caption in item.captions)]
+  if recipe.layout == 'image':
+    example = sequence_example.make_image(
+        item.image_id, {sequence_example.IMAGE_DATA: picture}, captions)
+  else:
+    [caption] = captions
+    example = sequence_example.make_pair(item.image_id, picture, caption)
   # Maps are otherwise written in any order, and a rerun would differ.
   return example.SerializeToString(deterministic=True)
 
 
-def write_shard(shard: Shard, wording: Wording) -> None:
+def write_shard(shard: Shard, recipe: Recipe) -> None:
   """Writes one shard whole or not at all.
 
   Args:
     shard: the file, which other processes may be writing, too.
-    wording: turns its captions into words and ids.
+    recipe: makes its records.
 
   Raises:
     OSError: a picture cannot be read or the shard not written.
@@ -35,8 +39,8 @@ def write_shard(shard: Shard, wording: Wording) -> None:
   temporary = f'{shard.path}.{os.getpid()}.tmp'
   try:
     with tf.io.TFRecordWriter(temporary) as writer:
-      for pair in shard.pairs:
-        writer.write(make_record(pair, wording))
+      for item in shard.items:
+        writer.write(make_record(item, recipe))
   except tf.errors.OpError as error:
     raise OSError(f'cannot write {shard.path}: {error.message}') from None
   os.replace(temporary, shard.path)

@@ -1,6 +1,6 @@
 """The steps from captioned pictures to shards, as plain functions.
 
-list_pairs -> assign_shards -> shard_writer.write_shard. They keep no state, so
+list_items -> assign_shards -> shard_writer.write_shard. They keep no state, so
 that any runner can run them; `build.py` runs them on this machine.
 """
 
@@ -12,53 +12,75 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_prep import images
 from data_prep.captioned_images import CaptionedImage
 from im2txt import vocabulary
 
 SHUFFLE_SEED = 12345  # im2txt's.
 
+# By layout, what a record holds.
+LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'picture'}
 
-class Pair(NamedTuple):
-  """A picture and one of its captions: what becomes one record.
+
+class Item(NamedTuple):
+  """What becomes one record: a picture with one or all of its captions.
 
   Attributes:
     image_id: the picture's id.
     path: its file.
     reencode: the file is not stored as it is, see `images.judge`.
-    caption: as a person wrote it.
+    captions: their words, markers included, with blanks between.
   """
   image_id: int
   path: str
   reencode: bool
-  caption: str
+  captions: Sequence[str]
 
 
 class Shard(NamedTuple):
   """A file to write and its records."""
   path: str
-  pairs: Sequence[Pair]
+  items: Sequence[Item]
 
 
-class Wording(NamedTuple):
-  """How a caption becomes words and ids."""
+class Recipe(NamedTuple):
+  """How an item becomes a record.
+
+  Attributes:
+    layout: one of LAYOUTS.
+    form: how its picture is stored.
+    vocab: has its words' ids.
+  """
+  layout: str
+  form: images.Form
   vocab: vocabulary.Vocabulary
-  start_word: str
-  end_word: str
 
 
-def list_pairs(
-    captioned: Iterable[CaptionedImage], reencode: Collection[str]
-) -> list[Pair]:
-  """Returns one split's pairs, shuffled the same way each time.
+def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
+  """Returns how many records these pictures become."""
+  if layout == 'image':
+    return len(captioned)
+  return sum(len(image.captions) for image in captioned)
+
+
+def list_items(
+    captioned: Iterable[CaptionedImage],
+    reencode: Collection[str],
+    layout: str,
+) -> list[Item]:
+  """Returns one split's items, shuffled the same way each time.
 
   Args:
-    captioned: the split's pictures.
+    captioned: the split's pictures, with captions as an item has them.
     reencode: paths of those whose files are not stored as they are.
+    layout: one of LAYOUTS.
   """
-  pairs = [Pair(image.image_id, image.path, image.path in reencode, caption)
-           for image in captioned for caption in image.captions]
-  random.Random(SHUFFLE_SEED).shuffle(pairs)
-  return pairs
+  items = [Item(image.image_id, image.path, image.path in reencode, captions)
+           for image in captioned
+           for captions in ([image.captions] if layout == 'image' else
+                            [[caption] for caption in image.captions])]
+  random.Random(SHUFFLE_SEED).shuffle(items)
+  return items
 
 
 def shard_path(output_dir: str, split: str, number: int, total: int) -> str:
@@ -67,12 +89,12 @@ def shard_path(output_dir: str, split: str, number: int, total: int) -> str:
 
 
 def assign_shards(
-    output_dir: str, split: str, pairs: Sequence[Pair], total: int
+    output_dir: str, split: str, items: Sequence[Item], total: int
 ) -> list[Shard]:
-  """Cuts a split's pairs into `total` shards of equal size but for one."""
-  cuts = np.linspace(0, len(pairs), total + 1).astype(int)
+  """Cuts a split's items into `total` shards of equal size but for one."""
+  cuts = np.linspace(0, len(items), total + 1).astype(int)
   return [Shard(shard_path(output_dir, split, i, total),
-                pairs[cuts[i]:cuts[i + 1]]) for i in range(total)]
+                items[cuts[i]:cuts[i + 1]]) for i in range(total)]
 
 
 def shard_pattern(output_dir: str, split: str) -> str:

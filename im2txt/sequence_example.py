@@ -1,4 +1,4 @@
-"""The record: how one picture and one of its captions lie on disk.
+"""The record: how a picture and its captions lie on disk.
 
 A record is a serialized tf.SequenceExample with im2txt's keys, so that shards
 written by im2txt are read here and the other way round:
@@ -8,8 +8,16 @@ written by im2txt are read here and the other way round:
   feature lists:  image/caption      bytes   the caption's words, with markers
                   image/caption_ids  int64   the same as ids
 
+In im2txt's layout each entry of a feature list is one word, and the record one
+image-caption pair. In the layout `image` each entry is one whole caption, and
+the record one picture with all its captions; a feature cache is of this form,
+with what an encoder said of the picture in the place of `image/data`.
+
 Writer and parser stand side by side so that they cannot drift apart.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -19,58 +27,115 @@ CAPTION = 'image/caption'
 CAPTION_IDS = 'image/caption_ids'
 
 
-def make(
-    image_id: int, encoded_image: bytes, words: list[str], ids: list[int]
+class Caption(NamedTuple):
+  """A caption as a record has it, markers included."""
+
+  words: Sequence[str]
+  ids: Sequence[int]
+
+
+class Record(NamedTuple):
+  """What the graph reads of a record; n captions, one in im2txt's layout."""
+
+  data: dict[str, tf.Tensor]  # string [], by context key
+  captions: tf.RaggedTensor   # int32 [n, None], ids, markers included
+
+
+def make_pair(
+    image_id: int, encoded_image: bytes, caption: Caption
 ) -> tf.train.SequenceExample:
-  """Makes the record of one image-caption pair.
+  """Makes the record of one image-caption pair, in im2txt's layout.
 
   Args:
     image_id: the picture's id.
     encoded_image: its file's bytes (JPEG).
-    words: the caption's words, markers included.
-    ids: the same words' ids.
+    caption: its words and their ids.
   """
-  def int64(*values: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+  return _make(
+      image_id, {IMAGE_DATA: encoded_image},
+      [_bytes([word]) for word in caption.words],
+      [_int64([word_id]) for word_id in caption.ids])
 
-  def text(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-  return tf.train.SequenceExample(
-      context=tf.train.Features(feature={
-          IMAGE_ID: int64(image_id),
-          IMAGE_DATA: text(encoded_image),
-      }),
-      feature_lists=tf.train.FeatureLists(feature_list={
-          CAPTION: tf.train.FeatureList(
-              feature=[text(word.encode()) for word in words]),
-          CAPTION_IDS: tf.train.FeatureList(
-              feature=[int64(word_id) for word_id in ids]),
-      }),
-  )
+def make_image(
+    image_id: int, data: Mapping[str, bytes], captions: Sequence[Caption]
+) -> tf.train.SequenceExample:
+  """Makes the record of one picture with all its captions.
+
+  Args:
+    image_id: the picture's id.
+    data: by context key; `IMAGE_DATA` or what stands in its place.
+    captions: of at least two words each, as markers see to.
+  """
+  return _make(
+      image_id, data,
+      [_bytes(caption.words) for caption in captions],
+      [_int64(caption.ids) for caption in captions])
+
+
+def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
+  """The captions of a record of either layout.
+
+  Raises:
+    ValueError: it has none, or not as many words as ids.
+  """
+  lists = example.feature_lists.feature_list
+  words = [[word.decode() for word in feature.bytes_list.value]
+           for feature in lists[CAPTION].feature]
+  ids = [list(feature.int64_list.value)
+         for feature in lists[CAPTION_IDS].feature]
+  if not ids or [len(x) for x in words] != [len(x) for x in ids]:
+    raise ValueError(f'{CAPTION} and {CAPTION_IDS} do not hold the same words')
+  if max(map(len, ids)) > 1:
+    return list(map(Caption, words, ids))
+  return [Caption(sum(words, []), sum(ids, []))]
 
 
 def parse(
     serialized: tf.Tensor,
-    image_feature: str = IMAGE_DATA,
+    data_features: Sequence[str] = (IMAGE_DATA,),
     caption_feature: str = CAPTION_IDS,
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Parses one record in the graph.
+) -> Record:
+  """Parses one record of either layout in the graph.
 
   Args:
     serialized: string []; one serialized SequenceExample.
-    image_feature: context key of the encoded picture.
-    caption_feature: feature-list key of the caption's ids.
-
-  Returns:
-    encoded_image: string [].
-    caption: int32 [T+1], markers included.
+    data_features: context keys to read.
+    caption_feature: feature-list key of the captions' ids.
   """
-  context, sequence = tf.io.parse_single_sequence_example(
+  data, sequence = tf.io.parse_single_sequence_example(
       serialized,
-      context_features={image_feature: tf.io.FixedLenFeature([], tf.string)},
-      sequence_features={
-          caption_feature: tf.io.FixedLenSequenceFeature([], tf.int64)},
-  )
-  return (context[image_feature],
-          tf.cast(sequence[caption_feature], tf.int32))
+      context_features={key: tf.io.FixedLenFeature([], tf.string)
+                        for key in data_features},
+      sequence_features={caption_feature: tf.io.RaggedFeature(tf.int64)})
+  entries = sequence[caption_feature]
+  values = tf.cast(entries.flat_values, tf.int32)
+  some = tf.debugging.Assert(
+      tf.size(values) > 0, [f'no word in feature list {caption_feature}'])
+  with tf.control_dependencies([some]):
+    splits = tf.identity(entries.row_splits)
+  # Entries of one word are im2txt's: together they are one caption.
+  one = tf.reduce_max(splits[1:] - splits[:-1]) <= 1
+  splits = tf.cond(one, lambda: tf.stack([0, splits[-1]]), lambda: splits)
+  return Record(data, tf.RaggedTensor.from_row_splits(
+      values, splits, validate=False))
+
+
+def _make(image_id, data, words, ids) -> tf.train.SequenceExample:
+  return tf.train.SequenceExample(
+      context=tf.train.Features(feature={
+          IMAGE_ID: _int64([image_id]),
+          **{key: _bytes([value]) for key, value in data.items()}}),
+      feature_lists=tf.train.FeatureLists(feature_list={
+          CAPTION: tf.train.FeatureList(feature=words),
+          CAPTION_IDS: tf.train.FeatureList(feature=ids)}))
+
+
+def _int64(values: Sequence[int]) -> tf.train.Feature:
+  return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _bytes(values: Sequence[str | bytes]) -> tf.train.Feature:
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=[
+      value.encode() if isinstance(value, str) else value
+      for value in values]))

@@ -32,6 +32,7 @@ def draw(path, kind='JPEG'):
 
 
 def count_pairs(folder, split):
+  """Number of shards and of records; a record is a pair by default."""
   paths = sorted(str(path) for path in folder.glob(f'{split}-*'))
   return len(paths), sum(1 for _ in tf.data.TFRecordDataset(paths))
 
@@ -114,12 +115,12 @@ def test_build_flickr8k_data(tmp_path):
   assert not list(out.glob('test-*'))
 
 
-def custom_flags(tmp_path, captions):
+def custom_flags(tmp_path, captions, pictures=10):
   rows = ['image,caption']
+  for i in range(pictures):
+    draw(tmp_path / 'pics' / f'{i}.jpg')
   for i in range(captions):
-    name = f'{i % 10}.jpg'
-    rows.append(f'{name},picture number {i}')
-    draw(tmp_path / 'pics' / name)
+    rows.append(f'{i % pictures}.jpg,picture number {i}')
   (tmp_path / 'pics' / 'captions.csv').write_text('\n'.join(rows))
   return [f'--captions_file={tmp_path / "pics" / "captions.csv"}',
           '--val_fraction=0.1', '--test_fraction=0.2', '--num_threads=1']
@@ -135,27 +136,65 @@ def test_build_custom_data(tmp_path):
   assert count_pairs(out, 'test') == (1, 8)
 
 
+def test_build_custom_data_in_layout_image(tmp_path):
+  out = tmp_path / 'out'
+  flags = [*custom_flags(tmp_path, 40), f'--output_dir={out}',
+           '--layout=image', '--max_side=11', '--jpeg_quality=80']
+  done = run('build_custom_data', *flags, '--train_shards=3')
+  assert done.returncode == 0, done.stderr
+  assert '10 re-encoded as plain JPEG of at most 11 pixels' in done.stderr
+  assert '7 pictures, 28 image-caption pairs in 3 shards' in done.stderr
+  assert count_pairs(out, 'train') == (3, 7)
+  assert count_pairs(out, 'val') == (1, 1)
+  assert count_pairs(out, 'test') == (1, 2)
+  done = run('build_custom_data', *flags, '--train_shards=3', '--max_side=12')
+  assert done.returncode == 1
+  assert 'differs in max_side; give another' in error_line(done.stderr)
+
+
+@pytest.mark.parametrize(('flag', 'message'), [
+    ('--layout=IM2TXT', '--layout=IM2TXT'),
+    ('--layout=', '--layout='),
+    ('--max_side=-1', '--max_side=-1'),
+    ('--max_side=256px', '--max_side=256px'),
+    ('--max_side=2.5', '--max_side=2.5'),
+    ('--jpeg_quality=0', '--jpeg_quality=0'),
+    ('--jpeg_quality=101', '--jpeg_quality=101'),
+    ('--layout=image --train_shards=8',
+     '--train_shards=8 is more than the 7 pictures of the train split'),
+])
+def test_hostile_values(tmp_path, launch, flag, message):
+  finished = launch('data_prep.build_custom_data', *custom_flags(tmp_path, 40),
+                    f'--output_dir={tmp_path / "out"}', *flag.split())
+  assert finished.returncode in (1, 2)
+  assert message in finished.error
+  assert not (tmp_path / 'out').exists()
+
+
 def shards_of(folder):
   return {path.name: path.read_bytes() for path in folder.glob('*-of-?????')}
 
 
-def build_here(tmp_path, out):
+def build_here(tmp_path, out, num_shards, layout):
   """Builds in this process what the test below has built by command."""
   rows = custom.read_rows(str(tmp_path / 'pics' / 'captions.csv'), 'image',
                           'caption', None)
   splits = custom.split_at_random(
       custom.group_rows(rows, str(tmp_path / 'pics'))[None], 0.1, 0.2)
   build.build(splits, build.Options(
-      str(out), {'train': 300, 'val': 1, 'test': 1}))
+      str(out), {'train': num_shards, 'val': 1, 'test': 1}, layout=layout))
 
 
-def test_interrupted_and_killed_build_ends_as_an_unbroken_one(tmp_path):
-  flags = custom_flags(tmp_path, 2000)
+@pytest.mark.parametrize(('layout', 'pictures', 'num_shards'), [
+    ('im2txt', 10, 300), ('image', 600, 400)])
+def test_interrupted_and_killed_build_ends_as_an_unbroken_one(
+    tmp_path, layout, pictures, num_shards):
+  flags = [*custom_flags(tmp_path, 2000, pictures), f'--layout={layout}']
   out = tmp_path / 'out'
   for stop in (signal.SIGINT, signal.SIGKILL):
     before = len(shards_of(out))
     with subprocess.Popen(
-        command('build_custom_data', *flags, '--train_shards=300',
+        command('build_custom_data', *flags, f'--train_shards={num_shards}',
                 f'--output_dir={out}'),
         cwd=REPOSITORY, text=True, stderr=subprocess.PIPE) as process:
       while len(shards_of(out)) == before and process.poll() is None:
@@ -166,9 +205,9 @@ def test_interrupted_and_killed_build_ends_as_an_unbroken_one(tmp_path):
     if stop == signal.SIGINT:
       assert 'the same command goes on' in error_line(stderr)
       assert not list(out.glob('*.tmp'))
-    assert before < len(shards_of(out)) < 302
-  build_here(tmp_path, out)
+    assert before < len(shards_of(out)) < num_shards + 2
+  build_here(tmp_path, out, num_shards, layout)
   assert not list(out.glob('*.tmp'))
-  build_here(tmp_path, tmp_path / 'unbroken')
-  assert len(shards_of(out)) == 302
+  build_here(tmp_path, tmp_path / 'unbroken', num_shards, layout)
+  assert len(shards_of(out)) == num_shards + 2
   assert shards_of(out) == shards_of(tmp_path / 'unbroken')

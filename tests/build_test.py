@@ -46,13 +46,28 @@ def contents(folder):
 
 
 def read_records(paths):
+  """Yields the id and captions of each record."""
   for record in tf.data.TFRecordDataset([str(path) for path in paths]):
     example = tf.train.SequenceExample.FromString(record.numpy())
     yield (example.context.feature[sequence_example.IMAGE_ID]
            .int64_list.value[0],
-           b' '.join(feature.bytes_list.value[0] for feature in example
-                     .feature_lists.feature_list[sequence_example.CAPTION]
-                     .feature).decode())
+           *(' '.join(caption.words)
+             for caption in sequence_example.captions_of(example)))
+
+
+def count_records(path):
+  return sum(1 for _ in tf.data.TFRecordDataset(str(path)))
+
+
+def stored_pictures(paths):
+  """The encoded picture of each record, by id."""
+  stored = {}
+  for record in tf.data.TFRecordDataset([str(path) for path in paths]):
+    features = tf.train.SequenceExample.FromString(
+        record.numpy()).context.feature
+    stored[features[sequence_example.IMAGE_ID].int64_list.value[0]] = (
+        features[sequence_example.IMAGE_DATA].bytes_list.value[0])
+  return stored
 
 
 def test_build_writes_each_pair_once(tmp_path, splits, options):
@@ -76,6 +91,47 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
   assert len(rows) == 26
 
 
+def test_build_writes_each_image_once(tmp_path, splits, options, caplog):
+  with caplog.at_level('INFO'):
+    build.build(splits, dataclasses.replace(options, layout='image'))
+  assert '20 pictures, 60 image-caption pairs in 4 shards' in caplog.text
+  out = tmp_path / 'out'
+  for split, captioned in splits.items():
+    written = list(read_records(sorted(out.glob(f'{split}-*'))))
+    assert sorted(written) == [
+        (image.image_id, *(f'<S> {caption.lower()} </S>'
+                           for caption in image.captions))
+        for image in captioned]
+    assert written != sorted(written)
+  assert [count_records(path) for path in sorted(out.glob('train-*'))] == [
+      5, 5, 5, 5]
+  assert sorted(map(count_records, out.glob('val-*'))) == [2, 3]
+  unchanged = stored_pictures(out.glob('train-*'))
+  for image in splits['train']:
+    with open(image.path, 'rb') as f:
+      assert unchanged[image.image_id] == f.read()
+
+
+def test_both_layouts_have_the_same_words(tmp_path, splits, options):
+  build.build(splits, options)
+  build.build(splits, dataclasses.replace(
+      options, output_dir=str(tmp_path / 'image'), layout='image'))
+  for name in ('word_counts.txt', 'images.tsv'):
+    assert (tmp_path / 'image' / name).read_bytes() == (
+        tmp_path / 'out' / name).read_bytes()
+
+
+@pytest.mark.parametrize('layout', ['im2txt', 'image'])
+def test_large_pictures_are_stored_small(tmp_path, splits, options, layout):
+  Image.new('RGB', (8, 40)).save(splits['train'][0].path)
+  build.build(splits, dataclasses.replace(
+      options, layout=layout, max_side=20, jpeg_quality=80))
+  stored = stored_pictures((tmp_path / 'out').glob('train-*'))
+  assert tf.io.decode_jpeg(stored[0]).shape == (20, 4, 3)
+  with open(splits['train'][1].path, 'rb') as f:
+    assert stored[1] == f.read()
+
+
 def test_finished_build_is_left_alone(tmp_path, splits, options, caplog):
   build.build(splits, options)
   out = tmp_path / 'out'
@@ -86,10 +142,24 @@ def test_finished_build_is_left_alone(tmp_path, splits, options, caplog):
   assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
 
 
-def test_broken_off_build_goes_on(tmp_path, splits, options):
+def test_settings_of_a_default_build_are_those_of_older_builds(
+    tmp_path, splits, options):
+  build.build(splits, options)
+  record = json.loads((tmp_path / 'out' / 'build.json').read_text())
+  assert sorted(record['settings']) == [
+      'end_word', 'min_word_count', 'nltk version', 'pillow version',
+      'start_word', 'train pictures and captions', 'train_shards',
+      'unknown_word', 'val pictures and captions', 'val_shards']
+
+
+@pytest.mark.parametrize('change', [
+    {}, {'layout': 'image'},
+    {'layout': 'image', 'max_side': 10, 'jpeg_quality': 80},
+], ids=['im2txt', 'image', 'shrunk'])
+def test_broken_off_build_goes_on(tmp_path, splits, options, change):
   (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
   Image.new('RGB', (9, 9)).save(tmp_path / 'pictures' / '4.jpg', 'PNG')
-  options = dataclasses.replace(options, max_bad_fraction=0.1)
+  options = dataclasses.replace(options, max_bad_fraction=0.1, **change)
   build.build(splits, options)
   out = tmp_path / 'out'
   unbroken = contents(out)
@@ -111,6 +181,10 @@ def test_broken_off_build_goes_on(tmp_path, splits, options):
     ({'num_shards': {**NUM_SHARDS, 'train': 5}}, 'train_shards'),
     ({'min_word_count': 1}, 'min_word_count'),
     ({'start_word': '<s>'}, 'start_word'),
+    ({'layout': 'image'}, 'layout'),
+    ({'max_side': 300}, 'max_side'),
+    ({'jpeg_quality': 94}, 'jpeg_quality'),
+    ({'layout': 'image', 'max_side': 9}, 'layout, max_side'),
 ])
 def test_another_build_is_refused(tmp_path, splits, options, change, named):
   build.build(splits, options)
@@ -118,6 +192,14 @@ def test_another_build_is_refused(tmp_path, splits, options, change, named):
   with pytest.raises(ValueError, match=f'differs in {named};.*--output_dir'):
     build.build(splits, dataclasses.replace(options, **change))
   assert contents(tmp_path / 'out') == before
+
+
+def test_default_build_is_refused_where_there_is_another(splits, options):
+  build.build(splits, dataclasses.replace(
+      options, layout='image', max_side=9, jpeg_quality=80))
+  with pytest.raises(ValueError,
+                     match='differs in jpeg_quality, layout, max_side;'):
+    build.build(splits, options)
 
 
 def test_other_captions_are_refused(splits, options):
@@ -175,9 +257,9 @@ def test_given_vocabulary_is_used(tmp_path, splits, options):
       'build.json', 'images.tsv', 'val-00000-of-00002', 'val-00001-of-00002']
   records = tf.data.TFRecordDataset(
       [str(path) for path in out.glob('val-*')])
-  captions = [sequence_example.parse(record)[1].numpy().tolist()
+  captions = [sequence_example.parse(record).captions.to_list()
               for record in records]
-  assert captions.count([0, 3, 2, 1]) == 5  # a dog
+  assert captions.count([[0, 3, 2, 1]]) == 5  # a dog
   vocab.write_text('<S> 3\n</S> 3\ncat 2\n')
   with pytest.raises(ValueError, match='differs in vocab_file'):
     build.build({'val': splits['val']}, options)
@@ -195,7 +277,10 @@ def test_broken_given_vocabulary_is_refused_first(tmp_path, splits, options):
     (['val'], {}, '--vocab_file'),
     ([], {}, 'no split'),
     (['train', 'val'], {'num_shards': {'train': 61, 'val': 1}},
-     '--train_shards=61 .* 60 '),
+     '--train_shards=61 .* 60 image-caption pairs of the train split'),
+    (['train', 'val'], {'num_shards': {'train': 21, 'val': 1},
+                        'layout': 'image'},
+     '--train_shards=21 .* 20 pictures of the train split'),
     (['train'], {'min_word_count': 61}, '--min_word_count=61'),
 ])
 def test_impossible_requests(splits, options, chosen, change, message):

@@ -194,8 +194,10 @@ def write_shard(path: pathlib.Path, captions: tuple[str, ...]) -> None:
   """Writes a shard of drawn pictures."""
   with tf.io.TFRecordWriter(str(path)) as writer:
     for i, caption in enumerate(captions):
-      writer.write(sequence_example.make(
-          i, *make_pair(caption)).SerializeToString())
+      encoded_image, words, ids = make_pair(caption)
+      writer.write(sequence_example.make_pair(
+          i, encoded_image, sequence_example.Caption(
+              words, ids)).SerializeToString())
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ from data_prep import images
 
 WIDTH, HEIGHT = 37, 23
 RED = (200, 40, 30)
+FORM = images.Form()
 
 
 def encode(picture, kind='JPEG', **options):
@@ -38,8 +39,8 @@ def with_second_picture():
 def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
   path = str(tmp_path / 'picture.jpg')
   (tmp_path / 'picture.jpg').write_bytes(data)
-  assert images.judge(path) == images.Verdict()
-  assert images.read(path, reencode=False) == data
+  assert images.judge(path, FORM) == images.Verdict()
+  assert images.read(path, False, FORM) == data
   tf.io.decode_jpeg(data, channels=3)
 
 
@@ -55,8 +56,8 @@ def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
 def test_other_pictures_become_jpeg(tmp_path, data):
   path = str(tmp_path / 'picture.jpg')
   (tmp_path / 'picture.jpg').write_bytes(data)
-  assert images.judge(path) == images.Verdict(reencode=True)
-  pixels = tf.io.decode_jpeg(images.read(path, reencode=True)).numpy()
+  assert images.judge(path, FORM) == images.Verdict(reencode=True)
+  pixels = tf.io.decode_jpeg(images.read(path, True, FORM)).numpy()
   assert pixels.shape == (HEIGHT, WIDTH, 3)
   np.testing.assert_allclose(pixels[HEIGHT // 2, WIDTH // 2], RED, atol=15)
 
@@ -65,15 +66,15 @@ def test_16_bit_grey_keeps_its_shades(tmp_path):
   shades = np.linspace(0, 65535, 64, dtype=np.uint16)
   path = str(tmp_path / 'grey.png')
   Image.fromarray(np.tile(shades, (64, 1))).save(path)
-  assert images.judge(path) == images.Verdict(reencode=True)
-  pixels = tf.io.decode_jpeg(images.read(path, reencode=True)).numpy()
+  assert images.judge(path, FORM) == images.Verdict(reencode=True)
+  pixels = tf.io.decode_jpeg(images.read(path, True, FORM)).numpy()
   np.testing.assert_allclose(pixels[32, :, 0], shades / 257, atol=8)
 
 
 def test_transparent_is_white(tmp_path):
   path = str(tmp_path / 'clear.png')
   Image.new('RGBA', (WIDTH, HEIGHT), (0, 0, 0, 0)).save(path)
-  pixels = tf.io.decode_jpeg(images.read(path, reencode=True)).numpy()
+  pixels = tf.io.decode_jpeg(images.read(path, True, FORM)).numpy()
   assert pixels.min() > 250
 
 
@@ -94,7 +95,7 @@ def noise_jpeg():
 def test_bad_pictures_are_named(tmp_path, data, problem):
   path = str(tmp_path / 'picture.jpg')
   (tmp_path / 'picture.jpg').write_bytes(data)
-  verdict = images.judge(path)
+  verdict = images.judge(path, FORM)
   assert verdict.problem
   assert '\n' not in verdict.problem
   assert problem in verdict.problem
@@ -105,14 +106,101 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
   path = tmp_path / 'picture.jpg'
   for length in [*range(1, len(data), 200), *range(len(data) - 8, len(data))]:
     path.write_bytes(data[:length])
-    verdict = images.judge(str(path))
+    verdict = images.judge(str(path), FORM)
     assert verdict != images.Verdict(), length
     if not verdict.problem:
-      tf.io.decode_jpeg(images.read(str(path), verdict.reencode))
+      tf.io.decode_jpeg(images.read(str(path), verdict.reencode, FORM))
 
 
 def test_no_file_no_picture(tmp_path):
-  assert 'no such file' in images.judge(str(tmp_path / 'none.jpg')).problem
-  assert 'no such file' in images.judge(str(tmp_path)).problem
   os.mkfifo(tmp_path / 'pipe.jpg')
-  assert 'no such file' in images.judge(str(tmp_path / 'pipe.jpg')).problem
+  for path in (tmp_path / 'none.jpg', tmp_path, tmp_path / 'pipe.jpg'):
+    assert 'no such file' in images.judge(str(path), FORM).problem
+
+
+@pytest.mark.parametrize(('size', 'max_side', 'expected'), [
+    ((64, 48), 32, (32, 24)),
+    ((48, 64), 32, (24, 32)),
+    ((640, 481), 100, (100, 75)),  # Large enough to be decoded at half size.
+    ((481, 640), 33, (25, 33)),
+    ((65, 64), 64, (64, 63)),
+    ((200, 1), 7, (7, 1)),
+    ((3, 2), 1, (1, 1)),
+])
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+def test_large_pictures_are_shrunk(tmp_path, mode, size, max_side, expected):
+  path = str(tmp_path / 'picture.jpg')
+  plain(mode, size).save(path)
+  form = images.Form(max_side)
+  assert images.judge(path, form) == images.Verdict(reencode=True)
+  pixels = tf.io.decode_jpeg(images.read(path, True, form)).numpy()
+  assert pixels.shape == (*expected[::-1], 3)
+  shade = RED if mode == 'RGB' else plain('L').getpixel((0, 0))
+  np.testing.assert_allclose(
+      pixels, np.broadcast_to(shade, pixels.shape), atol=8)
+
+
+@pytest.mark.parametrize('size', [(64, 48), (48, 64), (63, 63), (1, 1)])
+def test_pictures_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
+  path = tmp_path / 'picture.jpg'
+  plain(size=size).save(path)
+  form = images.Form(max_side=64, quality=50)
+  assert images.judge(str(path), form) == images.Verdict()
+  assert images.read(str(path), False, form) == path.read_bytes()
+
+
+@pytest.mark.parametrize(('kind', 'mode'), [
+    ('PNG', 'RGBA'), ('PNG', 'P'), ('GIF', 'P'), ('JPEG', 'CMYK')])
+def test_other_pictures_are_shrunk_too(tmp_path, kind, mode):
+  path = str(tmp_path / 'picture')
+  plain(mode).save(path, kind)
+  form = images.Form(max_side=10)
+  assert images.judge(path, form) == images.Verdict(reencode=True)
+  pixels = tf.io.decode_jpeg(images.read(path, True, form)).numpy()
+  assert pixels.shape == (6, 10, 3)
+  np.testing.assert_allclose(pixels[3, 5], RED, atol=15)
+
+
+def scene(size):
+  """A smooth picture, different everywhere."""
+  y, x = np.mgrid[:size[1], :size[0]] / max(size)
+  return Image.fromarray(
+      (127 + 120 * np.stack([np.sin(9 * x), np.cos(7 * y), np.sin(5 * x * y)],
+                            -1)).astype(np.uint8))
+
+
+def test_shrinking_is_true_to_the_picture(tmp_path):
+  # A ninth of the size, so that it is not decoded in full.
+  path = str(tmp_path / 'picture.jpg')
+  large = scene((901, 700))
+  large.save(path, quality=95)
+  shrunk = tf.io.decode_jpeg(
+      images.read(path, True, images.Form(max_side=100))).numpy()
+  expected = np.asarray(large.resize((100, 78), Image.Resampling.LANCZOS))
+  assert np.abs(shrunk - expected.astype(float)).mean() < 2
+
+
+def test_orientation_stays_ignored(tmp_path):
+  path = str(tmp_path / 'picture.jpg')
+  exif = Image.Exif()
+  exif[0x0112] = 6  # To be shown turned by 90 degrees.
+  plain().save(path, exif=exif)
+  stored = images.read(path, True, images.Form(max_side=20))
+  assert Image.open(io.BytesIO(stored)).size == (20, 12)
+  assert not Image.open(io.BytesIO(stored)).getexif()
+
+
+def test_quality_is_that_of_what_is_encoded_here(tmp_path):
+  path = str(tmp_path / 'picture.png')
+  Image.open(io.BytesIO(noise_jpeg())).save(path)
+  sizes = [len(images.read(path, True, images.Form(quality=quality)))
+           for quality in (1, 50, 85, 95, 100)]
+  assert sizes == sorted(set(sizes))
+
+
+def test_large_picture_that_is_cut_is_noticed(tmp_path):
+  data = noise_jpeg()
+  path = tmp_path / 'picture.jpg'
+  for length in range(1, len(data) - 2, 200):
+    path.write_bytes(data[:length])
+    assert images.judge(str(path), images.Form(max_side=9)).problem, length

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from im2txt import sequence_example
+from im2txt.sequence_example import IMAGE_DATA, Caption
 
 tf1 = tf.compat.v1
 
@@ -18,8 +19,12 @@ def graph():
 
 
 def parse(record, **keys):
+  """Returns the data by key and a list of captions."""
   with tf1.Session() as session:
-    return session.run(sequence_example.parse(tf.constant(record), **keys))
+    data, captions = session.run(
+        sequence_example.parse(tf.constant(record), **keys))
+  assert captions.values.dtype == 'int32'
+  return data, captions.to_list()
 
 
 def int64(value):
@@ -45,7 +50,8 @@ def im2txt_record(data_key='image/data', ids_key='image/caption_ids'):
 
 
 def test_records_are_those_of_im2txt():
-  ours = sequence_example.make(391895, b'\xff\xd8 picture', WORDS, IDS)
+  ours = sequence_example.make_pair(
+      391895, b'\xff\xd8 picture', Caption(WORDS, IDS))
   assert ours == im2txt_record()
 
 
@@ -55,62 +61,106 @@ def message(*fields):
                   for number, content in fields)
 
 
-def test_bytes_of_a_record_are_golden():
+def golden_record(words, ids):
+  """A record of picture 5, from features' bytes."""
   # The numbers are those of tensorflow/core/example/{example,feature}.proto.
   def entry(key, value):
     return 1, message((1, key), (2, value))
 
-  text_a, seven, five = (message((1, message((1, b'a')))),
-                         message((3, message((1, b'\x07')))),
-                         message((3, message((1, b'\x05')))))
-  record = message(
+  return message(
       (1, message(entry(b'image/data', message((1, message((1, b'JPEG'))))),
-                  entry(b'image/image_id', five))),
-      (2, message(entry(b'image/caption', message((1, text_a))),
-                  entry(b'image/caption_ids', message((1, seven))))))
-  ours = sequence_example.make(5, b'JPEG', ['a'], [7])
+                  entry(b'image/image_id',
+                        message((3, message((1, b'\x05'))))))),
+      (2, message(
+          entry(b'image/caption', message(*(
+              (1, message((1, feature))) for feature in words))),
+          entry(b'image/caption_ids', message(*(
+              (1, message((3, feature))) for feature in ids))))))
+
+
+def assert_same(ours, record):
+  # Maps may be written in any order.
   assert tf.train.SequenceExample.FromString(record) == ours
   assert len(record) == ours.ByteSize()
-  encoded_image, caption = parse(record)
-  assert encoded_image == b'JPEG'
-  assert caption.tolist() == [7]
+
+
+def test_bytes_of_a_pair_are_golden():
+  record = golden_record(
+      [message((1, b'a')), message((1, b'b'))],
+      [message((1, b'\x07')), message((1, b'\x08'))])
+  ours = sequence_example.make_pair(5, b'JPEG', Caption(['a', 'b'], [7, 8]))
+  assert_same(ours, record)
+  assert parse(record) == ({IMAGE_DATA: b'JPEG'}, [[7, 8]])
+
+
+def test_bytes_of_an_image_are_golden():
+  record = golden_record(
+      [message((1, b'a'), (1, b'b')), message((1, b'c'), (1, b'b'))],
+      [message((1, b'\x07\x08')), message((1, b'\x09\x08'))])
+  captions = [Caption(['a', 'b'], [7, 8]), Caption(['c', 'b'], [9, 8])]
+  ours = sequence_example.make_image(5, {IMAGE_DATA: b'JPEG'}, captions)
+  assert_same(ours, record)
+  assert parse(record) == ({IMAGE_DATA: b'JPEG'}, [[7, 8], [9, 8]])
 
 
 def test_parser_reads_records_of_im2txt():
-  encoded_image, caption = parse(im2txt_record().SerializeToString())
-  assert encoded_image == b'\xff\xd8 picture'
-  assert caption.dtype == 'int32'
-  assert caption.tolist() == IDS
+  assert parse(im2txt_record().SerializeToString()) == (
+      {IMAGE_DATA: b'\xff\xd8 picture'}, [IDS])
 
 
-def test_parser_reads_what_the_writer_wrote():
-  record = sequence_example.make(1, b'', ['<S>', '</S>'], [1, 2])
-  encoded_image, caption = parse(record.SerializeToString())
-  assert encoded_image == b''
-  assert caption.tolist() == [1, 2]
+@pytest.mark.parametrize('captions', [
+    [Caption(['<S>', '</S>'], [1, 2])],
+    [Caption(WORDS, IDS), Caption(['<S>', '</S>'], [1, 2]),
+     Caption(WORDS[::-1], IDS[::-1])],
+], ids=['one', 'three'])
+def test_records_are_read_as_they_were_written(captions):
+  image = sequence_example.make_image(1, {IMAGE_DATA: b''}, captions)
+  assert sequence_example.captions_of(image) == captions
+  assert parse(image.SerializeToString()) == (
+      {IMAGE_DATA: b''}, [caption.ids for caption in captions])
+  pair = sequence_example.make_pair(1, b'', captions[0])
+  assert sequence_example.captions_of(pair) == captions[:1]
+  assert parse(pair.SerializeToString()) == (
+      {IMAGE_DATA: b''}, [captions[0].ids])
+
+
+@pytest.mark.parametrize('captions', [
+    [], [Caption(['a'], [])], [Caption(['a', 'b'], [1, 2]), Caption(['a'], [])],
+], ids=['none', 'no ids', 'one without ids'])
+def test_captions_that_do_not_fit_their_ids_are_an_error(captions):
+  image = sequence_example.make_image(1, {}, captions)
+  with pytest.raises(ValueError, match='image/caption_ids'):
+    sequence_example.captions_of(image)
 
 
 def test_parser_takes_other_keys():
   record = im2txt_record('photo/jpeg', 'photo/ids').SerializeToString()
-  encoded_image, caption = parse(
-      record, image_feature='photo/jpeg', caption_feature='photo/ids')
-  assert encoded_image == b'\xff\xd8 picture'
-  assert caption.tolist() == IDS
+  assert parse(record, data_features=['photo/jpeg'],
+               caption_feature='photo/ids') == (
+      {'photo/jpeg': b'\xff\xd8 picture'}, [IDS])
+
+
+def test_parser_takes_what_stands_in_the_place_of_the_picture():
+  data = {'image/pooled': b'123', 'image/regions': b'45678'}
+  record = sequence_example.make_image(
+      1, data, [Caption(WORDS, IDS)]).SerializeToString()
+  assert parse(record, data_features=list(data)) == (data, [IDS])
 
 
 def test_further_keys_do_not_matter():
   record = im2txt_record()
   record.context.feature['image/features'].CopyFrom(text(b'anything'))
-  _, caption = parse(record.SerializeToString())
-  assert caption.tolist() == IDS
+  _, captions = parse(record.SerializeToString())
+  assert captions == [IDS]
 
 
 @pytest.mark.parametrize('record', [
+    sequence_example.make_image(1, {IMAGE_DATA: b''}, []).SerializeToString(),
     im2txt_record(data_key='image/dada').SerializeToString(),
     im2txt_record(ids_key='image/captain_ids').SerializeToString(),
     b'no protocol buffer',
     b'',
-])
+], ids=['no caption', 'no picture', 'no ids', 'no record', 'empty'])
 def test_another_record_is_an_error(record):
   with pytest.raises(tf.errors.InvalidArgumentError):
     parse(record)

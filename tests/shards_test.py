@@ -1,4 +1,4 @@
-"""Pairs are shuffled, cut and written the same way each time."""
+"""Records are shuffled, cut and written the same way each time."""
 
 import glob
 import io
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import shard_writer, shards
+from data_prep import images, shard_writer, shards
 from data_prep.captioned_images import CaptionedImage
 from im2txt import sequence_example, vocabulary
 
@@ -17,11 +17,21 @@ CAPTIONED = [
     for i in range(7)]
 
 
-@pytest.fixture
-def wording(tmp_path):
+@pytest.fixture(params=['im2txt', 'image'])
+def recipe(tmp_path, request):
   path = str(tmp_path / 'word_counts.txt')
   vocabulary.write_word_counts(path, [('<S>', 9), ('a', 5), ('</S>', 9)])
-  return shards.Wording(vocabulary.Vocabulary(path), '<S>', '</S>')
+  return shards.Recipe(
+      request.param, images.Form(), vocabulary.Vocabulary(path))
+
+
+def write(shard, recipe):
+  """Writes a shard and returns its examples, and records as parsed."""
+  shard_writer.write_shard(shard, recipe)
+  serialized = list(tf.data.TFRecordDataset(shard.path))
+  return ([tf.train.SequenceExample.FromString(record.numpy())
+           for record in serialized],
+          [sequence_example.parse(record) for record in serialized])
 
 
 def write_jpeg(path, kind='JPEG'):
@@ -31,73 +41,132 @@ def write_jpeg(path, kind='JPEG'):
   return data.getvalue()
 
 
-def test_list_pairs_has_each_caption_once_in_a_fixed_order():
-  pairs = shards.list_pairs(CAPTIONED, {'4.jpg'})
-  assert pairs == shards.list_pairs(CAPTIONED, {'4.jpg'})
-  in_order = [shards.Pair(image.image_id, image.path, image.image_id == 4,
-                          caption)
+def test_pairs_have_each_caption_once_in_a_fixed_order():
+  items = shards.list_items(CAPTIONED, {'4.jpg'}, 'im2txt')
+  assert items == shards.list_items(CAPTIONED, {'4.jpg'}, 'im2txt')
+  in_order = [shards.Item(image.image_id, image.path, image.image_id == 4,
+                          [caption])
               for image in CAPTIONED for caption in image.captions]
-  assert pairs != in_order
-  assert sorted(pairs) == in_order
+  assert items != in_order
+  assert sorted(items) == in_order
+  # Shards that were begun with another order could not be gone on with.
+  assert [item.captions for item in items[:3]] == [
+      ['caption 5 2'], ['caption 6 1'], ['caption 1 0']]
+  assert len(items) == shards.count_records(CAPTIONED, 'im2txt')
 
 
-def test_assign_shards_cuts_evenly():
-  pairs = shards.list_pairs(CAPTIONED, ())
-  cut = shards.assign_shards('out', 'val', pairs, 4)
+def test_images_have_all_captions_in_a_fixed_order():
+  items = shards.list_items(CAPTIONED, {'4.jpg'}, 'image')
+  assert items == shards.list_items(CAPTIONED, {'4.jpg'}, 'image')
+  in_order = [shards.Item(image.image_id, image.path, image.image_id == 4,
+                          image.captions) for image in CAPTIONED]
+  assert items != in_order
+  assert sorted(items) == in_order
+  assert [item.image_id for item in items] == [6, 4, 1, 2, 0, 5, 3]
+  assert len(items) == shards.count_records(CAPTIONED, 'image')
+
+
+@pytest.mark.parametrize(('layout', 'sizes'), [
+    ('im2txt', [5, 5, 5, 6]), ('image', [1, 2, 2, 2])])
+def test_assign_shards_cuts_evenly(layout, sizes):
+  items = shards.list_items(CAPTIONED, (), layout)
+  cut = shards.assign_shards('out', 'val', items, 4)
   assert [shard.path for shard in cut] == [
       f'out/val-0000{i}-of-00004' for i in range(4)]
-  assert [pair for shard in cut for pair in shard.pairs] == pairs
-  assert sorted(len(shard.pairs) for shard in cut) == [5, 5, 5, 6]
+  assert [item for shard in cut for item in shard.items] == items
+  assert sorted(len(shard.items) for shard in cut) == sizes
 
 
-def test_write_shard_round_trip(tmp_path, wording):
+def test_write_shard_round_trip(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
-  shard = shards.Shard(str(tmp_path / 'train-00000-of-00001'), [
-      shards.Pair(2**40, str(tmp_path / 'a.jpg'), False, 'A zebra'),
-      shards.Pair(-7, str(tmp_path / 'b.jpg'), True, 'a')])
-  shard_writer.write_shard(shard, wording)
-  serialized = list(tf.data.TFRecordDataset(shard.path))
-  examples = [tf.train.SequenceExample.FromString(record.numpy())
-              for record in serialized]
+  examples, records = write(
+      shards.Shard(str(tmp_path / 'train-00000-of-00001'), [
+          shards.Item(2**40, str(tmp_path / 'a.jpg'), False,
+                      ['<S> a zebra </S>']),
+          shards.Item(-7, str(tmp_path / 'b.jpg'), True, ['<S> a </S>'])]),
+      recipe)
   ids = [example.context.feature[sequence_example.IMAGE_ID].int64_list.value
          for example in examples]
   assert [list(value) for value in ids] == [[2**40], [-7]]
-  words = examples[0].feature_lists.feature_list[sequence_example.CAPTION]
-  assert [feature.bytes_list.value[0] for feature in words.feature] == [
-      b'<S>', b'a', b'zebra', b'</S>']
-  image, caption = sequence_example.parse(serialized[0])
-  assert image.numpy() == plain
-  assert caption.numpy().tolist() == [0, 1, 3, 2]
-  image, caption = sequence_example.parse(serialized[1])
-  assert tf.io.decode_jpeg(image).shape == (3, 5, 3)
-  assert caption.numpy().tolist() == [0, 1, 2]
+  assert sequence_example.captions_of(examples[0]) == [
+      (['<S>', 'a', 'zebra', '</S>'], [0, 1, 3, 2])]
+  pictures = [record.data[sequence_example.IMAGE_DATA] for record in records]
+  assert pictures[0].numpy() == plain
+  assert tf.io.decode_jpeg(pictures[1]).shape == (3, 5, 3)
+  assert [record.captions.to_list() for record in records] == [
+      [[0, 1, 3, 2]], [[0, 1, 2]]]
 
 
-def test_write_shard_writes_the_same_bytes_each_time(tmp_path, wording):
+@pytest.mark.parametrize('recipe', ['image'], indirect=True)
+def test_image_record_holds_the_picture_once(tmp_path, recipe):
+  plain = write_jpeg(tmp_path / 'a.jpg')
+  [example], [record] = write(
+      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+          shards.Item(3, str(tmp_path / 'a.jpg'), False,
+                      ['<S> a </S>', '<S> a zebra a </S>', '<S> </S>'])]),
+      recipe)
+  assert example.SerializeToString().count(plain) == 1
+  assert sequence_example.captions_of(example) == [
+      (['<S>', 'a', '</S>'], [0, 1, 2]),
+      (['<S>', 'a', 'zebra', 'a', '</S>'], [0, 1, 3, 1, 2]),
+      (['<S>', '</S>'], [0, 2])]
+  assert record.captions.to_list() == [[0, 1, 2], [0, 1, 3, 1, 2], [0, 2]]
+
+
+@pytest.mark.parametrize('recipe', ['im2txt'], indirect=True)
+def test_pair_is_im2txts_record(tmp_path, recipe):
+  plain = write_jpeg(tmp_path / 'a.jpg')
+  [example], _ = write(
+      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+          shards.Item(3, str(tmp_path / 'a.jpg'), False, ['<S> a </S>'])]),
+      recipe)
+  lists = example.feature_lists.feature_list
+  assert [list(feature.bytes_list.value) for feature in
+          lists['image/caption'].feature] == [[b'<S>'], [b'a'], [b'</S>']]
+  assert [list(feature.int64_list.value) for feature in
+          lists['image/caption_ids'].feature] == [[0], [1], [2]]
+  assert example.context.feature['image/data'].bytes_list.value == [plain]
+
+
+def test_write_shard_shrinks(tmp_path, recipe):
+  Image.new('RGB', (50, 30), 'red').save(tmp_path / 'large.jpg')
+  small = write_jpeg(tmp_path / 'small.jpg')
+  recipe = recipe._replace(form=images.Form(max_side=20))
+  _, records = write(shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+      shards.Item(1, str(tmp_path / 'large.jpg'), True, ['<S> a </S>']),
+      shards.Item(2, str(tmp_path / 'small.jpg'), False, ['<S> a </S>'])]),
+                     recipe)
+  large, kept = (record.data[sequence_example.IMAGE_DATA]
+                 for record in records)
+  assert tf.io.decode_jpeg(large).shape == (12, 20, 3)
+  assert kept.numpy() == small
+
+
+def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
-  pairs = [shards.Pair(1, str(tmp_path / 'b.jpg'), True, 'a')] * 3
+  items = 3 * [shards.Item(1, str(tmp_path / 'b.jpg'), True, ['<S> a </S>'])]
   for name in ('one', 'two'):
-    shard_writer.write_shard(shards.Shard(str(tmp_path / name), pairs), wording)
+    shard_writer.write_shard(shards.Shard(str(tmp_path / name), items), recipe)
   assert (tmp_path / 'one').read_bytes() == (tmp_path / 'two').read_bytes()
 
 
-def test_write_shard_leaves_no_half_shard(tmp_path, wording):
+def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'val-00000-of-00001')
-  pairs = [shards.Pair(1, str(tmp_path / 'a.jpg'), False, 'a'),
-           shards.Pair(2, str(tmp_path / 'gone.jpg'), False, 'a')]
+  items = [shards.Item(1, str(tmp_path / 'a.jpg'), False, ['<S> a </S>']),
+           shards.Item(2, str(tmp_path / 'gone.jpg'), False, ['<S> a </S>'])]
   with pytest.raises(OSError, match='gone.jpg'):
-    shard_writer.write_shard(shards.Shard(path, pairs), wording)
+    shard_writer.write_shard(shards.Shard(path, items), recipe)
   assert not os.path.exists(path)
 
 
-def test_write_shard_names_the_file_it_cannot_write(tmp_path, wording):
+def test_write_shard_names_the_file_it_cannot_write(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'no folder' / 'val-00000-of-00001')
-  pairs = [shards.Pair(1, str(tmp_path / 'a.jpg'), False, 'a')]
+  items = [shards.Item(1, str(tmp_path / 'a.jpg'), False, ['<S> a </S>'])]
   with pytest.raises(OSError, match='no folder'):
-    shard_writer.write_shard(shards.Shard(path, pairs), wording)
+    shard_writer.write_shard(shards.Shard(path, items), recipe)
 
 
 def test_patterns_match_what_they_are_for(tmp_path):
