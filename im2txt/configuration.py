@@ -8,6 +8,7 @@ them as `config.json`.
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from im2txt import whole_file
@@ -65,6 +66,16 @@ class ModelConfig:
   decoder: str = 'show_and_tell'
   # 'tf_data', or 'queue' as in im2txt.
   input_pipeline: str = 'tf_data'
+  # Whether training batches hold captions of about one length, so that little
+  # of them is padding (`tf_data` input only).
+  bucket_by_length: bool = True
+  # Whether all captions of a picture train in one batch, for which the encoder
+  # runs once (shards of layout `image` and feature shards; in others a record
+  # has one caption). batch_size and num_examples_per_epoch then count pictures.
+  all_captions: bool = False
+  # Of the decoder's matrix products: 'float32', or 'bfloat16' or 'float16'
+  # where the machine gains from it. Variables and all else are float32.
+  compute_dtype: str = 'float32'
   # Share of pooled features kept, and weight decay, when the encoder is
   # trained (im2txt's Inception builder has them as defaults).
   encoder_dropout_keep_prob: float = 0.8
@@ -81,11 +92,12 @@ class TrainingConfig:
 
   # Image-caption pairs in an epoch of the learning-rate schedule.
   num_examples_per_epoch: int = 586363
-  # 'SGD' or 'Adam'.
+  # 'SGD', 'Adam' or 'AdamW'.
   optimizer: str = 'SGD'
   # Learning rate of phase 1, the encoder frozen.
   initial_learning_rate: float = 2.0
-  # Multiplies the rate (staircase) each num_epochs_per_decay; 0: never.
+  # Staircase: multiplies the rate each num_epochs_per_decay; 0: never.
+  # Cosine: what is left of the rate after the first num_epochs_per_decay.
   learning_rate_decay_factor: float = 0.5
   num_epochs_per_decay: float = 8.0
   # Constant learning rate of phase 2, the encoder trained too.
@@ -104,6 +116,28 @@ class TrainingConfig:
   save_images_steps: int = 2000
   # Seed of initial values, shuffling and dropout; None: another each time.
   seed: int | None = None
+  # Steps between checkpoints, instead of seconds; 0: go by the seconds.
+  save_interval_steps: int = 0
+  # How the rate of phase 1 falls: 'staircase', or 'cosine'.
+  learning_rate_decay: str = 'staircase'
+  # Steps over which the rate of phase 1 first rises from 0.
+  warmup_steps: int = 0
+  # AdamW: share of the rate by which each matrix shrinks at a step.
+  weight_decay: float = 0.0
+  # Multiplies the loss while the gradient is computed, which float16 needs.
+  loss_scale: float = 1.0
+  # Probability taken from the target word and spread over the vocabulary.
+  label_smoothing: float = 0.0
+  # Share that the weights' moving average keeps at each step; evaluation and
+  # captioning then use the average. 0: there is none.
+  ema_decay: float = 0.0
+  # Share of the words read that the model drew itself, reached linearly over
+  # so many epochs. 0: it reads the captions only.
+  scheduled_sampling: float = 0.0
+  scheduled_sampling_epochs: float = 10.0
+  # Evaluations without a better perplexity after which training ends early;
+  # 0: never. (Training evaluates if it is given --eval_file_pattern.)
+  early_stopping_patience: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,14 +149,16 @@ class Config:
 
 
 # Whole numbers that may be 0; all others count something.
-_MAY_BE_ZERO = ('vocab_size', 'save_interval_secs', 'max_checkpoints_to_keep')
+_MAY_BE_ZERO = (
+    'vocab_size', 'save_interval_secs', 'save_interval_steps',
+    'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience')
 
 
 def check(config: Config) -> None:
   """Refuses numbers that nothing can be built with.
 
   Raises:
-    ValueError: one is too small.
+    ValueError: one is too small or too large.
   """
   for record in (config.model, config.training):
     for field in dataclasses.fields(record):
@@ -131,6 +167,27 @@ def check(config: Config) -> None:
       if field.type is int and value < least:
         raise ValueError(
             f'{field.name} is {value}; it must be at least {least}')
+  for name in ('label_smoothing', 'ema_decay', 'scheduled_sampling'):
+    value = getattr(config.training, name)
+    if not 0.0 <= value < 1.0:
+      raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
+                       '1 not included')
+  for name in ('loss_scale', 'scheduled_sampling_epochs'):
+    value = getattr(config.training, name)
+    if not value > 0.0:
+      raise ValueError(f'{name} is {value}; it must be above 0')
+
+
+def choose(table: Mapping[str, Any], field: str, name: Any) -> Any:
+  """What a field names.
+
+  Raises:
+    ValueError: the table does not have it.
+  """
+  if name not in list(table):  # A list, for what cannot be hashed.
+    raise ValueError(f'{field} is {name!r}; it must be one of '
+                     f'{", ".join(map(repr, table))}')
+  return table[name]
 
 
 def save(config: Config, folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates and the training step."""
+"""Schedules and the training step."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,9 +12,13 @@ tf1 = tf.compat.v1
 # Scope of the optimiser's own variables.
 VARIABLE_SCOPE = 'optimizer'
 
+# Names of a variable's slots and averages: of variable v `<scope>/v/<suffix>`.
+_AVERAGE = 'ExponentialMovingAverage'
+
 _OPTIMIZERS = {
     'SGD': tf1.train.GradientDescentOptimizer,
     'Adam': tf1.train.AdamOptimizer,
+    'AdamW': tf1.train.AdamOptimizer,
 }
 
 
@@ -24,7 +28,10 @@ def learning_rate(
     train_encoder: bool,
     global_step: tf.Tensor,
 ) -> tf.Tensor:
-  """The rate at a step: im2txt's staircase, or a constant in phase 2.
+  """The rate at a step: of the schedule, or a constant in phase 2.
+
+  The staircase is im2txt's; the cosine is of Loshchilov and Hutter 2017,
+  https://arxiv.org/abs/1608.03983, section 3, without restarts.
 
   Args:
     config: the schedule.
@@ -34,36 +41,99 @@ def learning_rate(
 
   Returns:
     float32 [].
+
+  Raises:
+    ValueError: there is no such decay.
   """
   if train_encoder:
     return tf.constant(config.train_inception_learning_rate)
+  rate = configuration.choose(
+      {'staircase': _staircase, 'cosine': _cosine}, 'learning_rate_decay',
+      config.learning_rate_decay)(config, batch_size, global_step)
+  if config.warmup_steps:
+    rate *= tf.minimum(
+        1.0, tf.cast(global_step + 1, tf.float32) / config.warmup_steps)
+  return rate
+
+
+def _staircase(config, batch_size, global_step) -> tf.Tensor:
   if config.learning_rate_decay_factor <= 0:
     return tf.constant(config.initial_learning_rate)
-  steps_per_epoch = config.num_examples_per_epoch / batch_size
   return tf1.train.exponential_decay(
       config.initial_learning_rate, global_step,
-      decay_steps=max(1, int(steps_per_epoch * config.num_epochs_per_decay)),
+      decay_steps=_decay_steps(config, batch_size),
       decay_rate=config.learning_rate_decay_factor, staircase=True)
 
 
-def forget_powers(
+def _cosine(config, batch_size, global_step) -> tf.Tensor:
+  return tf1.train.cosine_decay(
+      config.initial_learning_rate, global_step,
+      decay_steps=_decay_steps(config, batch_size),
+      alpha=max(0.0, config.learning_rate_decay_factor))
+
+
+def _decay_steps(
+    config: configuration.TrainingConfig, batch_size: int
+) -> int:
+  steps_per_epoch = config.num_examples_per_epoch / batch_size
+  return max(1, int(steps_per_epoch * config.num_epochs_per_decay))
+
+
+def sampling_rate(
+    config: configuration.TrainingConfig,
+    batch_size: int,
+    global_step: tf.Tensor,
+) -> tf.Tensor | None:
+  """Share of words that the model draws itself; None if it never does.
+
+  Rises linearly (Bengio et al. 2015, https://arxiv.org/abs/1506.03099,
+  section 2.4, counts the other way round).
+
+  Args:
+    config: the schedule.
+    batch_size: image-caption pairs a step.
+    global_step: int64 [].
+
+  Returns:
+    float32 [].
+  """
+  if not config.scheduled_sampling:
+    return None
+  steps = (config.scheduled_sampling_epochs * config.num_examples_per_epoch
+           / batch_size)
+  return config.scheduled_sampling * tf.minimum(
+      1.0, tf.cast(global_step, tf.float32) / steps)
+
+
+def complete(
     variables: Iterable[tf.Variable], values: dict[str, Any]
 ) -> None:
-  """Drops Adam's bias correction from a checkpoint's values if it must begin.
+  """Makes a checkpoint's values fit for training that goes on with them.
 
-  Adam has one correction for all slots. Where some begin anew, as the
+  Adam has one bias correction for all slots. Where some begin anew, as the
   encoder's do in phase 2, that of the old ones would make their first steps
-  three times too long.
+  three times too long: it begins anew too. Averages that begin anew begin at
+  the weights that there are.
 
   Args:
     variables: of the graph.
     values: by name; changed in place.
   """
   scope = f'{VARIABLE_SCOPE}/'
-  if any(v.op.name.startswith(scope) and v.op.name not in values
-         for v in variables):
+  absent = [v.op.name for v in variables
+            if v.op.name.startswith(scope) and v.op.name not in values]
+  for name in absent:
+    averaged = name.removeprefix(scope).removesuffix(f'/{_AVERAGE}')
+    if name == average_name(averaged) and averaged in values:
+      values[name] = values[averaged]
+  if any(not name.endswith(f'/{_AVERAGE}') for name in absent):
     for power in ('beta1_power', 'beta2_power'):
       values.pop(scope + power, None)
+
+
+def average_name(name: str) -> str:
+  """Name, in a checkpoint, of a variable's moving average."""
+  return f'{VARIABLE_SCOPE}/{name}/{_AVERAGE}'
 
 
 def train_op(
@@ -74,7 +144,7 @@ def train_op(
   """One step down the gradient, clipped to a global norm.
 
   Args:
-    config: optimiser and clipping.
+    config: optimiser, clipping and averaging.
     loss: float32 [].
     rate: float32 [], learning rate.
 
@@ -85,18 +155,45 @@ def train_op(
   Raises:
     ValueError: there is no such optimiser.
   """
-  if config.optimizer not in _OPTIMIZERS:
-    raise ValueError(f'optimizer is {config.optimizer!r}; it must be one of '
-                     f'{", ".join(map(repr, _OPTIMIZERS))}')
-  optimizer = _OPTIMIZERS[config.optimizer](rate)
+  optimizer = configuration.choose(
+      _OPTIMIZERS, 'optimizer', config.optimizer)(rate)
   variables = tf1.trainable_variables()
-  gradients = tf.gradients(loss, variables)
+  gradients = _gradients(loss, variables, config.loss_scale)
   gradients, norm = tf.clip_by_global_norm(gradients, config.clip_gradients)
   tf1.summary.scalar('learning_rate', rate)
   tf1.summary.scalar('gradient_norm', norm)
-  updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
-  with (tf1.variable_scope(VARIABLE_SCOPE),
-        tf.control_dependencies(updates)):
+  before = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
+  if config.optimizer == 'AdamW':
+    with tf.control_dependencies(tf.nest.flatten(
+        gradients, expand_composites=True)):
+      before += _shrink(variables, rate * config.weight_decay)
+  with tf1.variable_scope(VARIABLE_SCOPE), tf.control_dependencies(before):
     step = optimizer.apply_gradients(
         zip(gradients, variables, strict=True), tf1.train.get_global_step())
+    if config.ema_decay:
+      with tf.control_dependencies([step]):
+        step = tf1.train.ExponentialMovingAverage(
+            config.ema_decay, tf1.train.get_global_step(), name=_AVERAGE
+        ).apply(variables)
   return step, norm
+
+
+def _gradients(
+    loss: tf.Tensor, variables: list[tf.Variable], scale: float
+) -> list[tf.Tensor | tf.IndexedSlices]:
+  if scale == 1.0:
+    return tf.gradients(loss, variables)
+  return [tf.IndexedSlices(g.values / scale, g.indices, g.dense_shape)
+          if isinstance(g, tf.IndexedSlices) else g / scale
+          for g in tf.gradients(loss * scale, variables)]
+
+
+def _shrink(
+    variables: list[tf.Variable], share: tf.Tensor
+) -> list[tf.Operation]:
+  """Decoupled weight decay of all matrices, biases left alone.
+
+  Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2.
+  """
+  return [tf1.assign_sub(v, share * v).op
+          for v in variables if len(v.shape) > 1]

@@ -72,6 +72,7 @@ class Attending(Decoder):
   config_class = AttendingConfig
   scope = 'attending'
   step_reads_memory = True
+  reads_regions = True
 
   def __init__(self, config, keep_prob):
     self._config = config

@@ -26,17 +26,17 @@ def arrays(lengths, length=T, seed=1):
   return hidden, targets, mask
 
 
-def compute(hidden, targets, mask):
+def compute(hidden, targets, mask, label_smoothing=0.0):
   """The loss, the gradient by `hidden`, and the projection that was used."""
   weights = tf.constant(
       np.random.default_rng(2).normal(size=(H, V)), tf.float32)
   hidden = tf.constant(hidden)
   loss = losses.sequence_loss(
       hidden, tf.constant(targets), tf.constant(mask),
-      lambda hidden: tf.matmul(hidden, weights))
+      lambda hidden: tf.matmul(hidden, weights), label_smoothing)
   with tf1.Session() as session:
     return session.run(
-        [loss, tf.gradients(loss.mean, hidden)[0], weights])
+        [loss, tf.gradients(loss.smoothed, hidden)[0], weights])
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_words():
@@ -109,3 +109,16 @@ def test_loss_is_an_average_by_word_not_by_caption():
       in zip(loss.losses.reshape(B, T), (5, 1, 1), strict=True)])
   np.testing.assert_allclose(loss.mean, loss.losses.sum() / 7, rtol=1e-6)
   assert abs(loss.mean - by_caption) > 1e-3
+
+
+def test_smoothing_is_a_cross_entropy_with_a_little_of_every_word():
+  hidden, targets, mask = arrays(LENGTHS)
+  plain, _, weights = compute(hidden, targets, mask)
+  loss, gradient, _ = compute(hidden, targets, mask, label_smoothing=0.2)
+  logits = (hidden @ weights).astype(np.float64)
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  wanted = 0.8 * np.eye(V)[targets] + 0.2 / V
+  expected = -(wanted * log_p).sum(-1)[mask == 1].mean()
+  np.testing.assert_allclose(loss.smoothed, expected, rtol=1e-5)
+  assert loss.mean == plain.mean == plain.smoothed != loss.smoothed
+  assert not gradient[mask == 0].any()

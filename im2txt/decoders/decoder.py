@@ -28,11 +28,13 @@ class Decoder(abc.ABC):
       `<scope>/initial_state`, `<scope>/state_feed` and `<scope>/state`.
     step_reads_memory: whether `step` looks at the memory, so that a search
       must carry it along.
+    reads_regions: whether `prepare` looks at the encoding's regions.
   """
 
   config_class: type[configuration.ModelConfig] = configuration.ModelConfig
   scope: str
   step_reads_memory: bool
+  reads_regions: bool
 
   @classmethod
   @abc.abstractmethod
