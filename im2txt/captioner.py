@@ -9,9 +9,16 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from im2txt import configuration, image_processing, inputs, losses
+from im2txt import (
+    configuration,
+    encoders,
+    image_processing,
+    inputs,
+    losses,
+    scheduled_sampling,
+)
 from im2txt.decoders import DECODERS, Decoder
-from im2txt.encoders import ENCODERS, Encoder
+from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
 
@@ -30,7 +37,8 @@ class Outputs(NamedTuple):
   total_loss: tf.Tensor           # float32 [], nats; with regularisation
   regularization_loss: tf.Tensor  # float32 [], nats
   caption_loss: losses.SequenceLoss
-  memory: Any                     # the decoder's, nest of [B, ...]
+  memory: Any                     # the decoder's, nest of [B, ...], a row
+                                  # a caption
 
 
 class StepTensors(NamedTuple):
@@ -59,15 +67,11 @@ def load_config(folder: str) -> configuration.Config:
       'decoder', configuration.ModelConfig().decoder)
   return configuration.Config(
       model=configuration.fill(
-          _choose(DECODERS, f'{source}: decoder', decoder).config_class,
+          configuration.choose(
+              DECODERS, f'{source}: decoder', decoder).config_class,
           sections['model'], source),
       training=configuration.fill(
           configuration.TrainingConfig, sections['training'], source))
-
-
-def make_encoder(config: configuration.ModelConfig) -> Encoder:
-  """Constructs the encoder that the configuration names."""
-  return _choose(ENCODERS, 'encoder', config.encoder).from_config(config)
 
 
 def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
@@ -76,7 +80,7 @@ def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
   Raises:
     ValueError: there is none, or it needs a `config_class` of its own.
   """
-  decoder_class = _choose(DECODERS, 'decoder', config.decoder)
+  decoder_class = configuration.choose(DECODERS, 'decoder', config.decoder)
   if not isinstance(config, decoder_class.config_class):
     raise ValueError(
         f'the decoder {config.decoder!r} needs a '
@@ -84,17 +88,13 @@ def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
   return decoder_class.from_config(config, training)
 
 
-def encoder_variables(config: configuration.ModelConfig) -> list[tf.Variable]:
-  """The encoder's variables in the current graph."""
-  return tf1.get_collection(
-      tf1.GraphKeys.GLOBAL_VARIABLES, f'{make_encoder(config).scope}/')
-
-
 def build(
     config: configuration.ModelConfig,
     mode: Mode,
     batch: inputs.Batch,
     train_encoder: bool = False,
+    label_smoothing: float = 0.0,
+    sampling_rate: tf.Tensor | None = None,
 ) -> Outputs:
   """Builds the graph of training or evaluation on a batch.
 
@@ -103,23 +103,59 @@ def build(
     mode: TRAIN or EVAL.
     batch: what to look at.
     train_encoder: whether the encoder's weights are trained too.
+    label_smoothing: see `losses.sequence_loss`.
+    sampling_rate: float32 [], see `scheduled_sampling`; None: the captions
+      are read as they are.
+
+  Raises:
+    ValueError: a feature cache cannot be used with this model.
   """
   training = mode is Mode.TRAIN
   tf1.train.get_or_create_global_step()
-  encoding = make_encoder(config).encode(
-      batch.images, train_encoder, training)
   decoder = make_decoder(config, training)
-  memory = decoder.prepare(encoding)
-  hidden = decoder.unroll(memory, batch.input_seqs, batch.input_mask)
+  encoding = _encode(config, batch.images, train_encoder, training)
+  if encoding.regions is None and decoder.reads_regions:
+    raise ValueError(
+        f'the decoder {config.decoder!r} looks at regions, which these '
+        'features lack: make them with data_prep.cache_features '
+        '--features=regions')
+  # Once a picture, then for each of its captions.
+  memory = tf.nest.map_structure(
+      lambda x: tf.gather(x, batch.image_rows), decoder.prepare(encoding))
+  if sampling_rate is None:
+    hidden = decoder.unroll(memory, batch.input_seqs, batch.input_mask)
+  else:
+    hidden = scheduled_sampling.unroll(
+        decoder, memory, batch.input_seqs, sampling_rate)
   caption_loss = losses.sequence_loss(
-      hidden, batch.target_seqs, batch.input_mask, decoder.logits)
+      hidden, batch.target_seqs, batch.input_mask, decoder.logits,
+      label_smoothing)
   regularization_loss = tf1.losses.get_regularization_loss()
   total_loss = tf.add(
-      caption_loss.mean, regularization_loss, name='total_loss')
+      caption_loss.smoothed, regularization_loss, name='total_loss')
   tf1.summary.scalar('losses/batch_loss', caption_loss.mean)
   tf1.summary.scalar('losses/regularization_loss', regularization_loss)
   tf1.summary.scalar('losses/total_loss', total_loss)
   return Outputs(total_loss, regularization_loss, caption_loss, memory)
+
+
+def _encode(
+    config: configuration.ModelConfig,
+    images: tf.Tensor | Encoding,
+    train_encoder: bool,
+    training: bool,
+) -> Encoding:
+  """Pixels or cached features, encoded."""
+  encoder = encoders.make(config)
+  if not isinstance(images, Encoding):
+    return encoder.encode(images, train_encoder, training)
+  if train_encoder:
+    raise ValueError('the encoder cannot be trained on a feature cache; give '
+                     'the shards of pictures as --input_file_pattern')
+  # The checkpoint holds the whole model, the encoder's variables too.
+  encoder.encode(
+      tf.zeros([1, config.image_height, config.image_width, 3]), False, False)
+  return images
 
 
 def build_memory(
@@ -135,7 +171,7 @@ def build_memory(
     The decoder and its memory of the images, a nest of [B, ...].
   """
   tf1.train.get_or_create_global_step()
-  encoding = make_encoder(config).encode(images, False, False)
+  encoding = encoders.make(config).encode(images, False, False)
   decoder = make_decoder(config, training=False)
   return decoder, decoder.prepare(encoding)
 
@@ -187,10 +223,3 @@ def _unpack(packed: tf.Tensor, like: Any) -> Any:
       tf.cast(tf.reshape(part, [-1, *leaf.shape[1:]]), leaf.dtype)
       for part, leaf in zip(
           tf.split(packed, widths, axis=1), leaves, strict=True)])
-
-
-def _choose(table: dict[str, Any], field: str, name: str) -> Any:
-  if name not in list(table):  # A list, for what cannot be hashed.
-    raise ValueError(f'{field} is {name!r}; it must be one of '
-                     f'{", ".join(map(repr, table))}')
-  return table[name]

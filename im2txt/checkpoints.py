@@ -4,19 +4,20 @@ Every restore says what it restored, what it left as initialised and what it
 did not use, and stops at anything it was not told to skip.
 """
 
+import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import captioner, configuration, optimization
+from im2txt import configuration, optimization, whole_file
+from im2txt.variable_loader import RestoreFn, VariableLoader
 
 tf1 = tf.compat.v1
-
-RestoreFn = Callable[[tf1.Session], None]
 
 CHECKPOINT_NAME = 'model.ckpt'
 
@@ -100,8 +101,13 @@ def newest(folder: str) -> str | None:
 class Reader:
   """A checkpoint's values by today's names."""
 
-  def __init__(self, prefix: str):
+  def __init__(self, prefix: str, averaged: bool = False):
     """Opens a checkpoint, format V1 or V2.
+
+    Args:
+      prefix: the checkpoint.
+      averaged: whether to read, of variables that have one, the moving
+        average.
 
     Raises:
       ValueError: it cannot be read.
@@ -115,6 +121,9 @@ class Reader:
     theirs = self._reader.get_variable_to_shape_map()
     today = {old: name for name, olds in LEGACY_NAMES.items() for old in olds}
     self._names = {today.get(name, name): name for name in theirs}
+    if averaged:
+      self._names |= {name: average for name in theirs
+                      if (average := optimization.average_name(name)) in theirs}
     self.shapes = {ours: list(theirs[name])
                    for ours, name in self._names.items()}
 
@@ -131,31 +140,11 @@ class Reader:
                        f'{_first_line(error)}') from None
 
 
-class VariableLoader:
-  """Gives variables values that lie in memory; adds its ops to the graph."""
-
-  def __init__(self, variables: Iterable[tf.Variable]):
-    self._feeds = {}
-    self._assigns = {}
-    with tf.name_scope('load'):
-      for variable in variables:
-        name = variable.op.name
-        self._feeds[name] = tf1.placeholder(variable.dtype.base_dtype,
-                                            variable.shape)
-        self._assigns[name] = tf1.assign(variable, self._feeds[name]).op
-
-  def load(
-      self, session: tf1.Session, values: Mapping[str, np.ndarray]
-  ) -> None:
-    """Assigns each value to the variable of its name."""
-    session.run([self._assigns[name] for name in values],
-                {self._feeds[name]: value for name, value in values.items()})
-
-
 def read_values(
     prefix: str,
     variables: Iterable[tf.Variable],
     may_be_absent: str | None = None,
+    averaged: bool = False,
 ) -> dict[str, np.ndarray]:
   """Reads the values of variables and logs what comes from where.
 
@@ -163,6 +152,7 @@ def read_values(
     prefix: the checkpoint.
     variables: those wanted.
     may_be_absent: pattern of the names that need not be in the checkpoint.
+    averaged: see `Reader`.
 
   Returns:
     Values by variable name.
@@ -171,7 +161,7 @@ def read_values(
     ValueError: the checkpoint lacks a variable, has one of another shape, or
       has one that the model does not know.
   """
-  reader = Reader(prefix)
+  reader = Reader(prefix, averaged)
   wanted = {v.op.name: v.shape.as_list() for v in variables}
   absent = sorted(wanted.keys() - reader.shapes.keys())
   unused = sorted(reader.shapes.keys() - wanted.keys())
@@ -194,76 +184,40 @@ def read_values(
   return {name: reader.value(name) for name in restored}
 
 
-def restorer(
-    prefix: str,
-    variables: Iterable[tf.Variable],
-    may_be_absent: str | None = None,
-) -> RestoreFn:
-  """Makes a function that restores variables; adds ops to the graph.
-
-  Args:
-    prefix: the checkpoint.
-    variables: those wanted.
-    may_be_absent: pattern of the names that need not be in the checkpoint.
-  """
-  variables = list(variables)
-  loader = VariableLoader(variables)
-  return lambda session: loader.load(
-      session, read_values(prefix, variables, may_be_absent))
-
-
 def inference_restorer(prefix: str) -> RestoreFn:
   """Makes a function that restores all of the graph's model for captioning.
 
   Args:
-    prefix: the checkpoint; it may lack the step, which captions need not.
+    prefix: the checkpoint; it may lack the step, which captions need not. Of
+      weights that have a moving average that is taken.
   """
-  return restorer(prefix, tf1.global_variables(), 'global_step$')
+  variables = tf1.global_variables()
+  loader = VariableLoader(variables)
+  return lambda session: loader.load(session, read_values(
+      prefix, variables, f'{tf1.GraphKeys.GLOBAL_STEP}$', averaged=True))
 
 
-def encoder_weights_file(config: configuration.ModelConfig) -> str | None:
-  """Where the encoder's pretrained weights are, if anywhere."""
-  return (config.inception_checkpoint_file
-          or captioner.make_encoder(config).default_weights())
-
-
-def read_encoder_values(
-    config: configuration.ModelConfig, variables: Iterable[tf.Variable]
-) -> dict[str, np.ndarray]:
-  """Reads the encoder's pretrained weights.
+def keep_only(prefix: str, folder: str) -> None:
+  """Copies a checkpoint into a folder of its own.
 
   Args:
-    config: names the encoder and its weights.
-    variables: the encoder's.
-
-  Returns:
-    Values by variable name.
-
-  Raises:
-    OSError: there is no such file.
-    ValueError: it is damaged or of another network.
+    prefix: the checkpoint, format V2.
+    folder: made if it is not there; checkpoints that it has are deleted once
+      the new one is whole.
   """
-  path = encoder_weights_file(config)
-  values = captioner.make_encoder(config).read_weights(path)
-  shapes = {v.op.name: tuple(v.shape.as_list()) for v in variables}
-  for name, shape in shapes.items():
-    if name not in values:
-      raise ValueError(f'{path} lacks {name}: it is of another network')
-    if values[name].shape != shape:
-      raise ValueError(f'{path}: {name} has shape {values[name].shape}, not '
-                       f'{shape}: it is of another network')
-  unused = sorted(values.keys() - shapes.keys())
-  logging.info('%s: restored %d variables of the encoder; not used: %s',
-               path, len(shapes), _list(unused))
-  return {name: values[name] for name in shapes}
-
-
-def encoder_restorer(config: configuration.ModelConfig) -> RestoreFn:
-  """Makes a function that loads the encoder's pretrained weights."""
-  variables = captioner.encoder_variables(config)
-  loader = VariableLoader(variables)
-  return lambda session: loader.load(
-      session, read_encoder_values(config, variables))
+  os.makedirs(folder, exist_ok=True)
+  old = set(all_in(folder)) - {os.path.join(folder, os.path.basename(prefix))}
+  # The index last: without it a checkpoint is not seen.
+  for file in sorted(tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*')) + [
+      f'{prefix}.index']:
+    with whole_file.replacing(
+        os.path.join(folder, os.path.basename(file))) as temporary:
+      shutil.copyfile(file, temporary)
+  with whole_file.write(os.path.join(folder, 'checkpoint')) as f:
+    f.write(f'model_checkpoint_path: "{os.path.basename(prefix)}"\n')
+  for other in old:
+    for file in tf.io.gfile.glob(f'{glob.escape(other)}.*'):
+      os.remove(file)
 
 
 def im2txt_config(prefix: str) -> configuration.ModelConfig:

@@ -44,6 +44,7 @@ from im2txt.trained_model import TrainedModel
 
 tf1 = tf.compat.v1
 
+flags.adopt_module_key_flags(captioning_flags)
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
     'be a number, the version.', required=True)

@@ -12,6 +12,8 @@ tf1 = tf.compat.v1
 _FORMATS = ('jpeg', 'png')
 # im2txt resizes to 346 pixels and crops 299 of them.
 _RESIZE_RATIO = 346 / 299
+# Names what is done here; another name makes feature caches be made anew.
+PREPROCESSING = 'im2txt: resized to 346/299, cropped, in [-1, 1]'
 
 
 def process_image(

@@ -1,6 +1,8 @@
 """Shards in, padded batches out.
 
-Shapes: B batch, T longest caption of the batch less one.
+Shapes: P pictures of a batch, B captions of a batch (P of them, or all that
+the pictures have), T longest caption of the batch less one, n captions of a
+record.
 
 A caption [<S>, a, dog, </S>] becomes
 
@@ -18,28 +20,45 @@ and a shorter one of the same batch is filled up with 0 in all three:
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from im2txt import (
     configuration,
+    feature_cache,
     graph_errors,
     image_processing,
     sequence_example,
 )
+from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
 
+# Captions of these lengths and up to the next stand in batches of their own.
+_BUCKETS = (*range(7, 19), 20, 22, 25, 30, 40)
+
 
 class Batch(NamedTuple):
-  """Image-caption pairs; see the module for how they are padded."""
+  """Pictures and their captions; see the module for how they are padded."""
 
-  images: tf.Tensor       # float32 [B, height, width, 3], pixels in [-1, 1]
+  # float32 [P, height, width, 3], pixels in [-1, 1], or what a feature cache
+  # has of them.
+  images: tf.Tensor | Encoding
   input_seqs: tf.Tensor   # int32 [B, T]
   target_seqs: tf.Tensor  # int32 [B, T]
   input_mask: tf.Tensor   # int32 [B, T]
+  image_rows: tf.Tensor   # int32 [B], which of the pictures a caption is of
+
+
+class _Example(NamedTuple):
+  """A picture and n of its captions; in a batch padded, with P in front."""
+
+  data: dict[str, tf.Tensor]  # string [], by context key
+  captions: tf.Tensor         # int32 [n, T + 1], padded
+  lengths: tf.Tensor          # int32 [n]
 
 
 def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
@@ -51,21 +70,24 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
   Args:
     config: `input_file_pattern`, `input_pipeline` and the sizes. Without a
       pattern the batch is placeholders.
-    training: for ever in random order with distorted pictures, or once in the
-      order of the files with plain ones.
+    training: for ever in random order with distorted pictures, a caption of a
+      picture at a time unless `all_captions` says otherwise; or once in the
+      order of the files with plain ones and all captions of each.
 
   Raises:
-    ValueError: no file matches, or there is no such pipeline.
+    ValueError: no file matches, there is no such pipeline, or the shards are
+      of features that another encoder made.
   """
   if config.input_file_pattern is None:
     return _placeholders(config)
-  pipelines = {'tf_data': _tf_data_batch, 'queue': _queue_batch}
-  if config.input_pipeline not in pipelines:
-    raise ValueError(
-        f'input_pipeline is {config.input_pipeline!r}; it must be one of '
-        f'{", ".join(map(repr, pipelines))}')
+  pipeline = configuration.choose(
+      {'tf_data': _tf_data_batch, 'queue': _queue_batch},
+      'input_pipeline', config.input_pipeline)
   files = find_shards(config.input_file_pattern)
-  batch = pipelines[config.input_pipeline](files, config, training)
+  description = find_features(config)
+  source = (_Features(description, training) if description
+            else _Pictures(config, training))
+  batch = pipeline(files, source, config, training)
   # Both markers counted, as in im2txt.
   lengths = tf.reduce_sum(batch.input_mask, axis=1) + 1
   for name, reduce in (('min', tf.reduce_min), ('max', tf.reduce_max),
@@ -107,6 +129,21 @@ def _match(pattern: str) -> list[str]:
   return matches
 
 
+def find_features(
+    config: configuration.ModelConfig,
+) -> feature_cache.Description | None:
+  """What made the features of the configuration's shards; None of pictures.
+
+  Raises:
+    ValueError: no file matches, or the model is not for these features.
+  """
+  files = find_shards(config.input_file_pattern)
+  description = feature_cache.find(files)
+  if description:
+    description.check(config, os.path.dirname(files[0]))
+  return description
+
+
 @contextlib.contextmanager
 def explained_errors(pattern: str) -> Iterator[None]:
   """Turns what TensorFlow says of a bad record into a line about the shards.
@@ -129,54 +166,161 @@ def explained_errors(pattern: str) -> Iterator[None]:
 def _placeholders(config: configuration.ModelConfig) -> Batch:
   images = tf1.placeholder(
       tf.float32, [None, config.image_height, config.image_width, 3], 'images')
-  return Batch(images, *(
-      tf1.placeholder(tf.int32, [None, None], name)
-      for name in ('input_seqs', 'target_seqs', 'input_mask')))
+  sequences = [tf1.placeholder(tf.int32, [None, None], name)
+               for name in ('input_seqs', 'target_seqs', 'input_mask')]
+  return Batch(images, *sequences, tf1.placeholder_with_default(
+      tf.range(tf.shape(sequences[0])[0]), [None], 'image_rows'))
 
 
-def _example(
-    serialized: tf.Tensor,
-    config: configuration.ModelConfig,
-    training: bool,
-    distortion_order: int | tf.Tensor,
+class _Pictures:
+  """Reads records of pictures."""
+
+  def __init__(self, config: configuration.ModelConfig, training: bool):
+    self.keys = (config.image_feature_name,)
+    self.caption_feature = config.caption_feature_name
+    self._config = config
+    self._training = training
+
+  def choose(self, example: _Example) -> _Example:
+    """Chooses the version of a picture; here it is made in `decode`."""
+    return example
+
+  def decode(
+      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+  ) -> tf.Tensor:
+    """Pixels [P, height, width, 3] of files [P]; `orders`: int64 [P]."""
+    def process(encoded_image, order):
+      return image_processing.process_image(
+          encoded_image, self._training, self._config.image_height,
+          self._config.image_width, self._config.image_format, order)
+
+    [encoded_images] = data.values()
+    return tf.map_fn(lambda x: process(*x), (encoded_images, orders),
+                     fn_output_signature=tf.float32)
+
+  def images(self, pixels: tf.Tensor) -> tf.Tensor:
+    """What stands in the batch."""
+    return pixels
+
+
+class _Features:
+  """Reads records of a feature cache."""
+
+  def __init__(self, description: feature_cache.Description, training: bool):
+    self.keys = tuple(description.shapes)
+    self.caption_feature = sequence_example.CAPTION_IDS
+    self._description = description
+    self._training = training
+
+  def choose(self, example: _Example) -> _Example:
+    """Chooses the version: a distorted one for training, if there are any."""
+    augmentations = self._description.augmentations
+    if not augmentations:
+      return example
+    number = (tf.random.uniform([], 1, augmentations + 1, tf.int32)
+              if self._training else tf.constant(0))
+    return example._replace(data={
+        key: self._description.version(key, packed, number)
+        for key, packed in example.data.items()})
+
+  def decode(
+      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+  ) -> dict[str, tf.Tensor]:
+    """Features float32 [P, ...] of their bytes [P], by key."""
+    del orders
+    return {key: self._description.unpack(key, packed)
+            for key, packed in data.items()}
+
+  def images(self, features: dict[str, tf.Tensor]) -> Encoding:
+    """What stands in the batch."""
+    regions = features.get(feature_cache.REGIONS)
+    pooled = features.get(feature_cache.POOLED)
+    return Encoding(
+        tf.reduce_mean(regions, 1) if pooled is None else pooled, regions)
+
+
+_Source = _Pictures | _Features
+
+
+def _example(serialized: tf.Tensor, source: _Source) -> _Example:
+  record = sequence_example.parse(
+      serialized, source.keys, source.caption_feature)
+  return source.choose(_Example(
+      record.data, record.captions.to_tensor(),
+      tf.cast(record.captions.row_lengths(), tf.int32)))
+
+
+def _one_by_one(example: _Example) -> tf.data.Dataset:
+  """The record's captions, each with the picture, as records of their own."""
+  captions = tf.data.Dataset.from_tensor_slices(
+      (example.captions, example.lengths))
+  pictures = tf.data.Dataset.from_tensors(example.data).repeat()
+  return tf.data.Dataset.zip((pictures, captions)).map(
+      lambda data, caption: _Example(
+          data, caption[0][tf.newaxis, :caption[1]], caption[1][tf.newaxis]))
+
+
+def _batch(
+    examples: _Example, decoded: Any, source: _Source
 ) -> Batch:
-  """One record as a batch without its first dimension."""
-  encoded_image, caption = sequence_example.parse(
-      serialized, config.image_feature_name, config.caption_feature_name)
-  image = image_processing.process_image(
-      encoded_image, training, config.image_height, config.image_width,
-      config.image_format, distortion_order)
-  return Batch(image, caption[:-1], caption[1:], tf.ones_like(caption[1:]))
+  """Lists the captions of a padded batch of examples."""
+  rows = tf.where(examples.lengths > 0)  # [B, 2]
+  captions = tf.gather_nd(examples.captions, rows)  # [B, T + 1]
+  lengths = tf.gather_nd(examples.lengths, rows)  # [B]
+  mask = tf.sequence_mask(
+      lengths - 1, tf.shape(captions)[1] - 1, tf.int32)  # [B, T]
+  return Batch(source.images(decoded), captions[:, :-1] * mask,
+               captions[:, 1:] * mask, mask, tf.cast(rows[:, 0], tf.int32))
 
 
 def _tf_data_batch(
-    files: list[str], config: configuration.ModelConfig, training: bool
+    files: list[str],
+    source: _Source,
+    config: configuration.ModelConfig,
+    training: bool,
 ) -> Batch:
+  # Not converted, so that what a function raises stays one line.
+  plain = tf.autograph.experimental.do_not_convert
   dataset = tf.data.Dataset.from_tensor_slices(files)
   if training:
     dataset = dataset.shuffle(len(files))
   dataset = dataset.interleave(
       tf.data.TFRecordDataset,
       cycle_length=config.num_input_reader_threads if training else 1)
+  dataset = dataset.map(
+      plain(lambda serialized: _example(serialized, source)),
+      num_parallel_calls=config.num_preprocess_threads)
   if training:
+    if not config.all_captions:
+      dataset = dataset.flat_map(plain(_one_by_one))
     dataset = dataset.shuffle(
         config.values_per_input_shard * config.input_queue_capacity_factor)
     dataset = dataset.repeat()
-  # Not converted, so that what `_example` raises stays one line.
-  dataset = dataset.enumerate().map(
-      tf.autograph.experimental.do_not_convert(
-          lambda i, serialized: _example(serialized, config, training, i)),
+  dataset = dataset.enumerate()
+  if training and config.bucket_by_length:
+    dataset = dataset.bucket_by_sequence_length(
+        plain(lambda _, example: tf.reduce_max(example.lengths)),
+        _BUCKETS, [config.batch_size] * (len(_BUCKETS) + 1))
+  else:
+    dataset = dataset.padded_batch(config.batch_size)
+  # Decoded in batches only, for pixels waiting for a batch need much memory.
+  dataset = dataset.map(
+      plain(lambda orders, examples: (
+          examples, source.decode(examples.data, orders))),
       num_parallel_calls=config.num_preprocess_threads)
-  dataset = dataset.padded_batch(config.batch_size)
   dataset = dataset.prefetch(2)
   iterator = tf1.data.make_initializable_iterator(dataset)
   tf1.add_to_collection(
       tf1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
-  return iterator.get_next()
+  examples, decoded = iterator.get_next()
+  return _batch(examples, decoded, source)
 
 
 def _queue_batch(
-    files: list[str], config: configuration.ModelConfig, training: bool
+    files: list[str],
+    source: _Source,
+    config: configuration.ModelConfig,
+    training: bool,
 ) -> Batch:
   filenames = tf1.train.string_input_producer(
       files, num_epochs=None if training else 1, shuffle=training,
@@ -199,11 +343,30 @@ def _queue_batch(
   tf1.summary.scalar(
       f'queue/{values.name}/fraction_of_{capacity}_full',
       tf.cast(values.size(), tf.float32) / capacity)
+
+  def example(thread: int) -> tuple[_Example, Any]:
+    found = _example(values.dequeue(), source)
+    if training and not config.all_captions:
+      found = _draw_caption(found)
+    decoded = source.decode(
+        tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
+        tf.constant([thread], tf.int64))
+    return found, tf.nest.map_structure(lambda x: x[0], decoded)
+
   threads = config.num_preprocess_threads if training else 1
-  examples = [_example(values.dequeue(), config, training, thread)
-              for thread in range(threads)]
-  return Batch(*tf1.train.batch_join(
-      examples, batch_size=config.batch_size,
+  nests = [example(thread) for thread in range(threads)]
+  joined = tf1.train.batch_join(
+      [tf.nest.flatten(nest) for nest in nests], batch_size=config.batch_size,
       capacity=2 * config.num_preprocess_threads * config.batch_size,
       dynamic_pad=True, allow_smaller_final_batch=not training,
-      name='batch_and_pad'))
+      name='batch_and_pad')
+  return _batch(*tf.nest.pack_sequence_as(nests[0], joined), source)
+
+
+def _draw_caption(example: _Example) -> _Example:
+  """One of the record's captions at random."""
+  i = tf.random.uniform(
+      [], 0, tf.shape(example.lengths)[0], dtype=tf.int32)
+  length = example.lengths[i]
+  return example._replace(captions=example.captions[i:i + 1, :length],
+                          lengths=length[tf.newaxis])

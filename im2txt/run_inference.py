@@ -44,6 +44,7 @@ from im2txt import (
 
 _THUMBNAIL_SIDE = 320  # Pixels.
 
+flags.adopt_module_key_flags(captioning_flags)
 _INPUT_FILES = flags.DEFINE_list(
     'input_files', [], 'Comma-separated files, patterns, or folders, of which '
     "all pictures are meant; for example 'photos,more/*.jpg'.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from im2txt import captioner, checkpoints, configuration, inputs
+from im2txt import captioner, configuration, encoder_weights, inputs
 
 tf1 = tf.compat.v1
 
@@ -20,10 +20,12 @@ class ShowAndTellModel:
   inference `image_feed:0`, `input_feed:0` and `lstm/state_feed:0` are fed.
 
   Attributes:
-    images: float32 [B, height, width, 3], pixels in [-1, 1].
+    images: float32 [P, height, width, 3], pixels in [-1, 1], or what a
+      feature cache has of them.
     input_seqs: int32 [B, T] (int64 [B, 1] in inference).
     target_seqs: int32 [B, T]; None in inference, as all that follows from it.
     input_mask: int32 [B, T], 1 for words and 0 for padding.
+    image_rows: int32 [B], which of the P images a caption is of.
     image_embeddings: float32 [B, E].
     seq_embeddings: float32 [B, T, E] ([B, 1, E] in inference).
     total_loss: float32 [], nats; cross-entropy a word and regularisation.
@@ -61,6 +63,7 @@ class ShowAndTellModel:
     self.input_seqs: tf.Tensor | None = None
     self.target_seqs: tf.Tensor | None = None
     self.input_mask: tf.Tensor | None = None
+    self.image_rows: tf.Tensor | None = None
     self.image_embeddings: tf.Tensor | None = None
     self.seq_embeddings: tf.Tensor | None = None
     self.total_loss: tf.Tensor | None = None
@@ -84,7 +87,7 @@ class ShowAndTellModel:
         'seq_embedding/embedding_lookup:0')
     if self.mode is captioner.Mode.INFERENCE:
       self.seq_embeddings = self.seq_embeddings[:, tf.newaxis]
-    self.inception_variables = captioner.encoder_variables(self.config)
+    self.inception_variables = encoder_weights.variables(self.config)
     self.global_step = tf1.train.get_global_step()
 
   def _build_inference(self) -> None:
@@ -98,10 +101,11 @@ class ShowAndTellModel:
     batch = inputs.make_batch(self.config, training)
     outputs = captioner.build(
         self.config, self.mode, batch, self.train_inception)
-    self.images, self.input_seqs, self.target_seqs, self.input_mask = batch
+    (self.images, self.input_seqs, self.target_seqs, self.input_mask,
+     self.image_rows) = batch
     self.image_embeddings = outputs.memory
     self.total_loss = outputs.total_loss
     self.target_cross_entropy_losses = outputs.caption_loss.losses
     self.target_cross_entropy_loss_weights = outputs.caption_loss.weights
-    if checkpoints.encoder_weights_file(self.config):
-      self.init_fn = checkpoints.encoder_restorer(self.config)
+    if encoder_weights.find(self.config):
+      self.init_fn = encoder_weights.restorer(self.config)

@@ -27,25 +27,26 @@ from collections.abc import Callable
 
 import tensorflow as tf
 from absl import flags, logging
-from ml_collections import config_flags
 
 from im2txt import (
     captioner,
     checkpoints,
     command_line,
+    config_flag,
     configuration,
+    encoder_weights,
+    evaluation,
     inputs,
     optimization,
     training_hooks,
+    variable_loader,
     vocabulary,
     whole_file,
 )
 
 tf1 = tf.compat.v1
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Python file with get_config(), such as '
-    'configs/show_and_tell.py. Default: the one kept in --train_dir.')
+flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of training shards; '
     "for example 'shards/train-?????-of-00256'.")
@@ -53,6 +54,10 @@ _INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
     'inception_checkpoint_file', None, "The encoder's pretrained weights: "
     'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
     "Keras's .h5. EfficientNet-Lite0 brings its own.")
+_EVAL_FILE_PATTERN = flags.DEFINE_string(
+    'eval_file_pattern', None, 'Also evaluate on these shards at each '
+    'checkpoint, keep the best one in TRAIN_DIR/best, and stop early if the '
+    'configuration has an early_stopping_patience.')
 _TRAIN_DIR = flags.DEFINE_string(
     'train_dir', None, 'The run folder: checkpoints, configuration, '
     'vocabulary and TensorBoard events.', required=True)
@@ -74,32 +79,13 @@ _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
     'pretrained weights; good for tests only.')
 
 
-@flags.validator('config')
-def _check_config(config: object) -> bool:
-  """Holds the file of --config to what `resolve_config` expects."""
-  if config is None and not _CONFIG.present:
-    return True
-  try:
-    found = config.model, config.training
-  except (AttributeError, OSError) as error:
-    raise flags.ValidationError(
-        'the file of --config must have a get_config() that returns a '
-        f'configuration.Config: {error}') from None
-  return all(map(dataclasses.is_dataclass, found))
-
-
 def resolve_config() -> configuration.Config:
   """The configuration of the flags, or else of the run folder."""
-  if _CONFIG.value is not None:
-    # Assembled anew, so that its fields' types are checked.
-    config = configuration.Config(*(
-        configuration.fill(type(record), dataclasses.asdict(record),
-                           '--config')
-        for record in (_CONFIG.value.model, _CONFIG.value.training)))
-  elif os.path.exists(
+  config = config_flag.value()
+  if config is None and os.path.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
-  else:
+  if config is None:
     raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
                      'yet; name one with --config=configs/show_and_tell.py')
   if _INPUT_FILE_PATTERN.value:
@@ -172,7 +158,7 @@ def make_init_fn(
     config: configuration.ModelConfig,
     train_dir: str,
     init_checkpoint: str | None,
-) -> checkpoints.RestoreFn:
+) -> variable_loader.RestoreFn:
   """Makes the function that gives variables their values in a new session.
 
   Resume from the run folder > start warm from a checkpoint > start from the
@@ -182,7 +168,7 @@ def make_init_fn(
   model_variables = [
       v for v in variables if v is not tf1.train.get_global_step()
       and not v.op.name.startswith(f'{optimization.VARIABLE_SCOPE}/')]
-  loader = checkpoints.VariableLoader(variables)
+  loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
     found = checkpoints.newest(train_dir)
@@ -190,18 +176,20 @@ def make_init_fn(
       logging.info('Resuming from %s', found)
       values = checkpoints.read_values(
           found, variables, f'{optimization.VARIABLE_SCOPE}/')
-      optimization.forget_powers(variables, values)
     elif init_checkpoint:
       prefix = checkpoints.latest(init_checkpoint)
       logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(prefix, model_variables)
-    elif checkpoints.encoder_weights_file(config):
+      values = checkpoints.read_values(
+          prefix, model_variables, averaged=True)
+    elif encoder_weights.find(config):
       logging.info('Starting from scratch, with a pretrained encoder')
-      values = checkpoints.read_encoder_values(
-          config, captioner.encoder_variables(config))
+      values = encoder_weights.read(
+          config, encoder_weights.variables(config))
     else:
       logging.info('Starting from scratch, with a random encoder')
       values = {}
+    encoder_weights.check_features(config, values)
+    optimization.complete(variables, values)
     loader.load(session, values)
 
   return init
@@ -218,7 +206,7 @@ def check_encoder(
     ValueError: nothing gives the encoder weights.
   """
   if (init_checkpoint or checkpoints.newest(train_dir)
-      or checkpoints.encoder_weights_file(config)):
+      or encoder_weights.find(config)):
     return
   raise ValueError(
       f'the encoder {config.encoder} is frozen but has no pretrained weights: '
@@ -239,6 +227,48 @@ def variable_table() -> str:
       [f'{len(lines)} variables, {total:,} values:', *lines])
 
 
+def save_interval(config: configuration.TrainingConfig) -> dict[str, int]:
+  """When to save, as `CheckpointSaverHook` is told."""
+  if config.save_interval_steps:
+    return {'save_steps': config.save_interval_steps}
+  return {'save_secs': config.save_interval_secs}
+
+
+def make_evaluation(
+    config: configuration.Config, pattern: str, train_dir: str
+) -> Callable[[], bool]:
+  """Makes the function that evaluates the newest checkpoint.
+
+  Args:
+    config: of the run.
+    pattern: of the evaluation shards.
+    train_dir: the run folder; results go where evaluate.py puts them.
+
+  Returns:
+    A function that says whether training has brought nothing better for
+    `early_stopping_patience` evaluations.
+  """
+  evaluator = evaluation.Evaluator(
+      dataclasses.replace(config.model, input_file_pattern=pattern),
+      evaluation.NUM_EVAL_EXAMPLES)
+  eval_dir = os.path.join(train_dir, evaluation.EVAL_FOLDER)
+  patience = config.training.early_stopping_patience
+
+  def evaluate() -> bool:
+    evaluation.evaluate_new(
+        evaluator, checkpoints.newest(train_dir), eval_dir, keep_best=True)
+    since_best = evaluation.evaluations_since_best(
+        evaluation.comparable_results(evaluator, eval_dir))
+    if not patience or since_best < patience:
+      return False
+    logging.info('Stopping early: %d evaluations without a better perplexity; '
+                 'the best checkpoint is in %s', since_best,
+                 os.path.join(train_dir, evaluation.BEST_FOLDER))
+    return True
+
+  return evaluate
+
+
 def train(
     config: configuration.Config,
     train_dir: str,
@@ -247,6 +277,7 @@ def train(
     log_every_n_steps: int,
     init_checkpoint: str | None,
     on_start: Callable[[], None] = lambda: None,
+    after_save: Callable[[], bool] = lambda: False,
 ) -> None:
   """Trains to a step.
 
@@ -258,6 +289,7 @@ def train(
     log_every_n_steps: steps between reports.
     init_checkpoint: where to start warm from, if the folder is new.
     on_start: called when the variables have their values, and so fit.
+    after_save: called after each checkpoint; returns whether to end early.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
@@ -273,20 +305,23 @@ def train(
 
     # Graph.
     batch = inputs.make_batch(config.model, training=True)
+    global_step = tf1.train.get_or_create_global_step()
+    schedule = config.training, config.model.batch_size
     outputs = captioner.build(
-        config.model, captioner.Mode.TRAIN, batch, train_encoder)
-    global_step = tf1.train.get_global_step()
-    rate = optimization.learning_rate(
-        config.training, config.model.batch_size, train_encoder, global_step)
+        config.model, captioner.Mode.TRAIN, batch, train_encoder,
+        config.training.label_smoothing,
+        optimization.sampling_rate(*schedule, global_step))
+    rate = optimization.learning_rate(*schedule, train_encoder, global_step)
     train_op, gradient_norm = optimization.train_op(
         config.training, outputs.total_loss, rate)
     with tf.control_dependencies([train_op]):
       statistics = training_hooks.StepStatistics(
           tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.images)[0],
-          tf.reduce_sum(outputs.caption_loss.weights))
+          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
+          tf.size(batch.input_mask))
     scalars = tf1.summary.merge_all()
-    pictures = tf1.summary.image('images', batch.images, max_outputs=3)
+    pictures = (tf1.summary.image('images', batch.images, max_outputs=3)
+                if isinstance(batch.images, tf.Tensor) else None)
     logging.info('%s', variable_table())
 
     # Session.
@@ -309,16 +344,19 @@ def train(
           tf1.train.StopAtStepHook(last_step=number_of_steps),
           training_hooks.StopOnEventHook(interrupted),
           tf1.train.CheckpointSaverHook(
-              train_dir, save_secs=config.training.save_interval_secs,
-              saver=saver, checkpoint_basename=checkpoints.CHECKPOINT_NAME),
+              train_dir, saver=saver,
+              checkpoint_basename=checkpoints.CHECKPOINT_NAME,
+              listeners=[training_hooks.AfterSaveListener(after_save)],
+              **save_interval(config.training)),
           tf1.train.SummarySaverHook(
               save_steps=config.training.save_summaries_steps,
               output_dir=train_dir, summary_op=scalars),
-          tf1.train.SummarySaverHook(
-              save_steps=config.training.save_images_steps,
-              output_dir=train_dir, summary_op=pictures),
           progress,
       ]
+      if pictures is not None:
+        hooks.append(tf1.train.SummarySaverHook(
+            save_steps=config.training.save_images_steps,
+            output_dir=train_dir, summary_op=pictures))
       with (contextlib.closing(progress),
             inputs.explained_errors(config.model.input_file_pattern),
             tf1.train.MonitoredSession(
@@ -337,10 +375,12 @@ def main() -> None:
                  train_dir, checkpoints.step_of(found),
                  _NUMBER_OF_STEPS.value)
     return
+  if (config.training.early_stopping_patience
+      and not _EVAL_FILE_PATTERN.value):
+    raise ValueError('early_stopping_patience needs --eval_file_pattern')
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value)
-
   if vocab_file:
     check_vocabulary(vocab_file, train_dir, resumed=bool(found))
 
@@ -352,8 +392,11 @@ def main() -> None:
         shutil.copyfile(vocab_file, temporary)
 
   os.makedirs(train_dir, exist_ok=True)
+  evaluate = (
+      make_evaluation(config, _EVAL_FILE_PATTERN.value, train_dir)
+      if _EVAL_FILE_PATTERN.value else lambda: False)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep)
+        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, evaluate)
 
 
 if __name__ == '__main__':

@@ -23,8 +23,9 @@ class StepStatistics(NamedTuple):
   total_loss: tf.Tensor     # float32 [], nats
   gradient_norm: tf.Tensor  # float32 [], before clipping
   learning_rate: tf.Tensor  # float32 []
-  num_images: tf.Tensor     # int32 []
-  num_words: tf.Tensor      # float32 []
+  num_captions: tf.Tensor   # int32 []
+  num_words: tf.Tensor      # int32 []
+  num_positions: tf.Tensor  # int32 [], words and padding
 
 
 @contextlib.contextmanager
@@ -142,8 +143,9 @@ class ProgressHook(tf1.train.SessionRunHook):
     """See the base class."""
     now: StepStatistics = run_values.results
     self._steps += 1
-    self._images += int(now.num_images)
-    self._words += float(now.num_words)
+    self._captions += int(now.num_captions)
+    self._words += int(now.num_words)
+    self._positions += int(now.num_positions)
     self._bar.update()
     self._bar.set_postfix(loss=f'{now.total_loss:.3f}', refresh=False)
     if now.global_step % self._every == 0:
@@ -157,21 +159,35 @@ class ProgressHook(tf1.train.SessionRunHook):
 
   def _start_interval(self):
     self._started = time.monotonic()
-    self._steps = self._images = self._words = 0
+    self._steps = self._captions = self._words = self._positions = 0
 
   def _report(self, now: StepStatistics) -> None:
     seconds = time.monotonic() - self._started
-    images, words = self._images / seconds, self._words / seconds
+    captions, words = self._captions / seconds, self._words / seconds
+    padding = 1.0 - self._words / max(1, self._positions)
     if self._bar.disable:
       left = (self._last_step - now.global_step) * seconds / self._steps
       logging.info(
-          'step %d: loss %.4f, learning rate %.3g, %.1f images/s, %.0f '
-          'words/s, %s left', now.global_step, now.total_loss,
-          now.learning_rate, images, words,
+          'step %d: loss %.4f, learning rate %.3g, %.1f captions/s, %.0f '
+          'words/s, %.1f %% padding, %s left', now.global_step, now.total_loss,
+          now.learning_rate, captions, words, 100.0 * padding,
           tqdm.tqdm.format_interval(left))
     writer = tf1.summary.FileWriterCache.get(self._train_dir)
-    for tag, value in (('speed/images_per_second', images),
-                       ('speed/words_per_second', words)):
+    for tag, value in (('speed/captions_per_second', captions),
+                       ('speed/words_per_second', words),
+                       ('speed/padding_share', padding)):
       writer.add_summary(
           tf1.Summary(value=[tf1.Summary.Value(tag=tag, simple_value=value)]),
           now.global_step)
+
+
+class AfterSaveListener(tf1.train.CheckpointSaverListener):
+  """Calls a function after each checkpoint; ends training if it says so."""
+
+  def __init__(self, after_save: Callable[[], bool]):
+    """Notes the function, which returns whether training shall end."""
+    self._after_save = after_save
+
+  def after_save(self, session, global_step_value):
+    """See the base class; what training starts with is left out."""
+    return global_step_value > 0 and self._after_save()

@@ -5,6 +5,13 @@ import os
 from collections.abc import Iterator
 from typing import TextIO
 
+_ENDING = '.tmp'
+
+
+def is_temporary(name: str) -> bool:
+  """Whether a file's name is one that a file has until it is whole."""
+  return name.endswith(_ENDING)
+
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
@@ -21,7 +28,7 @@ def replacing(path: str) -> Iterator[str]:
   Raises:
     OSError: the file cannot take its name.
   """
-  temporary = f'{path}.tmp'
+  temporary = f'{path}{_ENDING}'
   try:
     yield temporary
     os.replace(temporary, path)

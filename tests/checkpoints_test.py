@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from im2txt import captioner, checkpoints, configuration
+from im2txt import (
+    captioner,
+    checkpoints,
+    configuration,
+    encoder_weights,
+    optimization,
+)
 
 tf1 = tf.compat.v1
 
@@ -73,7 +79,7 @@ def test_checkpoints_of_every_age_and_format_are_restored(
         {older.get(name, name): value for name, value in values.items()})
   prefix = checkpoints.latest(str(tmp_path / 'model.ckpt-4711'))
   with graph.as_default(), tf1.Session() as session:
-    checkpoints.restorer(prefix, variables)(session)
+    checkpoints.inference_restorer(prefix)(session)
     restored = session.run({v.op.name: v for v in variables})
   assert restored.keys() == values.keys() and len(restored) == 252
   for name, value in restored.items():
@@ -161,7 +167,7 @@ def test_an_unknown_variable(save):
 def test_nothing_is_assigned_where_something_is_wrong(save):
   variables = small_variables()
   prefix = save(small_values(**{'b/weights': np.ones(3, np.float32)}))
-  restore = checkpoints.restorer(prefix, variables)
+  restore = checkpoints.inference_restorer(prefix)
   with tf1.Session() as session:
     session.run(tf1.global_variables_initializer())
     with pytest.raises(ValueError):
@@ -208,6 +214,47 @@ def test_slots_are_restored_where_they_are_wanted(save):
   values = checkpoints.read_values(
       prefix, small_variables(**{'optimizer/x': [2]}))
   assert values['optimizer/x'].tolist() == [9.0, 9.0]
+
+
+def test_averages_are_read_where_they_are_wanted(save):
+  prefix = save(small_values(**{
+      optimization.average_name('a/weights'): np.full((3, 5), 9.0)}))
+  variables = small_variables()
+  for averaged in (False, True):
+    values = checkpoints.read_values(prefix, variables, averaged=averaged)
+    assert (values['a/weights'] == 9.0).all() == averaged
+    assert (values[KERNEL] == 2.0).all()
+
+
+def checkpoint_files(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_copy_takes_the_place_of_the_one_before(save, tmp_path):
+  best = tmp_path / 'best'
+  first = save(small_values(), 'run[1]/model.ckpt-3')
+  second = save(small_values(), 'run[1]/model.ckpt-5')
+  checkpoints.keep_only(first, str(best))
+  assert checkpoints.newest(str(best)) == str(best / 'model.ckpt-3')
+  (best / 'config.json').write_text('kept')
+  for _ in range(2):  # The same again is no different.
+    checkpoints.keep_only(second, str(best))
+    assert checkpoints.newest(str(best)) == str(best / 'model.ckpt-5')
+    assert checkpoint_files(best) == [
+        'checkpoint', 'config.json', 'model.ckpt-5.data-00000-of-00001',
+        'model.ckpt-5.index']
+  for suffix in ('index', 'data-00000-of-00001'):
+    with open(f'{second}.{suffix}', 'rb') as f:
+      assert (best / f'model.ckpt-5.{suffix}').read_bytes() == f.read()
+
+
+def test_a_copy_of_nothing_leaves_what_there_is(save, tmp_path):
+  best = tmp_path / 'best'
+  prefix = save(small_values(), 'run/model.ckpt-3')
+  checkpoints.keep_only(prefix, str(best))
+  with pytest.raises(FileNotFoundError):
+    checkpoints.keep_only(str(tmp_path / 'model.ckpt-9'), str(best))
+  assert checkpoints.newest(str(best)) == str(best / 'model.ckpt-3')
 
 
 def test_the_log_says_what_came_from_where(save, monkeypatch):
@@ -359,7 +406,7 @@ def encoder_checkpoint(save, but=(), **other):
 def read_encoder(path):
   variables = [tf1.get_variable('InceptionV3/a/weights', [3, 5]),
                tf1.get_variable('InceptionV3/b/weights', [2])]
-  return checkpoints.read_encoder_values(
+  return encoder_weights.read(
       configuration.ModelConfig(inception_checkpoint_file=path), variables)
 
 
@@ -387,11 +434,11 @@ def test_no_weights_of_an_encoder():
 
 def test_where_weights_of_encoders_are():
   config = configuration.ModelConfig
-  assert checkpoints.encoder_weights_file(config()) is None
-  assert checkpoints.encoder_weights_file(
+  assert encoder_weights.find(config()) is None
+  assert encoder_weights.find(
       config(inception_checkpoint_file='x.ckpt')) == 'x.ckpt'
-  assert checkpoints.encoder_weights_file(
+  assert encoder_weights.find(
       config(encoder='efficientnet_lite0')).endswith('.pth')
-  assert checkpoints.encoder_weights_file(config(
+  assert encoder_weights.find(config(
       encoder='efficientnet_lite0', inception_checkpoint_file='x.pth')) == (
           'x.pth')

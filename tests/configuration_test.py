@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, configuration, inputs
+from im2txt import captioner, configuration, encoders, inputs
 
 tf1 = tf.compat.v1
 
@@ -118,7 +118,9 @@ def odd_config():
     values = {}
     for field in dataclasses.fields(record):
       value = getattr(record, field.name)
-      if value is None:
+      if isinstance(value, bool):
+        value = not value
+      elif value is None:
         value = 7 if field.name == 'seed' else 'ein Pfad/für_Käse'
       elif isinstance(value, str):
         value += 'x'
@@ -183,7 +185,7 @@ def test_a_damaged_file_is_one_line_that_names_it(tmp_path, content):
 def test_an_unknown_encoder_is_an_error_that_names_the_known_ones():
   config = configuration.ModelConfig(encoder='none_such')
   with pytest.raises(ValueError, match="'none_such'.*'inception_v3'"):
-    captioner.make_encoder(config)
+    encoders.make(config)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -204,3 +206,19 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
   fresh.write_text(built)
   assert golden.exists(), f'if {fresh} is as meant, make it {golden}'
   assert built == golden.read_text()
+
+
+@pytest.mark.parametrize('fields, said', [
+    ({'label_smoothing': 1.0}, 'label_smoothing is 1.0; it must be a share'),
+    ({'ema_decay': -0.1}, 'ema_decay is -0.1; it must be a share'),
+    ({'scheduled_sampling': 2.0}, 'scheduled_sampling is 2.0; it must be a'),
+    ({'loss_scale': 0.0}, 'loss_scale is 0.0; it must be above 0'),
+    ({'scheduled_sampling_epochs': -1.0}, 'scheduled_sampling_epochs is -1.0'),
+    ({'warmup_steps': -1}, 'warmup_steps is -1; it must be at least 0'),
+    ({'num_examples_per_epoch': 0}, 'num_examples_per_epoch is 0; it must be'),
+])
+def test_numbers_that_nothing_can_be_built_with(fields, said):
+  configuration.check(configuration.Config())
+  with pytest.raises(ValueError, match=f'^{said}'):
+    configuration.check(configuration.Config(
+        training=configuration.TrainingConfig(**fields)))

@@ -22,6 +22,7 @@ from im2txt import (
     captioner,
     checkpoints,
     configuration,
+    encoders,
     image_processing,
     inference_wrapper,
     inputs,
@@ -85,7 +86,8 @@ def batch_arrays(random, length=T):
   words = random.integers(0, V, (B, length + 1))
   mask = (np.arange(length) < LENGTHS[:, np.newaxis]).astype(int)
   return inputs.Batch(
-      pictures(random), words[:, :-1] * mask, words[:, 1:] * mask, mask)
+      pictures(random), words[:, :-1] * mask, words[:, 1:] * mask, mask,
+      np.arange(B))
 
 
 class Built(NamedTuple):
@@ -126,7 +128,7 @@ def test_unroll_equals_step_repeated(config, random):
   arrays = batch_arrays(random)
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    encoding = captioner.make_encoder(config).encode(
+    encoding = encoders.make(config).encode(
         tf.constant(arrays.images), False, False)
     decoder = captioner.make_decoder(config, training=False)
     memory = decoder.prepare(encoding)
@@ -220,9 +222,9 @@ def test_padding_changes_nothing(config, random):
       arrays.images,
       np.where(padding, random.integers(0, V, (B, T)), arrays.input_seqs),
       np.where(padding, random.integers(0, V, (B, T)), arrays.target_seqs),
-      arrays.input_mask)
+      arrays.input_mask, arrays.image_rows)
   wider = inputs.Batch(arrays.images, *(
-      np.pad(x, [(0, 0), (0, 4)]) for x in arrays[1:]))
+      np.pad(x, [(0, 0), (0, 4)]) for x in arrays[1:4]), arrays.image_rows)
   built = build(config, Mode.EVAL)
   with built.session() as session:
     loss, again, padded = (
@@ -300,7 +302,7 @@ def trained(config, tmp_path_factory):
       losses = session.run(
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
               inputs.Batch(images, words[:, :-1], words[:, 1:],
-                           np.ones((B, T)))))
+                           np.ones((B, T)), np.arange(B))))
     yield Trained(str(tmp_path), encoded_images, words,
                   np.exp(-losses).reshape(B, T), model, inference_session)
 
@@ -366,9 +368,8 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
     captions = beam_search.beam_search(
         decoder, memory, Rules(Vocab(), 6),
         beam_search.Options(beam_size))
-    checkpoints.restorer(
-        checkpoints.latest(trained.folder), tf1.global_variables(), None)(
-            session)
+    checkpoints.inference_restorer(
+        checkpoints.latest(trained.folder))(session)
     captions = session.run(captions)
   generator = CaptionGenerator(trained.model, Vocab(), beam_size, 6)
   for encoded_image, sentences, logprobs, _ in zip(
@@ -423,3 +424,41 @@ def test_tensors_of_the_search_have_their_names(config):
         (f'{scope}/initial_state', step.initial_state),
         (f'{scope}/state', step.state), ('softmax', step.softmax)):
       assert graph.get_tensor_by_name(f'{name}:0') is tensor
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_products_of_less_precision(config, random, dtype):
+  arrays = batch_arrays(random)
+  losses = []
+  for fields in ({}, {'compute_dtype': dtype}):
+    built = build(dataclasses.replace(config, **fields), Mode.TRAIN)
+    with built.graph.as_default():
+      variables = tf1.trainable_variables()
+      gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
+          built.outputs.total_loss, variables)]
+    assert {v.dtype.base_dtype for v in variables} == {tf.float32}
+    with built.session() as session:
+      loss, gradients = session.run(
+          [built.outputs.total_loss, gradients], built.feeds(arrays))
+    losses.append(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+  assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
+def test_another_precision_is_refused(random):
+  config = dataclasses.replace(CONFIGS[0], compute_dtype='float64')
+  with pytest.raises(ValueError, match="compute_dtype is 'float64'; it must"):
+    build(config, Mode.TRAIN)
+
+
+def test_captions_of_one_picture_share_its_encoding(config, random):
+  arrays = batch_arrays(random)
+  rows = np.array([1, 0, 1])
+  built = build(config, Mode.EVAL)
+  with built.session() as session:
+    once, repeated = (session.run(
+        built.outputs.caption_loss.losses, built.feeds(
+            arrays._replace(images=images, image_rows=image_rows)))
+        for images, image_rows in ((arrays.images[:2], rows),
+                                   (arrays.images[rows], np.arange(B))))
+  np.testing.assert_allclose(once, repeated, atol=1e-5)

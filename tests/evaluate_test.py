@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, inference_wrapper
+from im2txt import captioner, evaluation, inference_wrapper
 
 tf1 = tf.compat.v1
 
@@ -106,17 +106,11 @@ def test_perplexity_once_and_no_more(
 
 
 @pytest.fixture(scope='module')
-def evaluate(import_command):
-  """The module."""
-  return import_command('im2txt.evaluate')
-
-
-@pytest.fixture(scope='module')
-def make_evaluator(evaluate, trained, task):
+def make_evaluator(trained, task):
   """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
   def make(**fields):
     config = captioner.load_config(str(trained.folder)).model
-    return evaluate.Evaluator(dataclasses.replace(
+    return evaluation.Evaluator(dataclasses.replace(
         config, **{'input_file_pattern': task.val_pattern, **fields}), 5)
   return make
 
@@ -159,13 +153,13 @@ def test_a_model_gone_astray(
 
 
 def test_what_is_another_evaluation(
-    evaluate, evaluator, trained, read_checkpoint, write_checkpoint,
-    tmp_path):
+    evaluator, trained, read_checkpoint, write_checkpoint, tmp_path):
   prefix = tmp_path / 'model.ckpt-6'
   values = read_checkpoint(trained.folder / 'model.ckpt-6')
 
   def is_new():
-    return evaluate.evaluate_new(evaluator, str(prefix), str(tmp_path))
+    return evaluation.evaluate_new(
+        evaluator, str(prefix), str(tmp_path), keep_best=False)
 
   write_checkpoint(prefix, values)
   assert is_new()

@@ -132,9 +132,8 @@ def test_the_lite_file_computes_the_steps(exported, trained, task):
   config = captioner.load_config(str(trained.folder)).model
   with tf.Graph().as_default(), tf1.Session() as session:
     graph = captioner.build_step(config)
-    checkpoints.restorer(
-        checkpoints.latest(str(trained.folder)), tf1.global_variables())(
-            session)
+    checkpoints.inference_restorer(
+        checkpoints.latest(str(trained.folder)))(session)
     for picture in task.pictures:
       images, expected = session.run(
           [graph.images, graph.initial_state],

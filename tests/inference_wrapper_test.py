@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import captioner, configuration, inference_wrapper
+from im2txt import captioner, configuration, encoders, inference_wrapper
 
 tf1 = tf.compat.v1
 
@@ -36,7 +36,7 @@ def picture(colour, file_format='JPEG'):
 def checkpoint(tmp_path_factory):
   """A checkpoint with a decoder at random; its prefix and values by name."""
   random = np.random.default_rng(1)
-  encoder = captioner.make_encoder(CONFIG)
+  encoder = encoders.make(CONFIG)
   values = encoder.read_weights(encoder.default_weights())
   with tf.Graph().as_default(), tf1.Session() as session:
     captioner.build_step(CONFIG)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from im2txt import configuration, inputs, sequence_example
+from im2txt.sequence_example import Caption
 
 tf1 = tf.compat.v1
 
@@ -41,8 +42,9 @@ def level_of(i):
 
 
 def record(i):
-  return sequence_example.make(
-      i, grey(level_of(i)), [f'word{w}' for w in CAPTIONS[i]], CAPTIONS[i])
+  return sequence_example.make_pair(
+      i, grey(level_of(i)), Caption(
+          [f'word{w}' for w in CAPTIONS[i]], CAPTIONS[i]))
 
 
 def write(path, records):
@@ -84,7 +86,14 @@ def numbers(batches):
 
 
 def check(batch):
-  """That a batch is what the captions and pictures of its records make."""
+  """That a batch is what the pairs of its records make."""
+  check_captions(batch)
+  assert len(batch.images) == len(batch.input_seqs)
+  assert batch.image_rows.tolist() == list(range(len(batch.images)))
+
+
+def check_captions(batch):
+  """That a batch is what the captions make that it has."""
   expected = [CAPTIONS[i] for i in numbers([batch])]
   length = max(len(caption) for caption in expected) - 1
   def padded(rows):
@@ -93,10 +102,9 @@ def check(batch):
   assert batch.target_seqs.tolist() == padded([c[1:] for c in expected])
   assert batch.input_mask.tolist() == padded(
       [[1] * (len(c) - 1) for c in expected])
-  assert batch.images.shape == (len(expected), HEIGHT, WIDTH, 3)
+  assert batch.images.shape[1:] == (HEIGHT, WIDTH, 3)
   assert batch.images.dtype == np.float32
-  assert {batch.input_seqs.dtype, batch.target_seqs.dtype,
-          batch.input_mask.dtype} == {np.dtype('int32')}
+  assert {x.dtype for x in batch[1:]} == {np.dtype('int32')}
 
 
 def test_evaluation_is_one_pass_in_order(shards, pipeline):
@@ -153,8 +161,10 @@ def test_training_distorts_and_keeps_picture_and_caption_together(
 def test_shapes_that_a_graph_can_rely_on(shards, pipeline, training):
   batch = inputs.make_batch(make_config(shards, pipeline), training)
   assert batch.images.shape[1:] == [HEIGHT, WIDTH, 3]
-  for sequence in batch[1:]:
+  for sequence in batch[1:4]:
     assert len(sequence.shape) == 2 and sequence.dtype == tf.int32
+  assert len(batch.image_rows.shape) == 1
+  assert batch.image_rows.dtype == tf.int32
   assert batch.images.dtype == tf.float32
 
 
@@ -287,7 +297,8 @@ def test_queue_of_im2txt_by_its_own_numbers(shards, graph):
 def test_without_a_pattern_the_batch_is_fed():
   batch = inputs.make_batch(make_config(None), True)
   arrays = inputs.Batch(
-      np.zeros([3, HEIGHT, WIDTH, 3]), *np.arange(45).reshape(3, 3, 5))
+      np.zeros([3, HEIGHT, WIDTH, 3]), *np.arange(45).reshape(3, 3, 5),
+      np.array([2, 0, 1]))
   with tf1.Session() as session:
     fed = session.run(batch, dict(zip(batch, arrays, strict=True)))
   for given, got in zip(arrays, fed, strict=True):
@@ -296,7 +307,8 @@ def test_without_a_pattern_the_batch_is_fed():
 
 
 def bad_picture():
-  return sequence_example.make(1, b'no picture', ['a', 'b'], [1, 2])
+  return sequence_example.make_pair(
+      1, b'no picture', Caption(['a', 'b'], [1, 2]))
 
 
 def no_captions():
@@ -345,3 +357,98 @@ def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
         inputs.explained_errors('x')):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
+
+
+# Shards of layout `image`: 5 pictures with 1, 3, 2, 1 and 4 captions.
+WHOLE = [[0], [1, 2, 3], [4, 5], [6], [7, 8, 9, 10]]
+
+
+@pytest.fixture(scope='module')
+def whole_shards(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('whole')
+  records = [sequence_example.make_image(
+      i, {sequence_example.IMAGE_DATA: grey(level_of(i))},
+      [Caption([f'word{w}' for w in CAPTIONS[k]], CAPTIONS[k]) for k in own])
+             for i, own in enumerate(WHOLE)]
+  write(folder / 'train-00000-of-00002', records[:3])
+  write(folder / 'train-00001-of-00002', records[3:])
+  return str(folder / 'train-?????-of-00002')
+
+
+def check_whole(batch, tolerance):
+  """That each caption is of the picture that its row says."""
+  check_captions(batch)
+  levels = (batch.images.mean(axis=(1, 2, 3)) + 1.0) * 127.5
+  assert sorted(set(batch.image_rows)) == list(range(len(batch.images)))
+  for row, number in zip(batch.image_rows, numbers([batch]), strict=True):
+    [picture] = [i for i, own in enumerate(WHOLE) if number in own]
+    assert abs(levels[row] - level_of(picture)) < tolerance
+
+
+def test_evaluation_has_all_captions_of_each_picture(whole_shards, pipeline):
+  batches = run(inputs.make_batch(make_config(whole_shards, pipeline), False))
+  assert [len(batch.images) for batch in batches] == [4, 1]
+  assert [len(batch.input_seqs) for batch in batches] == [7, 4]
+  assert numbers(batches) == list(range(11))
+  for batch in batches:
+    check_whole(batch, 3)
+
+
+def test_training_has_a_caption_of_a_picture_at_a_time(whole_shards, pipeline):
+  batches = run(inputs.make_batch(make_config(whole_shards, pipeline), True),
+                30)
+  for batch in batches:
+    assert len(batch.images) == len(batch.input_seqs) == 4
+    check_whole(batch, 35)
+  assert set(numbers(batches)) == set(range(11))
+
+
+def test_training_on_all_captions_encodes_a_picture_once(
+    whole_shards, pipeline):
+  config = make_config(whole_shards, pipeline, all_captions=True)
+  batches = run(inputs.make_batch(config, True), 12)
+  for batch in batches:
+    assert len(batch.images) == 4
+    check_whole(batch, 35)
+    pictures = [own for own in WHOLE
+                for _ in range(numbers([batch]).count(own[0]))]
+    assert sorted(numbers([batch])) == sorted(sum(pictures, []))
+
+
+def test_all_captions_of_pairs_are_the_pairs(shards, pipeline):
+  config = make_config(shards, pipeline, all_captions=True)
+  for batch in run(inputs.make_batch(config, True), 5):
+    check(batch)
+
+
+@pytest.fixture(scope='module')
+def long_and_short(tmp_path_factory):
+  """Captions of 3 to 45 words."""
+  random = np.random.default_rng(1)
+  path = tmp_path_factory.mktemp('lengths') / 'train'
+  write(path, [
+      sequence_example.make_pair(i, grey(100), Caption(['word'] * n, [1] * n))
+      for i, n in enumerate(random.integers(3, 46, 90))])
+  return str(path)
+
+
+def padding(batches):
+  return 1.0 - (sum(batch.input_mask.sum() for batch in batches)
+                / sum(batch.input_mask.size for batch in batches))
+
+
+def test_buckets_leave_little_padding(long_and_short):
+  found = {}
+  for bucket_by_length in (False, True):
+    config = make_config(long_and_short, bucket_by_length=bucket_by_length)
+    with tf.Graph().as_default():
+      tf1.set_random_seed(1)
+      found[bucket_by_length] = run(inputs.make_batch(config, True), 60)
+    for batch in found[bucket_by_length]:
+      assert len(batch.input_seqs) == 4
+      assert batch.input_mask.sum(1).max() == batch.input_mask.shape[1]
+  assert padding(found[False]) > 0.3
+  assert padding(found[True]) < 0.1
+  # Every length has its turn.
+  lengths = np.concatenate([batch.input_mask.sum(1) for batch in found[True]])
+  assert lengths.min() < 5 and lengths.max() > 40

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, checkpoints, configuration, show_and_tell_model
+from im2txt import (
+    captioner,
+    checkpoints,
+    configuration,
+    encoders,
+    show_and_tell_model,
+)
 
 tf1 = tf.compat.v1
 
@@ -166,13 +172,14 @@ def test_another_decoder_is_refused():
 
 
 def batch(vocab_size=12000):
-  """Arrays to feed: images, input_seqs, target_seqs and input_mask."""
+  """Arrays to feed in the place of a batch."""
   random = np.random.default_rng(1)
   words = random.integers(0, vocab_size, (B, T + 1))
   return {
       'images': random.uniform(-1.0, 1.0, (B, HEIGHT, WIDTH, 3)),
       'input_seqs': words[:, :-1], 'target_seqs': words[:, 1:],
-      'input_mask': (np.arange(T) < LENGTHS[:, np.newaxis]).astype(int)}
+      'input_mask': (np.arange(T) < LENGTHS[:, np.newaxis]).astype(int),
+      'image_rows': np.arange(B)}
 
 
 def run(model, fetches, **arrays):
@@ -252,7 +259,7 @@ def test_variables_of_the_decoder_begin_uniform(small):
 
 def test_init_fn_gives_the_encoder_its_weights(small):
   model = small['train']
-  encoder = captioner.make_encoder(model.config)
+  encoder = encoders.make(model.config)
   weights = encoder.read_weights(encoder.default_weights())
   assert len(model.inception_variables) == len(weights)
   with model.global_step.graph.as_default(), tf1.Session() as session:

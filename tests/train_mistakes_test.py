@@ -16,8 +16,9 @@ def test_shards_that_cannot_be_used(
   shard = tmp_path / 'damaged'
   encoded_image, words, _ = make_pair('red square')
   with tf.io.TFRecordWriter(str(shard)) as writer:
-    writer.write(sequence_example.make(
-        1, encoded_image, words, [0, 4, 99, 1]).SerializeToString())
+    writer.write(sequence_example.make_pair(
+        1, encoded_image, sequence_example.Caption(
+            words, [0, 4, 99, 1])).SerializeToString())
   if pipeline == 'queue':
     shard.write_bytes(shard.read_bytes()[:-10])
   finished = launch_train(

@@ -20,11 +20,13 @@ from conftest import ROOT, SECONDS, make_pair
 from PIL import Image
 
 from im2txt import (
-  captioner,
-  checkpoints,
-  configuration,
-  image_processing,
-  sequence_example,
+    captioner,
+    checkpoints,
+    configuration,
+    encoder_weights,
+    encoders,
+    image_processing,
+    sequence_example,
 )
 
 tf1 = tf.compat.v1
@@ -67,7 +69,8 @@ def run_folder(trained, tmp_path):
 
 def test_logs_plain_lines_without_a_terminal(trained):
   steps = [re.match(r'\d\d:\d\d:\d\d step (\d+): loss (\S+), learning rate '
-                    r'(\S+), \S+ images/s, \d+ words/s, \d\d:\d\d left$', line)
+                    r'(\S+), \S+ captions/s, \d+ words/s, \S+ % padding, '
+                    r'\d\d:\d\d left$', line)
            for line in trained.log if ' step ' in line]
   assert [int(m[1]) for m in steps] == [2, 4, 6]
   # 3 steps of 3 pairs are 1.5 epochs of 6: then the rate is halved.
@@ -114,10 +117,10 @@ def test_writes_events(trained):
   scalars = scalars_of(trained.folder)
   assert {'losses/batch_loss', 'losses/total_loss', 'losses/'
           'regularization_loss', 'learning_rate', 'gradient_norm',
-          'speed/images_per_second', 'speed/words_per_second',
+          'speed/captions_per_second', 'speed/words_per_second',
           'caption_length/batch_min', 'caption_length/batch_max',
           'caption_length/batch_mean'} <= scalars.keys()
-  assert sorted(scalars['speed/images_per_second']) == [2, 4, 6]
+  assert sorted(scalars['speed/captions_per_second']) == [2, 4, 6]
   first = scalars['losses/batch_loss'][1]
   assert first == pytest.approx(math.log(17), abs=0.1)
   assert scalars['losses/total_loss'][1] == pytest.approx(first)  # Frozen.
@@ -131,8 +134,8 @@ def test_writes_events(trained):
 
 def test_phase_1_trains_the_decoder_only(trained, read_checkpoint):
   config = captioner.load_config(str(trained.folder)).model
-  weights = captioner.make_encoder(config).read_weights(
-      checkpoints.encoder_weights_file(config))
+  weights = encoders.make(config).read_weights(
+      encoder_weights.find(config))
   first = read_checkpoint(trained.folder / 'model.ckpt-0')
   last = read_checkpoint(trained.folder / 'model.ckpt-6')
   assert last['global_step'] == 6
@@ -151,8 +154,9 @@ def solid_colour_task(folder):
   Image.new('RGB', (48, 48), (200, 60, 40)).save(folder / 'red.jpg')
   _, words, ids = make_pair('a red square .')
   with tf.io.TFRecordWriter(str(folder / 'shard')) as writer:
-    writer.write(sequence_example.make(
-        1, (folder / 'red.jpg').read_bytes(), words, ids).SerializeToString())
+    writer.write(sequence_example.make_pair(
+        1, (folder / 'red.jpg').read_bytes(),
+        sequence_example.Caption(words, ids)).SerializeToString())
   return configuration.Config(
       model=configuration.ModelConfig(
           input_file_pattern=str(folder / 'shard'),

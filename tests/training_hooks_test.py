@@ -40,8 +40,9 @@ def counting(loss=None, norm=None):
       total_loss=loss(value) if loss else value,
       gradient_norm=norm(value) if norm else value,
       learning_rate=tf.constant(0.25),
-      num_images=tf.constant(3),
-      num_words=tf.constant(20.0))
+      num_captions=tf.constant(3),
+      num_words=tf.constant(20),
+      num_positions=tf.constant(25))
 
 
 def run(statistics, *hooks, steps=10):
@@ -151,14 +152,16 @@ def test_progress_is_lines_and_rates(tmp_path, lines, capsys):
   assert [line.partition(',')[0] for line in lines] == [
       'step 4: loss 4.0000', 'step 8: loss 8.0000']
   for line in lines:
-    for part in ('learning rate 0.25', 'images/s', 'words/s', 'left'):
+    for part in ('learning rate 0.25', 'captions/s', 'words/s',
+                 '20.0 % padding', 'left'):
       assert part in line
-  assert speeds(tmp_path) == {'speed/images_per_second': [4, 8],
-                              'speed/words_per_second': [4, 8]}
+  assert speeds(tmp_path) == {'speed/captions_per_second': [4, 8],
+                              'speed/words_per_second': [4, 8],
+                              'speed/padding_share': [4, 8]}
   assert capsys.readouterr().err == ''  # No bar where there is no terminal.
 
 
-def test_words_and_images_are_counted_apart(tmp_path, lines):
+def test_words_and_captions_are_counted_apart(tmp_path, lines):
   statistics = counting()
   run(statistics, training_hooks.ProgressHook(
       statistics, 12, 5, str(tmp_path)))
@@ -170,4 +173,5 @@ def test_words_and_images_are_counted_apart(tmp_path, lines):
         numbers.setdefault(event.step, {})[value.tag] = value.simple_value
   for rates in numbers.values():
     assert rates['speed/words_per_second'] == pytest.approx(
-        rates['speed/images_per_second'] * 20 / 3, rel=1e-4)
+        rates['speed/captions_per_second'] * 20 / 3, rel=1e-4)
+    assert rates['speed/padding_share'] == pytest.approx(0.2)

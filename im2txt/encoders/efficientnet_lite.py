@@ -104,7 +104,12 @@ class EfficientNetLite(encoder.Encoder):
         folder, next(f for f in os.listdir(folder) if f.endswith('.pth')))
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads the `.pth` of the data package (or of EfficientNet-PyTorch)."""
+    """Reads the data package's (or EfficientNet-PyTorch's) `.pth`.
+
+    Anything else is taken for a checkpoint of a run that trained the encoder.
+    """
+    if not path.endswith('.pth'):
+      return encoder.read_checkpoint(path, self.scope)
     theirs = pytorch_weights.read(path)
     try:
       return dict(self._rename(theirs))

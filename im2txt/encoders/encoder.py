@@ -12,8 +12,8 @@ from im2txt import configuration
 class Encoding(NamedTuple):
   """What an encoder says of each image; L regions of C channels."""
 
-  pooled: tf.Tensor   # float32 [B, C]
-  regions: tf.Tensor  # float32 [B, L, C]
+  pooled: tf.Tensor          # float32 [B, C]
+  regions: tf.Tensor | None  # float32 [B, L, C]; None: of a cache without
 
 
 class Encoder(abc.ABC):
@@ -66,6 +66,33 @@ class Encoder(abc.ABC):
     """
 
 
+def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:
+  """Reads an encoder's variables out of a TensorFlow checkpoint.
+
+  Args:
+    path: the checkpoint's prefix.
+    scope: the encoder's.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it is damaged or has nothing under the scope.
+  """
+  try:
+    reader = tf.train.load_checkpoint(path)
+  except tf.errors.NotFoundError:
+    raise FileNotFoundError(f'{path}: no such checkpoint') from None
+  except (tf.errors.OpError, ValueError) as error:
+    raise ValueError(f'{path} is no readable checkpoint: {error}') from None
+  names = [name for name in reader.get_variable_to_shape_map()
+           if name.startswith(f'{scope}/')]
+  if not names:
+    raise ValueError(f'{path} has no variables under {scope}/')
+  try:
+    return {name: reader.get_tensor(name) for name in names}
+  except (tf.errors.OpError, RuntimeError, IndexError) as error:
+    raise ValueError(f'{path} is damaged: {error}') from None
+
+
 def pool_regions(feature_map: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Averages a feature map and lists its cells.
 
@@ -76,7 +103,8 @@ def pool_regions(feature_map: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     float32 [B, C] average and float32 [B, rows * columns, C] regions, row by
     row.
   """
-  channels = feature_map.shape[-1]
+  _, rows, columns, channels = feature_map.shape
+  cells = rows * columns if rows and columns else -1
   batch_size = tf.shape(feature_map)[0]
-  regions = tf.reshape(feature_map, [batch_size, -1, channels])
+  regions = tf.reshape(feature_map, [batch_size, cells, channels])
   return tf.reduce_mean(feature_map, [1, 2]), regions

@@ -73,21 +73,11 @@ class InceptionV3(encoder.Encoder):
     if path.endswith(('.h5', '.hdf5')):
       return keras_weights.read(path, self._convolution_scopes())
     try:
-      reader = tf.train.load_checkpoint(path)
-    except tf.errors.NotFoundError:
+      return encoder.read_checkpoint(path, self.scope)
+    except FileNotFoundError as error:
       raise FileNotFoundError(
-          f'{path}: no such checkpoint; fetch it with '
+          f'{error}; fetch it with '
           '`python -m data_prep.download inception_v3`') from None
-    except (tf.errors.OpError, ValueError) as error:
-      raise ValueError(f'{path} is no readable checkpoint: {error}') from None
-    names = [name for name in reader.get_variable_to_shape_map()
-             if name.startswith(f'{self.scope}/')]
-    if not names:
-      raise ValueError(f'{path} has no variables under {self.scope}/')
-    try:
-      return {name: reader.get_tensor(name) for name in names}
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
-      raise ValueError(f'{path} is damaged: {error}') from None
 
   def _convolution_scopes(self) -> list[str]:
     """Scopes of the 94 convolutions in the order of their making."""

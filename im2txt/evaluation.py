@@ -1,0 +1,231 @@
+"""Perplexity of a run's checkpoints, remembered; the best one kept.
+
+Perplexity = exp(sum of cross-entropies / number of words).
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from im2txt import (
+    captioner,
+    checkpoints,
+    configuration,
+    encoder_weights,
+    inputs,
+    variable_loader,
+    vocabulary,
+    whole_file,
+)
+
+tf1 = tf.compat.v1
+
+METRICS_FILE = 'metrics.jsonl'
+# Folders of a run folder.
+EVAL_FOLDER = 'eval'
+BEST_FOLDER = 'best'
+# Image-caption pairs of im2txt's validation split that it evaluates on.
+NUM_EVAL_EXAMPLES = 10132
+
+
+class Result(NamedTuple):
+  """A line of `metrics.jsonl`."""
+
+  global_step: int
+  perplexity: float
+  num_examples: int
+  num_words: int
+  input_file_pattern: str
+  num_eval_examples: int  # as asked for
+  fingerprint: str        # of the model's values in the checkpoint
+
+
+class Evaluator:
+  """The evaluation graph, to be run on any checkpoint of its model."""
+
+  def __init__(self, config: configuration.ModelConfig, num_examples: int):
+    """Builds the graph.
+
+    Args:
+      config: the model; `input_file_pattern` says what to evaluate on.
+      num_examples: image-caption pairs to evaluate at the most.
+    """
+    self.pattern = config.input_file_pattern
+    self._config = config
+    self.num_examples = num_examples
+    self._graph = tf.Graph()
+    with self._graph.as_default():
+      batch = inputs.make_batch(config, training=False)
+      outputs = captioner.build(config, captioner.Mode.EVAL, batch)
+      shape = tf.shape(batch.input_mask)
+      self._fetches = [  # Each [B, T].
+          tf.reshape(outputs.caption_loss.losses, shape),
+          tf.reshape(outputs.caption_loss.weights, shape)]
+      self._variables = tf1.global_variables()
+      self._loader = variable_loader.VariableLoader(self._variables)
+      self._init = [tf1.local_variables_initializer(),
+                    tf1.tables_initializer()]
+
+  def fingerprint(self, prefix: str) -> str:
+    """Tells a model from another of its step, however often it is saved.
+
+    A run that is resumed saves its checkpoint once more.
+
+    Raises:
+      ValueError: the checkpoint cannot be read.
+    """
+    reader = checkpoints.Reader(prefix, averaged=True)
+    return variable_loader.digest({v.op.name: reader.value(v.op.name)
+                    for v in self._variables if v.op.name in reader.shapes})
+
+  def evaluate(self, prefix: str) -> Result:
+    """Evaluates a checkpoint, by the moving averages of weights that have one.
+
+    Raises:
+      ValueError: the checkpoint or the data cannot be used.
+    """
+    values = checkpoints.read_values(prefix, self._variables, averaged=True)
+    encoder_weights.check_features(self._config, values)
+    total_loss = total_words = examples = 0
+    with (tf1.Session(graph=self._graph) as session,
+          inputs.explained_errors(self.pattern),
+          tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
+                    desc='Evaluating', leave=False) as bar):
+      self._loader.load(session, values)
+      session.run(self._init)
+      coordinator = tf1.train.Coordinator()
+      threads = []
+      if self._graph.get_collection(tf1.GraphKeys.QUEUE_RUNNERS):
+        threads = tf1.train.start_queue_runners(session, coordinator)
+      while examples < self.num_examples:
+        try:
+          losses, words = session.run(self._fetches)
+        except tf.errors.OutOfRangeError:
+          break
+        wanted = self.num_examples - examples
+        losses, words = losses[:wanted], words[:wanted]
+        total_loss += np.sum(losses, dtype=np.float64)
+        total_words += int(np.sum(words))
+        examples += len(losses)
+        bar.update(len(losses))
+      coordinator.request_stop()
+      coordinator.join(threads, stop_grace_period_secs=10,
+                       ignore_live_threads=True)
+    if not total_words:
+      raise ValueError(f'the shards {self.pattern} hold no captions')
+    step = int(values[tf1.GraphKeys.GLOBAL_STEP])
+    with np.errstate(over='ignore'):  # A model gone astray: infinite.
+      perplexity = float(np.exp(total_loss / total_words))
+    return Result(step, perplexity, examples, total_words, self.pattern,
+                  self.num_examples, variable_loader.digest(values))
+
+
+def read_results(eval_dir: str) -> list[Result]:
+  """Reads what was evaluated before.
+
+  Raises:
+    ValueError: a line of `metrics.jsonl` cannot be read.
+  """
+  path = os.path.join(eval_dir, METRICS_FILE)
+  if not os.path.exists(path):
+    return []
+  results = []
+  with open(path, encoding='utf-8') as f:
+    for number, line in enumerate(f, 1):
+      try:
+        results.append(Result(**json.loads(line)))
+      except (TypeError, ValueError) as error:
+        raise ValueError(f'{path}:{number}: {error}; remove the line') from None
+  return results
+
+
+def write_result(result: Result, eval_dir: str) -> None:
+  """Appends to `metrics.jsonl` and to TensorBoard's events."""
+  os.makedirs(eval_dir, exist_ok=True)
+  with open(os.path.join(eval_dir, METRICS_FILE), 'a', encoding='utf-8') as f:
+    f.write(json.dumps(result._asdict()) + '\n')
+  with tf.Graph().as_default(), tf1.summary.FileWriter(eval_dir) as writer:
+    writer.add_summary(
+        tf1.Summary(value=[tf1.Summary.Value(
+            tag='Perplexity', simple_value=result.perplexity)]),
+        result.global_step)
+
+
+def evaluate_new(
+    evaluator: Evaluator, prefix: str, eval_dir: str, keep_best: bool
+) -> bool:
+  """Evaluates a checkpoint unless that was done before; says the result.
+
+  Args:
+    evaluator: of the checkpoint's model.
+    prefix: the checkpoint.
+    eval_dir: where results are.
+    keep_best: whether to copy it to the folder `best` beside it if it is the
+      best one so far.
+
+  Returns:
+    Whether it was evaluated: it may be known, or deleted meanwhile.
+
+  Raises:
+    ValueError: the checkpoint or the data cannot be used.
+    OSError: the best checkpoint cannot be kept.
+  """
+  started = time.monotonic()
+  try:
+    before = comparable_results(evaluator, eval_dir)
+    fingerprint = evaluator.fingerprint(prefix)
+    for known in before:
+      if known.fingerprint == fingerprint:
+        logging.info('Step %d was evaluated before: perplexity = %.4f',
+                     known.global_step, known.perplexity)
+        return False
+    result = evaluator.evaluate(prefix)
+    best = all(result.perplexity < other.perplexity for other in before)
+    if best and keep_best:
+      _keep_best(prefix)
+  except (ValueError, OSError, tf.errors.NotFoundError):
+    if tf.io.gfile.exists(f'{prefix}.index'):
+      raise
+    logging.info('%s was deleted meanwhile', prefix)
+    return False
+  write_result(result, eval_dir)
+  logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)%s',
+               result.global_step, result.perplexity, result.num_examples,
+               result.num_words, time.monotonic() - started,
+               ', the best so far' if best else '')
+  return True
+
+
+def comparable_results(evaluator: Evaluator, eval_dir: str) -> list[Result]:
+  """Earlier results on the same data, in the order of their making."""
+  return [result for result in read_results(eval_dir)
+          if (result.input_file_pattern, result.num_eval_examples) == (
+              evaluator.pattern, evaluator.num_examples)]
+
+
+def evaluations_since_best(results: Sequence[Result]) -> int:
+  """How many of the last results brought no better perplexity."""
+  perplexities = [result.perplexity for result in results]
+  if not perplexities:
+    return 0
+  return len(perplexities) - 1 - perplexities.index(min(perplexities))
+
+
+def _keep_best(prefix: str) -> None:
+  """Makes the folder `best` a run folder with this checkpoint only."""
+  folder = os.path.dirname(prefix)
+  best = os.path.join(folder, BEST_FOLDER)
+  checkpoints.keep_only(prefix, best)
+  for name in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
+    source = os.path.join(folder, name)
+    if os.path.exists(source):
+      with whole_file.replacing(os.path.join(best, name)) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,0 +1,185 @@
+"""Feature shards: what an encoder said of pictures, kept in their stead.
+
+They are shards of layout `image` (see `sequence_example`) whose records hold,
+instead of the picture,
+
+  features/pooled   float16 or float32 [A, C]
+  features/regions  float16 or float32 [A, L, C]
+
+or one of the two, as plain little-endian bytes, and `features/digest`, the
+SHA-256 of the picture file. The first of the A versions of a picture is the
+plain one, the others are distorted at random as pictures are in training.
+Beside the shards lies `features.json`, which says what they were made with.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from im2txt import configuration, image_processing, whole_file
+
+FILE_NAME = 'features.json'
+POOLED = 'features/pooled'
+REGIONS = 'features/regions'
+DIGEST = 'features/digest'
+PRECISIONS = ('float16', 'float32')
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What feature shards were made with.
+
+  Attributes:
+    encoder: a name of im2txt.encoders.ENCODERS.
+    weights: digest of the encoder's weights.
+    image_height: pixels that the encoder saw.
+    image_width: likewise.
+    preprocessing: `image_processing.PREPROCESSING` of then.
+    precision: one of `PRECISIONS`.
+    augmentations: distorted versions of each picture, beside the plain one.
+    shapes: of one version, by context key.
+    source: digest of the pictures and captions that the shards hold.
+  """
+
+  encoder: str
+  weights: str
+  image_height: int
+  image_width: int
+  preprocessing: str
+  precision: str
+  augmentations: int
+  shapes: dict[str, list[int]]
+  source: str = dataclasses.field(compare=False)
+
+  def __post_init__(self):
+    if self.precision not in PRECISIONS:
+      raise ValueError(f'precision is {self.precision!r}')
+    if not isinstance(self.augmentations, int) or self.augmentations < 0:
+      raise ValueError(f'augmentations is {self.augmentations!r}')
+    if not (isinstance(self.shapes, dict) and self.shapes
+            and self.shapes.keys() <= {POOLED, REGIONS}
+            and all(isinstance(shape, list)
+                    and all(isinstance(size, int) and size > 0
+                            for size in shape)
+                    for shape in self.shapes.values())):
+      raise ValueError(f'shapes is {self.shapes!r}')
+
+  def check(self, config: configuration.ModelConfig, folder: str) -> None:
+    """Refuses features that another encoder made, its weights aside.
+
+    Args:
+      config: of the model that is to read them.
+      folder: where they are, for the message.
+
+    Raises:
+      ValueError: they were made with something else; says with what.
+    """
+    wanted = {'encoder': config.encoder, 'image_height': config.image_height,
+              'image_width': config.image_width,
+              'preprocessing': image_processing.PREPROCESSING}
+    for name, value in wanted.items():
+      if getattr(self, name) != value:
+        raise ValueError(
+            f'{folder}: these features were made with {name} '
+            f'{getattr(self, name)!r}, but the model has {value!r}; make them '
+            'anew with data_prep.cache_features')
+
+  def check_weights(self, weights: str, folder: str) -> None:
+    """Refuses features that other weights made.
+
+    Args:
+      weights: digest of the model's.
+      folder: where the features are, for the message.
+
+    Raises:
+      ValueError: they are of other weights.
+    """
+    if self.weights != weights:
+      raise ValueError(
+          f'{folder}: these features were made with other weights of the '
+          f'encoder ({self.weights}) than the model has ({weights}); make '
+          'them anew with data_prep.cache_features')
+
+  def difference(self, other: 'Description') -> str:
+    """Names the fields in which features made otherwise differ."""
+    names = [field.name for field in dataclasses.fields(self) if field.compare
+             and getattr(self, field.name) != getattr(other, field.name)]
+    return ', '.join(names or ['the photos and captions they are of'])
+
+  def pack(self, features: np.ndarray) -> bytes:
+    """The bytes of a picture's features, [A, ...].
+
+    Raises:
+      ValueError: they do not fit the precision.
+    """
+    with np.errstate(over='ignore'):
+      packed = features.astype(np.dtype(self.precision).newbyteorder('<'))
+    if not np.isfinite(packed).all():
+      raise ValueError(f'features are not finite as {self.precision}; '
+                       'use --precision=float32')
+    return packed.tobytes()
+
+  def unpack(self, key: str, packed: tf.Tensor) -> tf.Tensor:
+    """Undoes `pack` in the graph for one version.
+
+    Args:
+      key: context key.
+      packed: string [B]; one version of each picture.
+
+    Returns:
+      float32 [B, *shapes[key]].
+    """
+    values = tf.io.decode_raw(packed, tf.dtypes.as_dtype(self.precision))
+    return tf.reshape(tf.cast(values, tf.float32), [-1, *self.shapes[key]])
+
+  def version(
+      self, key: str, packed: tf.Tensor, number: tf.Tensor
+  ) -> tf.Tensor:
+    """Cuts one version, string [], out of all of a picture, string []."""
+    size = (int(np.prod(self.shapes[key]))
+            * np.dtype(self.precision).itemsize)
+    return tf.strings.substr(packed, number * size, size)
+
+
+def find(shards: Iterable[str]) -> Description | None:
+  """Finds the description of feature shards; None for shards of pictures.
+
+  Raises:
+    ValueError: some are of features and some of pictures, or of other
+      features, or the description cannot be read.
+  """
+  folders = sorted({os.path.dirname(shard) for shard in shards})
+  found = {folder: read(folder) for folder in folders}
+  first = found[folders[0]]
+  for folder, description in found.items():
+    if description != first:
+      raise ValueError(f'{folders[0]} and {folder} hold features of different '
+                       'kinds, or one of them pictures; train on one kind')
+  return first
+
+
+def read(folder: str) -> Description | None:
+  """Reads a folder's description, if it has one.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
+  path = os.path.join(folder, FILE_NAME)
+  if not tf.io.gfile.exists(path):
+    return None
+  try:
+    with tf.io.gfile.GFile(path) as f:
+      return Description(**json.load(f))
+  except (ValueError, TypeError, tf.errors.OpError) as error:
+    raise ValueError(f'{path} does not describe features: {error}') from None
+
+
+def write(folder: str, description: Description) -> None:
+  """Writes a folder's description."""
+  with whole_file.write(os.path.join(folder, FILE_NAME)) as f:
+    json.dump(dataclasses.asdict(description), f, indent=2)
+    f.write('\n')

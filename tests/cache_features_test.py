@@ -1,0 +1,542 @@
+"""data_prep.cache_features as a user runs it, against the encoder itself."""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data_prep import feature_store, photo_scan
+from im2txt import (
+    configuration,
+    encoder_weights,
+    encoders,
+    feature_cache,
+    image_processing,
+    inputs,
+    sequence_example,
+)
+from im2txt.sequence_example import Caption
+
+tf1 = tf.compat.v1
+
+HEIGHT, WIDTH = 96, 64
+SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
+# Photo and caption of each record, in im2txt's layout; shards of 4 and 5.
+PAIRS = [(0, 'a'), (1, 'a'), (0, 'b'), (2, 'a'),
+         (1, 'b'), (3, 'a'), (0, 'c'), (4, 'a'), (3, 'b')]
+# The same photos and captions by shard, in layout `image`.
+TRAIN = [{0: 'abc', 1: 'ab'}, {2: 'a', 3: 'ab', 4: 'a'}]
+VAL = [{5: 'ab', 6: 'a'}]
+
+
+def photo(number):
+  """A JPEG unlike that of any other number."""
+  pixels = np.random.default_rng(number).integers(0, 256, (5, 7, 3), np.uint8)
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).resize((71, 53)).save(buffer, 'JPEG')
+  return buffer.getvalue()
+
+
+def caption(number, letter):
+  """A caption whose second word says of which photo it is."""
+  return Caption(['<S>', f'photo{number}', letter, '</S>'],
+                 [0, 30 + number, 2 + ord(letter) - ord('a'), 1])
+
+
+def write(path, examples):
+  path.parent.mkdir(exist_ok=True)
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for example in examples:
+      writer.write(example.SerializeToString())
+
+
+def images(shard):
+  """Records of layout `image`."""
+  return [
+      sequence_example.make_image(
+          100 + number, {'image/data': photo(number)},
+          [caption(number, letter) for letter in letters])
+      for number, letters in shard.items()]
+
+
+def write_split(folder, split, shards):
+  for i, shard in enumerate(shards):
+    write(folder / f'{split}-{i:05d}-of-{len(shards):05d}', images(shard))
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  """Folders of shards of the same 7 photos in either layout; read only."""
+  folder = tmp_path_factory.mktemp('photos')
+  pairs = [sequence_example.make_pair(
+      100 + number, photo(number), caption(number, letter))
+           for number, letter in PAIRS]
+  write(folder / 'im2txt' / 'train-00000-of-00002', pairs[:4])
+  write(folder / 'im2txt' / 'train-00001-of-00002', pairs[4:])
+  write_split(folder / 'im2txt', 'val', VAL)
+  (folder / 'im2txt' / 'word_counts.txt').write_text('<S> 13\n</S> 13\n')
+  write_split(folder / 'image', 'train', TRAIN)
+  write_split(folder / 'image', 'val', VAL)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def command_of(task):
+  """Arguments that make features of a folder's shards."""
+  def arguments(source, output, *flags):
+    return ['data_prep.cache_features', f'--config={task.config_file}',
+            f'--config.model.image_height={HEIGHT}',
+            f'--config.model.image_width={WIDTH}',
+            f'--input_file_pattern={source}/train-?????-of-?????,'
+            f'{source}/val-?????-of-?????', f'--output_dir={output}', *flags]
+  return arguments
+
+
+@pytest.fixture(scope='module')
+def made(photos, command_of, start, tmp_path_factory):
+  """Folders of features made in three ways; read only."""
+  folder = tmp_path_factory.mktemp('made')
+  commands = [
+      start(*command_of(photos / source, folder / name, *flags.split()))
+      for source, name, flags in (
+          ('im2txt', 'pooled', ''),
+          ('image', 'both', '--features=both --precision=float32'),
+          ('im2txt', 'augmented', '--features=regions --augmentations=3'))]
+  for command in commands:
+    finished = command.finish()
+    assert finished.returncode == 0, finished.stderr
+  return folder
+
+
+def records(*paths):
+  return [tf.train.SequenceExample.FromString(record) for record in
+          tf.data.TFRecordDataset(list(map(str, paths))).as_numpy_iterator()]
+
+
+def data(example, key):
+  [value] = example.context.feature[key].bytes_list.value
+  return value
+
+
+def arrays(example, precision, versions=1):
+  """A record's features, [versions, ...], by key."""
+  return {
+      key: np.frombuffer(data(example, key), np.dtype(precision)).reshape(
+          versions, *shape)
+      for key, shape in SHAPES.items() if key in example.context.feature}
+
+
+def contents(folder):
+  """Names, image ids and captions, as they lie in a folder's shards."""
+  return {
+      path.name: [
+          (example.context.feature['image/image_id'].int64_list.value[:],
+           sequence_example.captions_of(example))
+          for example in records(path)]
+      for path in folder.glob('*-of-*')}
+
+
+def expected_contents(train):
+  return {
+      f'{split}-{i:05d}-of-{len(shards):05d}': [
+          ([100 + number], [caption(number, letter) for letter in letters])
+          for number, letters in shard.items()]
+      for split, shards in (('train', train), ('val', VAL))
+      for i, shard in enumerate(shards)}
+
+
+def files_in(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope='module')
+def encoder_config():
+  return configuration.ModelConfig(
+      encoder='efficientnet_lite0', image_height=HEIGHT, image_width=WIDTH)
+
+
+@pytest.fixture(scope='module')
+def own(encoder_config):
+  """What the encoder itself says of the 7 photos, [7, ...], by key."""
+  with tf.Graph().as_default(), tf1.Session() as session:
+    encoding = encoders.make(encoder_config).encode(tf.stack([
+        image_processing.process_image(photo(number), False, HEIGHT, WIDTH)
+        for number in range(7)]), False, False)
+    encoder_weights.restorer(encoder_config)(session)
+    pooled, regions = session.run(encoding)
+  return {'features/pooled': pooled, 'features/regions': regions}
+
+
+@pytest.mark.parametrize('name, keys, precision, versions', [
+    ('pooled', ['features/pooled'], 'float16', 1),
+    ('augmented', ['features/regions'], 'float16', 4),
+    ('both', ['features/pooled', 'features/regions'], 'float32', 1)])
+def test_features_are_the_encoders_own(
+    made, own, name, keys, precision, versions):
+  examples = records(*sorted((made / name).glob('*-of-*')))
+  assert len(examples) == 7
+  size = {'float16': 2, 'float32': 4}[precision] * versions
+  tolerance = {'float16': 2 ** -10, 'float32': 1e-5}[precision]
+  for number, example in enumerate(examples):
+    assert example.context.feature.keys() == {
+        'image/image_id', 'features/digest', *keys}
+    digest = hashlib.sha256(photo(number)).digest()
+    assert data(example, 'features/digest') == digest
+    for key, array in arrays(example, precision, versions).items():
+      assert len(data(example, key)) == size * np.prod(SHAPES[key])
+      np.testing.assert_allclose(
+          array[0], own[key][number], rtol=tolerance, atol=1e-5)
+      # Of another photo they would be far from these.
+      assert np.abs(array[0] - own[key][number - 1]).max() > 0.1
+
+
+def test_pooled_is_the_mean_of_the_regions(made):
+  for example in records(*(made / 'both').glob('*-of-*')):
+    found = arrays(example, 'float32')
+    np.testing.assert_allclose(
+        found['features/pooled'], found['features/regions'].mean(1),
+        rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['pooled', 'both'])
+def test_each_photo_once_with_its_id_and_captions_whatever_the_layout(
+    made, name):
+  assert contents(made / name) == expected_contents(TRAIN)
+
+
+def test_features_json(made, encoder_config):
+  encoder = encoders.make(encoder_config)
+  weights = encoder.read_weights(encoder.default_weights())
+  found = {name: json.loads((made / name / 'features.json').read_text())
+           for name in ('pooled', 'both', 'augmented')}
+  sources = [found[name].pop('source') for name in found]
+  assert sources[0] == sources[2] and len(sources[0]) == 64
+  assert found['both'] == {
+      'encoder': 'efficientnet_lite0', 'image_height': 96, 'image_width': 64,
+      'weights': encoder_weights.digest(encoder_config, weights),
+      'preprocessing': image_processing.PREPROCESSING,
+      'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
+  assert found['pooled'] == found['both'] | {
+      'precision': 'float16', 'shapes': {'features/pooled': [1280]}}
+  assert found['augmented'] == found['both'] | {
+      'precision': 'float16', 'augmentations': 3,
+      'shapes': {'features/regions': [6, 1280]}}
+
+
+def test_digest_is_of_the_encoders_weights_only(encoder_config):
+  scope = 'EfficientNetLite0/Stem/weights'
+  values = {scope: np.arange(5.0), 'logits/biases': np.zeros(3)}
+  digests = [encoder_weights.digest(encoder_config, values | other)
+             for other in ({}, {'logits/biases': np.ones(3)},
+                           {scope: np.arange(5.0) + 1e-6})]
+  assert digests[0] == digests[1] != digests[2]
+
+
+def test_vocabulary_goes_along_if_there_is_one(made, photos):
+  copy = made / 'pooled' / 'word_counts.txt'
+  assert copy.read_text() == '<S> 13\n</S> 13\n'
+  assert not (made / 'both' / 'word_counts.txt').exists()
+
+
+def test_augmented_versions_differ(made):
+  for example in records(*(made / 'augmented').glob('*-of-*')):
+    [versions] = arrays(example, 'float16', 4).values()
+    for i, j in itertools.combinations(range(4), 2):
+      assert np.abs(versions[i] - versions[j]).max() > 0.1
+
+
+def drawn_versions(folder, pipeline, training, batches):
+  """Which version of its photo each caption of some batches has."""
+  known = {
+      example.context.feature['image/image_id'].int64_list.value[0]:
+          arrays(example, 'float16', 4)['features/regions']
+      for example in records(*folder.glob('train-*'))}
+  found = []
+  with tf.Graph().as_default():
+    tf1.set_random_seed(1)
+    fetches = inputs.make_batch(configuration.ModelConfig(
+        input_file_pattern=f'{folder}/train-*', input_pipeline=pipeline,
+        encoder='efficientnet_lite0', image_height=HEIGHT, image_width=WIDTH,
+        batch_size=5, values_per_input_shard=3), training)
+    with tf1.train.MonitoredSession() as session:
+      for _ in range(batches):
+        batch = session.run(fetches)
+        np.testing.assert_allclose(
+            batch.images.pooled, batch.images.regions.mean(1), rtol=1e-5)
+        for words, row in zip(
+            batch.input_seqs, batch.image_rows, strict=True):
+          versions = known[100 + words[1] - 30]
+          [version] = np.flatnonzero(
+              (versions == batch.images.regions[row]).all((1, 2)))
+          found.append(int(version))
+  return found
+
+
+@pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
+def test_training_draws_distorted_versions_only(made, pipeline):
+  found = drawn_versions(made / 'augmented', pipeline, True, 9)
+  assert len(found) == 45
+  assert set(found) == {1, 2, 3}
+
+
+@pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
+def test_evaluation_sees_the_plain_version(made, pipeline):
+  found = drawn_versions(made / 'augmented', pipeline, False, 1)
+  assert found == [0] * len(PAIRS)
+
+
+def test_goes_on_with_the_missing_shard_only(
+    photos, made, command_of, start, tmp_path):
+  commands = {}
+  for name in ('broken off', 'complete'):
+    folder = tmp_path / name
+    shutil.copytree(made / 'pooled', folder)
+    if name == 'broken off':
+      (folder / 'train-00001-of-00002').unlink()
+      (folder / 'train-00001-of-00002.tmp').write_bytes(b'half a shard')
+    for path in folder.glob('*-of-0000?'):
+      os.utime(path, (1, 1))
+    commands[name] = start(*command_of(photos / 'im2txt', folder))
+  for name, encoded in (('broken off', 3), ('complete', 0)):
+    finished = commands[name].finish()
+    assert finished.returncode == 0
+    assert f'7 photos, {encoded} of them to encode' in finished.stderr
+    assert f'{name}: 7 photos in 3 shards' in finished.stderr
+    assert files_in(tmp_path / name).keys() == files_in(made / 'pooled').keys()
+    assert contents(tmp_path / name) == contents(made / 'pooled')
+    for shard in contents(made / 'pooled'):
+      for own, other in zip(records(tmp_path / name / shard),
+                            records(made / 'pooled' / shard), strict=True):
+        # A batch of another size may round otherwise.
+        np.testing.assert_allclose(
+            arrays(own, 'float16')['features/pooled'],
+            arrays(other, 'float16')['features/pooled'], rtol=2e-3, atol=1e-4)
+    rewritten = {path.name for path in (tmp_path / name).glob('*-of-*')
+                 if path.stat().st_mtime != 1}
+    assert rewritten == ({'train-00001-of-00002'} if encoded else set())
+
+
+def test_interrupted_leaves_whole_shards(command_of, start, tmp_path):
+  shards = [{number: 'a'} for number in range(99)]
+  write_split(tmp_path / 'photos', 'train', shards)
+  write_split(tmp_path / 'photos', 'val', VAL)
+  folder = tmp_path / 'features'
+  command = start(*command_of(tmp_path / 'photos', folder, '--batch_size=1'))
+  command.wait_for('train-00001-of-00099: 1 photos')
+  command.send(signal.SIGINT)
+  finished = command.finish()
+  assert finished.returncode == 130
+  assert finished.error == 'cache_features: error: interrupted'
+  assert not list(folder.glob('*.tmp'))
+  written = contents(folder)
+  assert 2 <= len(written) < 99
+  assert written.items() <= expected_contents(shards).items()
+
+
+def features_by_digest(folder):
+  return {
+      data(example, 'features/digest'): data(example, 'features/regions')
+      for example in records(*folder.glob('*-of-*'))}
+
+
+def test_reuse_takes_every_photo_there_is(
+    made, command_of, start, tmp_path):
+  edited = [{3: 'd', 0: 'ca'}, {4: 'bcd', 2: 'a', 1: 'a'}]
+  with_a_new_one = [{3: 'd'}, {7: 'a', 1: 'a'}]
+  commands = []
+  for name, train in (('edited', edited), ('new', with_a_new_one)):
+    write_split(tmp_path / name, 'train', train)
+    write_split(tmp_path / name, 'val', VAL)
+    # Distorted ones, which nothing makes alike a second time.
+    commands.append(start(*command_of(
+        tmp_path / name, tmp_path / f'of {name}', '--features=regions',
+        '--augmentations=3', f'--reuse={made / "augmented"}')))
+  for command, said in zip(commands, (
+      '7 photos, 0 of them to encode', '5 photos, 1 of them to encode'),
+                           strict=True):
+    assert said in command.finish().stderr
+
+  old = features_by_digest(made / 'augmented')
+  assert contents(tmp_path / 'of edited') == expected_contents(edited)
+  assert features_by_digest(tmp_path / 'of edited') == old
+  assert contents(tmp_path / 'of new') == expected_contents(with_a_new_one)
+  found = features_by_digest(tmp_path / 'of new')
+  added = found.pop(hashlib.sha256(photo(7)).digest())
+  assert len(added) == 4 * 6 * 1280 * 2
+  assert len(found) == 4 and found.items() <= old.items()
+
+
+def damage(shards, output, made):
+  path = shards / 'train-00001-of-00002'
+  path.write_bytes(path.read_bytes()[:-3])
+
+
+def fill_output(shards, output, made):
+  output.mkdir()
+  (output / 'holidays.txt').write_text('June')
+
+
+def copy_features(shards, output, made):
+  shutil.copytree(made / 'both', output)
+
+
+def copy_shards(shards, output, made):
+  shutil.copytree(shards, shards / 'more')
+
+
+SHARD = '{shards}/train-00001-of-00002'
+# What is done to a copy of the shards and the output folder; a flag; what is
+# said.
+REFUSALS = {
+    'no weights': (
+        None, '--config.model.encoder=inception_v3',
+        ['inception_v3', '--inception_checkpoint_file']),
+    'no shards': (
+        None, '--input_file_pattern={shards}/none-*', ['{shards}/none-*']),
+    'other features': (
+        copy_features, '--features=both',
+        ['{output} ', 'precision', '--output_dir']),
+    'something else': (fill_output, '', ['{output} ', '--output_dir']),
+    'damaged': (damage, '', [f'{SHARD} is damaged']),
+    'two shards of one name': (
+        copy_shards, f'--input_file_pattern={SHARD},{{shards}}/more/train-*',
+        ['train-00001-of-00002']),
+}
+
+
+@pytest.fixture(scope='module')
+def refusals(photos, made, command_of, start, tmp_path_factory):
+  """What came of each of `REFUSALS`; a few run at once."""
+  found = {}
+  running = {}
+
+  def look(output):
+    return files_in(output) if output.exists() else None
+
+  def finish():
+    for name, (command, paths, before) in running.items():
+      found[name] = command.finish(), paths, before, look(paths['output'])
+    running.clear()
+
+  for name, (prepare, flag, _) in REFUSALS.items():
+    folder = tmp_path_factory.mktemp('refused')
+    paths = {'shards': folder / 'shards', 'output': folder / 'output',
+             'made': made}
+    shutil.copytree(photos / 'im2txt', paths['shards'])
+    if prepare:
+      prepare(**paths)
+    flags = [flag.format(**paths)] if flag else []
+    running[name] = (
+        start(*command_of(paths['shards'], paths['output'], *flags)),
+        paths, look(paths['output']))
+    if len(running) == 4:
+      finish()
+  finish()
+  return found
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_refusals_are_one_line_and_write_nothing(refusals, name):
+  finished, paths, before, after = refusals[name]
+  assert finished.returncode == 1
+  assert finished.error.startswith('cache_features: error: ')
+  for said in REFUSALS[name][-1]:
+    assert said.format(**paths) in finished.error
+  assert before == after
+
+
+def test_no_configuration(photos, launch, tmp_path):
+  finished = launch('data_prep.cache_features',
+                    f'--input_file_pattern={photos}/image/val-*',
+                    f'--output_dir={tmp_path}/output')
+  assert finished.returncode == 1
+  assert '--config' in finished.error
+  assert not (tmp_path / 'output').exists()
+
+
+def without(key):
+  [example] = images({1: 'a'})
+  del example.context.feature[key]
+  return example
+
+
+@pytest.mark.parametrize('example, said', [
+    (without('image/data'), 'no picture under image/data'),
+    (without('image/image_id'), 'image/image_id'),
+    (sequence_example.make_image(1, {'image/data': b'x'}, []), 'no captions'),
+    (sequence_example.make_image(
+        1, {'features/pooled': b'x'}, [caption(1, 'a')]),
+     'features are made from shards of pictures'),
+], ids=['picture', 'id', 'captions', 'features'])
+def test_records_that_cannot_be_used(example, said, tmp_path):
+  write_split(tmp_path, 'train', TRAIN)
+  files = sorted(map(str, tmp_path.glob('*-of-*')))
+  write(pathlib.Path(files[1]), [*images({0: 'a', 1: 'a'}), example])
+  with pytest.raises(ValueError) as error:
+    photo_scan.scan(files, 'image/data', 'image/caption_ids')
+  assert str(error.value).startswith(f'{files[1]}, record 2: ')
+  assert said in str(error.value)
+
+
+@pytest.fixture(scope='module')
+def cache_features(import_command):
+  return import_command('data_prep.cache_features')
+
+
+def test_a_picture_that_cannot_be_decoded(
+    cache_features, encoder_config, tmp_path):
+  write_split(tmp_path, 'train', TRAIN)
+  files = sorted(map(str, tmp_path.glob('*-of-*')))
+  write(pathlib.Path(files[1]), [sequence_example.make_image(
+      1, {'image/data': b'no picture'}, [caption(1, 'a')])])
+  maker = cache_features.FeatureMaker(encoder_config)
+  description = maker.describe('pooled', 'float16', 0, '')
+  made = maker.make(
+      [(files[0], np.ones(2, bool)), (files[1], np.ones(1, bool))],
+      description, batch_size=1)
+  assert len(next(made)['features/pooled']) == len(
+      next(made)['features/pooled']) == 2 * 1280
+  with pytest.raises(ValueError, match='Unknown image file format') as error:
+    next(made)
+  assert files[1] in str(error.value)
+
+
+def test_a_folder_that_was_only_just_begun(cache_features, made, tmp_path):
+  # Killed as it wrote the first file.
+  (tmp_path / 'features.json.tmp').write_text('{"encoder": ')
+  description = feature_cache.read(str(made / 'pooled'))
+  cache_features.claim_folder(str(tmp_path), description)
+  assert feature_cache.read(str(tmp_path)) == description
+  assert not (tmp_path / 'features.json.tmp').exists()
+
+
+def test_features_to_reuse_must_have_been_made_likewise(made):
+  description = feature_cache.read(str(made / 'augmented'))
+  with pytest.raises(ValueError) as error:
+    feature_store.FeatureStore(str(made / 'both'), description)
+  assert str(error.value).startswith(f'{made}/both: ')
+  assert '(precision, augmentations, shapes' in str(error.value)
+  other = dataclasses.replace(description, weights='5' * 16)
+  with pytest.raises(ValueError, match=r'\(weights\)'):
+    feature_store.FeatureStore(str(made / 'augmented'), other)
+  with pytest.raises(ValueError, match=f'{made} has no features.json'):
+    feature_store.FeatureStore(str(made), other)
+
+
+def test_a_folder_to_reuse_with_a_shard_of_photos(made, photos, tmp_path):
+  shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
+  shard = tmp_path / 'train-00000-of-00002'
+  shutil.copy(photos / 'image' / shard.name, shard)
+  with pytest.raises(ValueError, match=str(shard)):
+    feature_store.FeatureStore(
+        str(tmp_path), feature_cache.read(str(tmp_path)))

@@ -1,0 +1,176 @@
+"""Evaluation while training: the best checkpoint, early ends, averages."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from im2txt import captioner, evaluation, optimization
+
+AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
+            'lstm/basic_lstm_cell/kernel', 'lstm/basic_lstm_cell/bias',
+            'logits/weights', 'logits/biases')
+
+
+def result(perplexity, **fields):
+  return evaluation.Result(**{
+      'global_step': 1, 'perplexity': perplexity, 'num_examples': 5,
+      'num_words': 30, 'input_file_pattern': 'val-*', 'num_eval_examples': 5,
+      'fingerprint': 'x', **fields})
+
+
+@pytest.mark.parametrize('perplexities, since', [
+    ([], 0), ([5.0], 0), ([5.0, 4.0], 0), ([4.0, 5.0], 1),
+    ([4.0, 3.0, 3.0, 7.0], 2), ([float('inf')], 0),
+])
+def test_evaluations_since_the_best(perplexities, since):
+  assert evaluation.evaluations_since_best(
+      [result(perplexity) for perplexity in perplexities]) == since
+
+
+@pytest.fixture(scope='module')
+def evaluator(trained, task):
+  config = captioner.load_config(str(trained.folder)).model
+  return evaluation.Evaluator(dataclasses.replace(
+      config, input_file_pattern=task.val_pattern), 7)
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+  """A run folder with checkpoints of steps 0 and 6."""
+  folder = tmp_path / 'run'
+  shutil.copytree(trained.folder, folder)
+  return folder
+
+
+def evaluate_new(evaluator, folder, step, keep_best=True):
+  return evaluation.evaluate_new(
+      evaluator, str(folder / f'model.ckpt-{step}'), str(folder / 'eval'),
+      keep_best)
+
+
+def names_in(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def files_of(step):
+  return sorted([
+      'checkpoint', 'config.json', f'model.ckpt-{step}.data-00000-of-00001',
+      f'model.ckpt-{step}.index', 'word_counts.txt'])
+
+
+def test_the_best_checkpoint_is_a_run_folder_of_its_own(
+    evaluator, run_folder, launch, task):
+  best = run_folder / 'best'
+  assert evaluate_new(evaluator, run_folder, 0)
+  assert names_in(best) == files_of(0)
+  assert evaluate_new(evaluator, run_folder, 6)  # Trained: better.
+  assert names_in(best) == files_of(6)
+  # It needs nothing of the folder that it comes from.
+  shutil.move(best, run_folder.parent / 'elsewhere')
+  shutil.rmtree(run_folder)
+  finished = launch(
+      'im2txt.run_inference', f'--input_files={task.pictures[0]}',
+      f'--checkpoint_path={run_folder.parent / "elsewhere"}')
+  assert finished.returncode == 0, finished.stderr
+  assert '  0) ' in finished.stdout
+
+
+def test_a_worse_checkpoint_does_not_take_its_place(evaluator, run_folder):
+  assert evaluate_new(evaluator, run_folder, 6)
+  assert evaluate_new(evaluator, run_folder, 0)
+  assert names_in(run_folder / 'best') == files_of(6)
+
+
+def test_the_best_is_kept_only_if_asked_for(evaluator, run_folder):
+  assert evaluate_new(evaluator, run_folder, 6, keep_best=False)
+  assert not (run_folder / 'best').exists()
+
+
+def test_other_data_has_another_best(evaluator, run_folder):
+  (run_folder / 'eval').mkdir()
+  (run_folder / 'eval' / 'metrics.jsonl').write_text(''.join(
+      json.dumps(result(1.0, **other)._asdict()) + '\n' for other in (
+          {'input_file_pattern': evaluator.pattern},
+          {'num_eval_examples': 7})))
+  assert evaluate_new(evaluator, run_folder, 6)
+  assert names_in(run_folder / 'best') == files_of(6)
+
+
+def test_averages_are_what_is_evaluated(
+    evaluator, trained, read_checkpoint, write_checkpoint, tmp_path):
+  random = np.random.default_rng(1)
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
+  other = {name: random.normal(size=values[name].shape).astype(np.float32)
+           for name in AVERAGED}
+  averages = {optimization.average_name(name): value
+              for name, value in other.items()}
+  write_checkpoint(tmp_path / 'model.ckpt-1', values | averages)
+  write_checkpoint(tmp_path / 'model.ckpt-2', values | other)
+  found = [evaluator.evaluate(str(tmp_path / f'model.ckpt-{step}'))
+           for step in (1, 2)]
+  assert found[0] == found[1]
+  assert found[0].perplexity != pytest.approx(evaluator.evaluate(
+      str(trained.folder / 'model.ckpt-6')).perplexity, rel=1e-3)
+
+
+@pytest.fixture(scope='module')
+def stopped_early(task, launch, tmp_path_factory):
+  """A run that does not learn, with averages: folder and what it said."""
+  folder = tmp_path_factory.mktemp('runs') / 'early'
+  finished = launch(
+      'im2txt.train', f'--config={task.config_file}',
+      f'--input_file_pattern={task.train_pattern}', f'--train_dir={folder}',
+      f'--eval_file_pattern={task.val_pattern}', '--number_of_steps=40',
+      '--config.training.save_interval_steps=2',
+      '--config.training.early_stopping_patience=3',
+      '--config.training.initial_learning_rate=0.0',
+      '--config.training.ema_decay=0.9')
+  assert finished.returncode == 0, finished.stderr
+  return folder, finished.lines
+
+
+def test_training_evaluates_at_each_checkpoint_and_ends_early(stopped_early):
+  folder, lines = stopped_early
+  results = evaluation.read_results(str(folder / 'eval'))
+  assert [result.global_step for result in results] == [2, 4, 6, 8]
+  assert len({round(result.perplexity, 4) for result in results}) == 1
+  assert names_in(folder / 'best') == files_of(2)
+  [line] = [line for line in lines if 'Stopping early' in line]
+  assert '3 evaluations' in line and str(folder / 'best') in line
+  assert (folder / 'model.ckpt-8.index').exists()
+
+
+def test_captioning_takes_the_averages(
+    stopped_early, launch, task, read_checkpoint, write_checkpoint, tmp_path):
+  folder, _ = stopped_early
+  run = tmp_path / 'run'
+  shutil.copytree(folder / 'best', run)
+  values = read_checkpoint(run / 'model.ckpt-2')
+  # Averages that say nothing but `blue`.
+  biases = np.zeros_like(values['logits/biases'])
+  biases[6] = 50.0
+  assert optimization.average_name('logits/biases') in values
+  write_checkpoint(run / 'model.ckpt-2', values | {
+      optimization.average_name('logits/biases'): biases})
+  finished = launch('im2txt.run_inference', f'--checkpoint_path={run}',
+                    f'--input_files={task.pictures[0]}')
+  assert finished.returncode == 0, finished.stderr
+  assert '0) blue blue blue' in finished.stdout
+
+
+def test_patience_needs_something_to_evaluate(launch_train):
+  finished = launch_train('--config.training.early_stopping_patience=3',
+                          '--number_of_steps=1')
+  assert finished.returncode == 1
+  assert finished.error == (
+      'train: error: early_stopping_patience needs --eval_file_pattern')
+
+
+def test_shards_to_evaluate_on_that_are_not_there(launch_train, tmp_path):
+  finished = launch_train(f'--eval_file_pattern={tmp_path}/none-*',
+                          '--number_of_steps=1')
+  assert finished.returncode == 1
+  assert f'no file matches {tmp_path}/none-*' in finished.error
