@@ -1,7 +1,7 @@
 # Everything runs in .venv, which the first target that needs it sets up.
 #   make demo   draws pictures, trains a captioner on them and shows captions
 #   make test   all tests          make lint   ruff
-#   make bench  how fast each way to caption is
+#   make bench  how fast captioning, training and building shards are
 #   make clean  removes the demo's folder
 
 PYTHON ?= python3
@@ -29,14 +29,18 @@ demo: .venv/installed
 	  --train_captions_file=$(DEMO)/scenes/annotations/captions_train.json \
 	  --val_image_dir=$(DEMO)/scenes/val \
 	  --val_captions_file=$(DEMO)/scenes/annotations/captions_val.json \
-	  --train_shards=4 --val_shards=1 --output_dir=$(DEMO)/shards
+	  --train_shards=4 --val_shards=1 --layout=image \
+	  --output_dir=$(DEMO)/shards
+	$(BIN)/python -m data_prep.cache_features --config=configs/demo.py \
+	  --input_file_pattern='$(DEMO)/shards/*-of-?????' --augmentations=8 \
+	  --output_dir=$(DEMO)/features
 	$(BIN)/python -m im2txt.train --config=configs/demo.py \
-	  --input_file_pattern='$(DEMO)/shards/train-?????-of-00004' \
+	  --input_file_pattern='$(DEMO)/features/train-?????-of-00004' \
 	  --train_dir=$(DEMO)/run --number_of_steps=$(DEMO_STEPS) \
 	  --log_every_n_steps=50
 	$(BIN)/python -m im2txt.evaluate --run_once \
 	  --checkpoint_dir=$(DEMO)/run \
-	  --input_file_pattern='$(DEMO)/shards/val-?????-of-00001'
+	  --input_file_pattern='$(DEMO)/features/val-?????-of-00001'
 	$(BIN)/python -m im2txt.run_inference --checkpoint_path=$(DEMO)/run \
 	  --input_files='$(DEMO)/scenes/val/*.jpg' \
 	  --contact_sheet=$(DEMO)/contact_sheet.png > $(DEMO)/captions.txt
@@ -56,6 +60,9 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.captioning
 	$(BIN)/python -m benchmarks.captioning --encoder=efficientnet_lite0 \
 	  --image_size=224 --vocab_size=2933
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training_memory
+	$(BIN)/python -m benchmarks.data_prep
 
 clean:
 	rm -rf $(DEMO)

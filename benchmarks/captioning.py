@@ -27,15 +27,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from absl import flags
-from PIL import Image
 
-from benchmarks import classic_search
+from benchmarks import classic_search, pictures
+from benchmarks.timing import best_time, matrix_rate
 from im2txt import (
     beam_search,
     captioner,
     checkpoints,
     command_line,
     configuration,
+    encoders,
     inference_wrapper,
     picture_captioner,
     trained_model,
@@ -73,45 +74,12 @@ _QUICK = flags.DEFINE_boolean(
     'quick', False, 'Two rounds.')
 
 
-def best_time(run: Callable[[], Any], rounds: int) -> float:
-  """Seconds that a call takes at best; the first one is not counted."""
-  run()
-  times = []
-  for _ in range(rounds):
-    start = time.perf_counter()
-    run()
-    times.append(time.perf_counter() - start)
-  return min(times)
-
-
-def matrix_rate(rounds: int) -> float:
-  """Multiply-adds a second of a large matrix product."""
-  n = 2048
-  with tf.Graph().as_default(), tf1.Session() as session:
-    a, b = (tf.Variable(tf.random.normal([n, n])) for _ in range(2))
-    product = tf.matmul(a, b).op
-    session.run(tf1.global_variables_initializer())
-    return n**3 / best_time(lambda: session.run(product), 4 * rounds)
-
-
 def floor(config: configuration.ModelConfig) -> float:
   """Multiply-adds of a caption: picture, first word, then a beam of words."""
   h, e = config.num_lstm_units, config.embedding_size
   lstm = (e + h) * 4 * h
   captions = 1 + (_MAX_CAPTION_LENGTH.value - 2) * _BEAM_SIZE.value
   return lstm + captions * (lstm + h * config.vocab_size)
-
-
-def draw_pictures(folder: str, number: int) -> list[str]:
-  """Draws JPEGs of 500 x 375 pixels, as large as photos of COCO are."""
-  random = np.random.default_rng(0)
-  files = []
-  for i in range(number):
-    coarse = Image.fromarray(
-        random.integers(0, 256, (30, 40, 3), np.uint8)).resize((500, 375))
-    files.append(os.path.join(folder, f'{i}.jpg'))
-    coarse.save(files[-1], quality=90)
-  return files
 
 
 def make_model(folder: str) -> TrainedModel:
@@ -138,7 +106,7 @@ def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
-    encode = captioner.make_encoder(model.config).encode(
+    encode = encoders.make(model.config).encode(
         images, False, False).pooled.op
     session.run(tf1.global_variables_initializer())
     yield lambda: best_time(lambda: session.run(encode), 2) / 32
@@ -242,7 +210,7 @@ def main() -> None:
   """Reads the flags, times and prints a table."""
   rounds = 2 if _QUICK.value else _ROUNDS.value
   with tempfile.TemporaryDirectory() as folder:
-    files = draw_pictures(folder, _NUM_PICTURES.value)
+    files = pictures.draw(folder, _NUM_PICTURES.value)
     model = make_model(folder)
     rate = matrix_rate(rounds)
     least = floor(model.config) / rate

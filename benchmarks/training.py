@@ -1,0 +1,323 @@
+r"""How fast a training step is, beside im2txt's and beside the arithmetic.
+
+  python -m benchmarks.training
+  python -m benchmarks.training --encoder=efficientnet_lite0 --image_size=224 \
+    --vocab_size=2933
+
+All in one process, with the same sizes, on weights, pictures and words drawn
+at random; captions are as long as COCO's. `classic` is im2txt's step
+(`classic_training`): its queues read pictures, each stored with each of its
+captions, and its graph has the frozen encoder. The others are this project's
+steps, input pipeline included, as train.py runs them. The steps take turns,
+and `x classic` is the median of the rounds' ratios; all else is of the best
+round. The floor is a step's multiply-adds, of its real words only, over the
+rate of a large matrix product that is measured in the same run. `Input alone`
+is the pipeline with nothing behind it.
+"""
+
+import contextlib
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from benchmarks import classic_training, drawn_shards, pictures
+from benchmarks.timing import best_time, matrix_rate
+from im2txt import (
+    captioner,
+    command_line,
+    configuration,
+    encoders,
+    inputs,
+    optimization,
+)
+
+tf1 = tf.compat.v1
+
+_ENCODER = flags.DEFINE_string(
+    'encoder', 'inception_v3', 'A name of im2txt.encoders.ENCODERS.')
+_IMAGE_SIZE = flags.DEFINE_integer(
+    'image_size', 299, 'Pixels a side that the encoder sees.', lower_bound=32)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    'vocab_size', 12000, 'V, outputs of the decoder.', lower_bound=4)
+_NUM_UNITS = flags.DEFINE_integer(
+    'num_units', 512, 'H, width of the embeddings and units of the LSTM.',
+    lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', 32, 'B, pictures a step.', lower_bound=1)
+_NUM_PICTURES = flags.DEFINE_integer(
+    'num_pictures', 64, 'Pictures that are drawn, and shown over and over '
+    'under other ids.', lower_bound=1)
+_NUM_RECORDS = flags.DEFINE_integer(
+    'num_records', 4000, 'Pictures that the feature shards have.',
+    lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+    'rounds', 3, 'Times that each thing is timed.', lower_bound=1)
+
+
+class Counts(NamedTuple):
+  """What a step had, or many."""
+
+  captions: int
+  words: int
+  positions: int  # words and padding
+
+
+class Case(NamedTuple):
+  """A way to train."""
+
+  name: str
+  config: configuration.ModelConfig
+  build_loss: Callable[[configuration.ModelConfig, inputs.Batch], tf.Tensor]
+  steps: int  # a round
+
+
+class Timed(NamedTuple):
+  """A round of a case."""
+
+  seconds: float
+  steps: int
+  counts: Counts
+
+
+def model_config(**fields) -> configuration.ModelConfig:
+  """im2txt's model in the sizes of the flags."""
+  return configuration.ModelConfig(**{
+      'encoder': _ENCODER.value, 'image_height': _IMAGE_SIZE.value,
+      'image_width': _IMAGE_SIZE.value, 'vocab_size': _VOCAB_SIZE.value,
+      'embedding_size': _NUM_UNITS.value, 'num_lstm_units': _NUM_UNITS.value,
+      'batch_size': _BATCH_SIZE.value, 'values_per_input_shard': 100,
+      **fields})
+
+
+def our_loss(
+    config: configuration.ModelConfig, batch: inputs.Batch
+) -> tf.Tensor:
+  """The loss as train.py builds it."""
+  return captioner.build(config, captioner.Mode.TRAIN, batch).total_loss
+
+
+def make_cases(folder: str) -> list[Case]:
+  """The ways to train, the classic one first."""
+  pairs, whole, features = (
+      {'input_file_pattern': os.path.join(folder, name)}
+      for name in ('pairs', 'pictures', 'features/*-of-*'))
+  return [
+      Case('classic', model_config(
+          input_pipeline='queue', bucket_by_length=False, **pairs),
+           classic_training.build, 2),
+      Case('pictures', model_config(**pairs), our_loss, 2),
+      Case('pictures, all captions of each', model_config(
+          all_captions=True, **whole), our_loss, 2),
+      Case('features, no buckets', model_config(
+          bucket_by_length=False, **features), our_loss, 40),
+      Case('features, all captions of each', model_config(
+          all_captions=True, **features), our_loss, 10),
+      Case('features', model_config(**features), our_loss, 40)]
+
+
+def count(batch: inputs.Batch) -> Counts:
+  """The batch's counts, each int32 []."""
+  return Counts(tf.shape(batch.input_mask)[0],
+                tf.reduce_sum(batch.input_mask), tf.size(batch.input_mask))
+
+
+def make_step(loss: tf.Tensor) -> tf.Operation:
+  """im2txt's step down the gradient of a loss."""
+  train_op, _ = optimization.train_op(
+      configuration.TrainingConfig(), loss, tf.constant(0.1))
+  return train_op
+
+
+@contextlib.contextmanager
+def running(
+    config: configuration.ModelConfig,
+    build: Callable[[inputs.Batch], list[tf.Operation]],
+) -> Iterator[Callable[[int], Timed]]:
+  """Yields what runs a graph on the input pipeline for some steps."""
+  with tf.Graph().as_default(), tf1.Session() as session:
+    batch = inputs.make_batch(config, training=True)
+    fetches = build(batch), count(batch)
+    session.run([tf1.global_variables_initializer(),
+                 tf1.local_variables_initializer(), tf1.tables_initializer()])
+    coordinator = tf1.train.Coordinator()
+    threads = []
+    if tf1.get_collection(tf1.GraphKeys.QUEUE_RUNNERS):
+      threads = tf1.train.start_queue_runners(session, coordinator)
+
+    def run(steps: int) -> Timed:
+      start = time.perf_counter()
+      counts = [session.run(fetches)[1] for _ in range(steps)]
+      return Timed(time.perf_counter() - start, steps,
+                   Counts(*(int(sum(n)) for n in zip(*counts, strict=True))))
+
+    run(1)
+    yield run
+    coordinator.request_stop()
+    session.close()
+    coordinator.join(threads, ignore_live_threads=True)
+
+
+def multiply_adds(
+    config: configuration.ModelConfig, num_images: int, captions: int,
+    words: int, channels: int,
+) -> float:
+  """Multiply-adds of steps on cached features.
+
+  A product's two gradients cost as much as itself each. The features have
+  none, and the state is nothing when the picture is read.
+  """
+  h, e = config.num_lstm_units, config.embedding_size
+  return (2 * num_images * channels * e + 3 * captions * e * 4 * h
+          + 3 * words * ((e + h) * 4 * h + h * config.vocab_size))
+
+
+def floor(case: Case, timed: Timed, channels: int, rate: float) -> float | None:
+  """Seconds that the steps' arithmetic takes; None if the encoder runs."""
+  if not inputs.find_features(case.config):
+    return None
+  num_images = timed.counts.captions // (
+      drawn_shards.CAPTIONS_A_PICTURE if case.config.all_captions else 1)
+  return multiply_adds(case.config, num_images, timed.counts.captions,
+                       timed.counts.words, channels) / rate
+
+
+def speed(timed: Timed) -> float:
+  """Captions a second."""
+  return timed.counts.captions / timed.seconds
+
+
+def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
+  """Times each case in turn, so many rounds."""
+  with contextlib.ExitStack() as stack:
+    runs = [stack.enter_context(running(
+        case.config, lambda batch, case=case: [
+            make_step(case.build_loss(case.config, batch))]))
+        for case in cases]
+    return [list(times) for times in zip(*(
+        [run(case.steps) for case, run in zip(cases, runs, strict=True)]
+        for _ in range(rounds)), strict=True)]
+
+
+def print_steps(cases: list[Case], times: list[list[Timed]], rate: float,
+                channels: int) -> None:
+  """Prints the table of steps."""
+  row = '| {:30} | {:>10} | {:>9} | {:>8} | {:>7} | {:>9} |'
+  print(row.format('step', 'captions/s', 'x classic', 'ms/step', 'x floor',
+                   'padding'))
+  print(row.format(*(6 * ['---'])))
+
+  for case, rounds in zip(cases, times, strict=True):
+    best = max(rounds, key=speed)
+    least = floor(case, best, channels, rate)
+    ratio = statistics.median(
+        speed(own) / speed(classic)
+        for own, classic in zip(rounds, times[0], strict=True))
+    words, positions = (sum(getattr(timed.counts, name) for timed in rounds)
+                        for name in ('words', 'positions'))
+    print(row.format(
+        case.name, f'{speed(best):.1f}', f'{ratio:.1f}',
+        f'{1e3 * best.seconds / best.steps:.0f}',
+        f'{best.seconds / least:.2f}' if least else '',
+        f'{1.0 - words / positions:.1%}'))
+
+
+def print_inputs(cases: list[Case], times: list[list[Timed]],
+                 rounds: int) -> None:
+  """Prints the table of input pipelines."""
+  row = '| {:30} | {:>10} | {:>8} |'
+  print(row.format('input alone', 'captions/s', 'x step'))
+  print(row.format(*(3 * ['---'])))
+  for case, own in zip(cases, times, strict=True):
+    with running(case.config, lambda batch: [
+        part.op for part in tf.nest.flatten(batch) if part is not None]) as run:
+      run(20)  # What was read ahead.
+      alone = max(speed(run(10 * case.steps)) for _ in range(rounds))
+    step = max(map(speed, own))
+    print(row.format(case.name, f'{alone:.0f}', f'{alone / step:.1f}'),
+          flush=True)
+
+
+def time_constant_step(
+    config: configuration.ModelConfig, length: int, channels: int, rounds: int
+) -> float:
+  """Seconds of a step on a batch without padding that lies in memory."""
+  random = np.random.default_rng(0)
+  shape = config.batch_size, length
+  with tf.Graph().as_default(), tf1.Session() as session:
+    words = tf.Variable(random.integers(0, config.vocab_size, shape), False,
+                        dtype=tf.int32, shape=[None, None])
+    features = tf.Variable(random.exponential(
+        0.4, (config.batch_size, channels)).astype(np.float32), False)
+    images = encoders.Encoding(features, None)
+    batch = inputs.Batch(images, words, words, tf.ones_like(words),
+                         tf.range(config.batch_size))
+    step = make_step(our_loss(config, batch))
+    session.run(tf1.global_variables_initializer())
+    return best_time(lambda: session.run(step), 10 * rounds)
+
+
+def print_costs(channels: int, rate: float, rounds: int) -> None:
+  """Prints what a step costs as each of its sizes doubles."""
+  row = '| {:22} | {:>8} | {:>9} | {:>16} | {:>7} |'
+  print(row.format('step on a fixed batch', 'ms/step', 'x first',
+                   'multiply-adds, G', 'x floor'))
+  print(row.format(*(5 * ['---'])))
+  config = model_config()
+  length = 12
+  doubled = {
+      f'B = {config.batch_size}, T = {length}': (config, length),
+      'B doubled': (dataclasses.replace(
+          config, batch_size=2 * config.batch_size), length),
+      'T doubled': (config, 2 * length),
+      'V doubled': (dataclasses.replace(
+          config, vocab_size=2 * config.vocab_size), length),
+      'H doubled': (dataclasses.replace(
+          config, num_lstm_units=2 * config.num_lstm_units,
+          embedding_size=2 * config.embedding_size), length),
+      'bfloat16': (dataclasses.replace(config, compute_dtype='bfloat16'),
+                   length)}
+  first = None
+  for name, (config, length) in doubled.items():
+    seconds = time_constant_step(config, length, channels, rounds)
+    first = first or seconds
+    arithmetic = multiply_adds(
+        config, config.batch_size, config.batch_size,
+        config.batch_size * length, channels)
+    print(row.format(name, f'{1e3 * seconds:.0f}', f'{seconds / first:.2f}',
+                     f'{arithmetic / 1e9:.1f}',
+                     f'{seconds * rate / arithmetic:.2f}'), flush=True)
+
+
+def main() -> None:
+  """Reads the flags, times and prints the tables."""
+  rounds = _ROUNDS.value
+  with tempfile.TemporaryDirectory() as folder:
+    config = model_config()
+    files = pictures.draw(folder, _NUM_PICTURES.value)
+    for write, name in ((drawn_shards.write_pairs, 'pairs'),
+                        (drawn_shards.write_pictures, 'pictures')):
+      write(os.path.join(folder, name), config.vocab_size, files)
+    channels = drawn_shards.write_features(
+        os.path.join(folder, 'features'), config, 'drawn at random',
+        _NUM_RECORDS.value, 4)
+    cases = make_cases(folder)
+    rate = matrix_rate(rounds)
+    print(f'matrix product: {rate / 1e9:.1f} G multiply-adds/s\n', flush=True)
+    times = time_steps(cases, rounds)
+    print_steps(cases, times, rate, channels)
+    print(flush=True)
+    print_inputs(cases, times, rounds)
+    print()
+    print_costs(channels, rate, rounds)
+
+
+if __name__ == '__main__':
+  command_line.run(main)
