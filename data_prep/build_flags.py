@@ -36,7 +36,7 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                     'of the bytes where there are five.')
   flags.DEFINE_integer('max_side', Options.max_side,
                        'Shrink pictures to this many pixels along their '
-                       'longer side, which training then need not decode; '
+                       'longer side, so that training decodes fewer; '
                        'smaller ones are stored as they are. 0: shrink none.',
                        lower_bound=0)
   flags.DEFINE_integer('jpeg_quality', Options.jpeg_quality,

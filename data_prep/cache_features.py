@@ -17,7 +17,6 @@ Interrupted, the same command goes on with the first shard that is not there.
 import collections
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -310,9 +309,7 @@ def main() -> None:
   claim_folder(output_dir, description)
   words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
   if os.path.exists(words):
-    with whole_file.replacing(
-        os.path.join(output_dir, vocabulary.FILE_NAME)) as temporary:
-      shutil.copyfile(words, temporary)
+    whole_file.copy(words, os.path.join(output_dir, vocabulary.FILE_NAME))
 
   due = [shard for shard in all_shards if not os.path.exists(shard.path)]
   records = choose_records(groups, due, store)

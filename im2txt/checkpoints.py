@@ -7,7 +7,6 @@ did not use, and stops at anything it was not told to skip.
 import glob
 import os
 import re
-import shutil
 from collections.abc import Iterable
 
 import numpy as np
@@ -107,7 +106,7 @@ class Reader:
     Args:
       prefix: the checkpoint.
       averaged: whether to read, of variables that have one, the moving
-        average.
+        average; it is then known by the variable's name only.
 
     Raises:
       ValueError: it cannot be read.
@@ -122,8 +121,10 @@ class Reader:
     today = {old: name for name, olds in LEGACY_NAMES.items() for old in olds}
     self._names = {today.get(name, name): name for name in theirs}
     if averaged:
-      self._names |= {name: average for name in theirs
-                      if (average := optimization.average_name(name)) in theirs}
+      for name in theirs:
+        average = optimization.average_name(name)
+        if average in theirs:
+          self._names[name] = self._names.pop(average)
     self.shapes = {ours: list(theirs[name])
                    for ours, name in self._names.items()}
 
@@ -210,9 +211,7 @@ def keep_only(prefix: str, folder: str) -> None:
   # The index last: without it a checkpoint is not seen.
   for file in sorted(tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*')) + [
       f'{prefix}.index']:
-    with whole_file.replacing(
-        os.path.join(folder, os.path.basename(file))) as temporary:
-      shutil.copyfile(file, temporary)
+    whole_file.copy(file, os.path.join(folder, os.path.basename(file)))
   with whole_file.write(os.path.join(folder, 'checkpoint')) as f:
     f.write(f'model_checkpoint_path: "{os.path.basename(prefix)}"\n')
   for other in old:

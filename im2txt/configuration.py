@@ -128,8 +128,9 @@ class TrainingConfig:
   loss_scale: float = 1.0
   # Probability taken from the target word and spread over the vocabulary.
   label_smoothing: float = 0.0
-  # Share that the weights' moving average keeps at each step; evaluation and
-  # captioning then use the average. 0: there is none.
+  # Share that the weights' moving average keeps at each step, after n steps
+  # (1 + n) / (10 + n) at the most; evaluation and captioning then use the
+  # average. 0: there is none.
   ema_decay: float = 0.0
   # Share of the words read that the model drew itself, reached linearly over
   # so many epochs. 0: it reads the captions only.
@@ -172,10 +173,24 @@ def check(config: Config) -> None:
     if not 0.0 <= value < 1.0:
       raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
                        '1 not included')
-  for name in ('loss_scale', 'scheduled_sampling_epochs'):
+  for name in ('loss_scale', 'scheduled_sampling_epochs', 'clip_gradients',
+               'num_epochs_per_decay'):
     value = getattr(config.training, name)
     if not value > 0.0:
       raise ValueError(f'{name} is {value}; it must be above 0')
+  for name in ('initial_learning_rate', 'train_inception_learning_rate',
+               'weight_decay'):
+    value = getattr(config.training, name)
+    if not value >= 0.0:
+      raise ValueError(f'{name} is {value}; it must not be below 0')
+  for name in ('lstm_dropout_keep_prob', 'encoder_dropout_keep_prob'):
+    value = getattr(config.model, name)
+    if not 0.0 < value <= 1.0:
+      raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
+                       '0 not included')
+  if config.training.weight_decay and config.training.optimizer != 'AdamW':
+    raise ValueError('weight_decay needs optimizer AdamW, not '
+                     f'{config.training.optimizer}')
 
 
 def choose(table: Mapping[str, Any], field: str, name: Any) -> Any:

@@ -5,7 +5,6 @@ Perplexity = exp(sum of cross-entropies / number of words).
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -83,8 +82,9 @@ class Evaluator:
       ValueError: the checkpoint cannot be read.
     """
     reader = checkpoints.Reader(prefix, averaged=True)
-    return variable_loader.digest({v.op.name: reader.value(v.op.name)
-                    for v in self._variables if v.op.name in reader.shapes})
+    return variable_loader.digest({
+        v.op.name: reader.value(v.op.name) for v in self._variables
+        if v.op.name in reader.shapes})
 
   def evaluate(self, prefix: str) -> Result:
     """Evaluates a checkpoint, by the moving averages of weights that have one.
@@ -168,8 +168,8 @@ def evaluate_new(
     evaluator: of the checkpoint's model.
     prefix: the checkpoint.
     eval_dir: where results are.
-    keep_best: whether to copy it to the folder `best` beside it if it is the
-      best one so far.
+    keep_best: whether to copy it to the folder `best` beside it if it is
+      better than the one there.
 
   Returns:
     Whether it was evaluated: it may be known, or deleted meanwhile.
@@ -178,30 +178,58 @@ def evaluate_new(
     ValueError: the checkpoint or the data cannot be used.
     OSError: the best checkpoint cannot be kept.
   """
-  started = time.monotonic()
   try:
-    before = comparable_results(evaluator, eval_dir)
-    fingerprint = evaluator.fingerprint(prefix)
-    for known in before:
-      if known.fingerprint == fingerprint:
-        logging.info('Step %d was evaluated before: perplexity = %.4f',
-                     known.global_step, known.perplexity)
-        return False
-    result = evaluator.evaluate(prefix)
-    best = all(result.perplexity < other.perplexity for other in before)
-    if best and keep_best:
-      _keep_best(prefix)
+    result, is_new = _result_of(evaluator, prefix, eval_dir)
+    if keep_best:
+      _keep_best(evaluator, prefix, result, eval_dir)
   except (ValueError, OSError, tf.errors.NotFoundError):
-    if tf.io.gfile.exists(f'{prefix}.index'):
+    if any(map(tf.io.gfile.exists, (prefix, f'{prefix}.index'))):
       raise
     logging.info('%s was deleted meanwhile', prefix)
     return False
+  return is_new
+
+
+def _result_of(
+    evaluator: Evaluator, prefix: str, eval_dir: str
+) -> tuple[Result, bool]:
+  """A checkpoint's result, and whether it is new."""
+  started = time.monotonic()
+  fingerprint = evaluator.fingerprint(prefix)
+  for known in comparable_results(evaluator, eval_dir):
+    if known.fingerprint == fingerprint:
+      logging.info('Step %d was evaluated before: perplexity = %.4f',
+                   known.global_step, known.perplexity)
+      return known, False
+  result = evaluator.evaluate(prefix)
   write_result(result, eval_dir)
-  logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)%s',
+  logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)',
                result.global_step, result.perplexity, result.num_examples,
-               result.num_words, time.monotonic() - started,
-               ', the best so far' if best else '')
-  return True
+               result.num_words, time.monotonic() - started)
+  return result, True
+
+
+def _keep_best(
+    evaluator: Evaluator, prefix: str, result: Result, eval_dir: str
+) -> None:
+  """Makes the folder `best` a run folder with the better checkpoint only."""
+  folder = os.path.dirname(prefix)
+  best = os.path.join(folder, BEST_FOLDER)
+  kept = checkpoints.newest(best)
+  if kept:
+    try:
+      # On the same data; of another it says nothing.
+      rival, _ = _result_of(evaluator, kept, eval_dir)
+      if rival.perplexity <= result.perplexity:
+        return
+    except ValueError as error:
+      logging.info('%s is replaced: %s', kept, error)
+  checkpoints.keep_only(prefix, best)
+  for name in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
+    source = os.path.join(folder, name)
+    if os.path.exists(source):
+      whole_file.copy(source, os.path.join(best, name))
+  logging.info('The best so far, kept in %s', best)
 
 
 def comparable_results(evaluator: Evaluator, eval_dir: str) -> list[Result]:
@@ -219,13 +247,48 @@ def evaluations_since_best(results: Sequence[Result]) -> int:
   return len(perplexities) - 1 - perplexities.index(min(perplexities))
 
 
-def _keep_best(prefix: str) -> None:
-  """Makes the folder `best` a run folder with this checkpoint only."""
-  folder = os.path.dirname(prefix)
-  best = os.path.join(folder, BEST_FOLDER)
-  checkpoints.keep_only(prefix, best)
-  for name in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
-    source = os.path.join(folder, name)
-    if os.path.exists(source):
-      with whole_file.replacing(os.path.join(best, name)) as temporary:
-        shutil.copyfile(source, temporary)
+class TrainingEvaluation:
+  """Evaluates a run's newest checkpoint as it trains; keeps the best one."""
+
+  def __init__(
+      self,
+      config: configuration.ModelConfig,
+      train_dir: str,
+      train_encoder: bool,
+      patience: int,
+  ):
+    """Builds the graph.
+
+    Args:
+      config: the model; `input_file_pattern` says what to evaluate on.
+      train_dir: the run folder; results go where evaluate.py puts them.
+      train_encoder: whether the encoder's weights are trained too.
+      patience: evaluations without a better perplexity after which to stop,
+        counted from here on; 0: never.
+
+    Raises:
+      ValueError: the shards or earlier results cannot be used.
+    """
+    if train_encoder and inputs.find_features(config):
+      raise ValueError(
+          f'{config.input_file_pattern} holds features of the encoder as it '
+          'was before it is trained; evaluate on shards of pictures')
+    self.config = config
+    self._train_dir = train_dir
+    self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
+    self._patience = patience
+    self._evaluator = Evaluator(config, NUM_EVAL_EXAMPLES)
+    self._before = len(comparable_results(self._evaluator, self._eval_dir))
+
+  def run(self) -> bool:
+    """Evaluates the newest checkpoint; returns whether training shall end."""
+    evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
+                 self._eval_dir, keep_best=True)
+    since_best = evaluations_since_best(comparable_results(
+        self._evaluator, self._eval_dir)[self._before:])
+    if not self._patience or since_best < self._patience:
+      return False
+    logging.info('Stopping early: %d evaluations without a better perplexity; '
+                 'the best checkpoint is in %s', since_best,
+                 os.path.join(self._train_dir, BEST_FOLDER))
+    return True

@@ -15,7 +15,8 @@ Beside the shards lies `features.json`, which says what they were made with.
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -145,12 +146,13 @@ class Description:
     return tf.strings.substr(packed, number * size, size)
 
 
-def find(shards: Iterable[str]) -> Description | None:
+def find(shards: Sequence[str]) -> Description | None:
   """Finds the description of feature shards; None for shards of pictures.
 
   Raises:
     ValueError: some are of features and some of pictures, or of other
-      features, or the description cannot be read.
+      features, or not all have been made yet, or the description cannot be
+      read.
   """
   folders = sorted({os.path.dirname(shard) for shard in shards})
   found = {folder: read(folder) for folder in folders}
@@ -159,7 +161,21 @@ def find(shards: Iterable[str]) -> Description | None:
     if description != first:
       raise ValueError(f'{folders[0]} and {folder} hold features of different '
                        'kinds, or one of them pictures; train on one kind')
+  if first:
+    _check_complete(shards)
   return first
+
+
+def _check_complete(shards: Iterable[str]) -> None:
+  sets = {match.groups() for shard in shards if (match := re.fullmatch(
+      r'(.*-)\d{5}(-of-(\d{5}))', shard))}
+  for before, behind, number in sets:
+    there = [tf.io.gfile.exists(f'{before}{i:05d}{behind}')
+             for i in range(int(number))]
+    if not all(there):
+      raise ValueError(
+          f'{before}*{behind}: only {sum(there)} of {len(there)} shards are '
+          'there; data_prep.cache_features goes on where it stopped')
 
 
 def read(folder: str) -> Description | None:

@@ -32,13 +32,16 @@ from im2txt import (
     graph_errors,
     image_processing,
     sequence_example,
+    whole_file,
 )
 from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
 
 # Captions of these lengths and up to the next stand in batches of their own.
-_BUCKETS = (*range(7, 19), 20, 22, 25, 30, 40)
+# Rare lengths stand together: a batch of one and the same caption would be
+# among the last that a small set fills.
+_BUCKETS = (*range(10, 19), 20, 22, 25)
 
 
 class Batch(NamedTuple):
@@ -120,7 +123,8 @@ def _match(pattern: str) -> list[str]:
     # A plain name first, so that brackets in it need no escapes.
     if tf.io.gfile.exists(pattern):
       return [pattern]
-    matches = sorted(tf.io.gfile.glob(pattern))
+    matches = sorted(file for file in tf.io.gfile.glob(pattern)
+                     if not whole_file.is_temporary(file))
   except tf.errors.OpError as error:
     raise ValueError(
         f'input_file_pattern: {pattern}: {error.message}') from None
@@ -245,9 +249,8 @@ _Source = _Pictures | _Features
 def _example(serialized: tf.Tensor, source: _Source) -> _Example:
   record = sequence_example.parse(
       serialized, source.keys, source.caption_feature)
-  return source.choose(_Example(
-      record.data, record.captions.to_tensor(),
-      tf.cast(record.captions.row_lengths(), tf.int32)))
+  return _Example(record.data, record.captions.to_tensor(),
+                  tf.cast(record.captions.row_lengths(), tf.int32))
 
 
 def _one_by_one(example: _Example) -> tf.data.Dataset:
@@ -290,9 +293,11 @@ def _tf_data_batch(
   dataset = dataset.map(
       plain(lambda serialized: _example(serialized, source)),
       num_parallel_calls=config.num_preprocess_threads)
+  if training and not config.all_captions:
+    dataset = dataset.flat_map(plain(_one_by_one))
+  # After that, so that a picture's captions see different versions of it.
+  dataset = dataset.map(plain(source.choose))
   if training:
-    if not config.all_captions:
-      dataset = dataset.flat_map(plain(_one_by_one))
     dataset = dataset.shuffle(
         config.values_per_input_shard * config.input_queue_capacity_factor)
     dataset = dataset.repeat()
@@ -348,6 +353,7 @@ def _queue_batch(
     found = _example(values.dequeue(), source)
     if training and not config.all_captions:
       found = _draw_caption(found)
+    found = source.choose(found)
     decoded = source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
         tf.constant([thread], tf.int64))

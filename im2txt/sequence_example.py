@@ -80,7 +80,8 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
     ValueError: it has none, or not as many words as ids.
   """
   lists = example.feature_lists.feature_list
-  words = [[word.decode() for word in feature.bytes_list.value]
+  words = [[word.decode(errors='surrogateescape')
+            for word in feature.bytes_list.value]
            for feature in lists[CAPTION].feature]
   ids = [list(feature.int64_list.value)
          for feature in lists[CAPTION_IDS].feature]
@@ -137,5 +138,6 @@ def _int64(values: Sequence[int]) -> tf.train.Feature:
 
 def _bytes(values: Sequence[str | bytes]) -> tf.train.Feature:
   return tf.train.Feature(bytes_list=tf.train.BytesList(value=[
-      value.encode() if isinstance(value, str) else value
+      value.encode(errors='surrogateescape') if isinstance(value, str)
+      else value
       for value in values]))

@@ -13,6 +13,8 @@ configuration:
   python -m im2txt.train --train_dir=runs/coco --train_inception \
     --number_of_steps=3000000
 
+(with the photos' --input_file_pattern, if phase 1 read features).
+
 Any field of the configuration can be set behind the file's name:
 --config=configs/show_and_tell.py --config.model.batch_size=16.
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
@@ -22,7 +24,6 @@ import contextlib
 import dataclasses
 import filecmp
 import os
-import shutil
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -158,11 +159,13 @@ def make_init_fn(
     config: configuration.ModelConfig,
     train_dir: str,
     init_checkpoint: str | None,
+    eval_config: configuration.ModelConfig | None,
 ) -> variable_loader.RestoreFn:
   """Makes the function that gives variables their values in a new session.
 
   Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights > leave everything as initialised.
+  encoder's pretrained weights > leave everything as initialised. Features to
+  train on (`config`) and to evaluate on (`eval_config`) must be of them.
   """
   variables = tf1.global_variables()
   model_variables = [
@@ -188,7 +191,8 @@ def make_init_fn(
     else:
       logging.info('Starting from scratch, with a random encoder')
       values = {}
-    encoder_weights.check_features(config, values)
+    for shards in filter(None, (config, eval_config)):
+      encoder_weights.check_features(shards, values)
     optimization.complete(variables, values)
     loader.load(session, values)
 
@@ -234,41 +238,6 @@ def save_interval(config: configuration.TrainingConfig) -> dict[str, int]:
   return {'save_secs': config.save_interval_secs}
 
 
-def make_evaluation(
-    config: configuration.Config, pattern: str, train_dir: str
-) -> Callable[[], bool]:
-  """Makes the function that evaluates the newest checkpoint.
-
-  Args:
-    config: of the run.
-    pattern: of the evaluation shards.
-    train_dir: the run folder; results go where evaluate.py puts them.
-
-  Returns:
-    A function that says whether training has brought nothing better for
-    `early_stopping_patience` evaluations.
-  """
-  evaluator = evaluation.Evaluator(
-      dataclasses.replace(config.model, input_file_pattern=pattern),
-      evaluation.NUM_EVAL_EXAMPLES)
-  eval_dir = os.path.join(train_dir, evaluation.EVAL_FOLDER)
-  patience = config.training.early_stopping_patience
-
-  def evaluate() -> bool:
-    evaluation.evaluate_new(
-        evaluator, checkpoints.newest(train_dir), eval_dir, keep_best=True)
-    since_best = evaluation.evaluations_since_best(
-        evaluation.comparable_results(evaluator, eval_dir))
-    if not patience or since_best < patience:
-      return False
-    logging.info('Stopping early: %d evaluations without a better perplexity; '
-                 'the best checkpoint is in %s', since_best,
-                 os.path.join(train_dir, evaluation.BEST_FOLDER))
-    return True
-
-  return evaluate
-
-
 def train(
     config: configuration.Config,
     train_dir: str,
@@ -277,7 +246,7 @@ def train(
     log_every_n_steps: int,
     init_checkpoint: str | None,
     on_start: Callable[[], None] = lambda: None,
-    after_save: Callable[[], bool] = lambda: False,
+    eval_during: evaluation.TrainingEvaluation | None = None,
 ) -> None:
   """Trains to a step.
 
@@ -289,7 +258,7 @@ def train(
     log_every_n_steps: steps between reports.
     init_checkpoint: where to start warm from, if the folder is new.
     on_start: called when the variables have their values, and so fit.
-    after_save: called after each checkpoint; returns whether to end early.
+    eval_during: run after each checkpoint; may end training early.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
@@ -328,7 +297,8 @@ def train(
     saver = tf1.train.Saver(
         max_to_keep=config.training.max_checkpoints_to_keep)
     saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    load = make_init_fn(config.model, train_dir, init_checkpoint)
+    load = make_init_fn(config.model, train_dir, init_checkpoint,
+                        eval_during and eval_during.config)
 
     def init(_, session):
       load(session)
@@ -338,6 +308,8 @@ def train(
     progress = training_hooks.ProgressHook(
         statistics, number_of_steps, log_every_n_steps, train_dir)
     with training_hooks.interruption() as interrupted:
+      listeners = [training_hooks.AfterSaveListener(
+          eval_during.run, interrupted, progress)] if eval_during else []
       hooks = [
           training_hooks.CheckFiniteHook(
               statistics, lambda: checkpoints.newest(train_dir)),
@@ -346,7 +318,7 @@ def train(
           tf1.train.CheckpointSaverHook(
               train_dir, saver=saver,
               checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-              listeners=[training_hooks.AfterSaveListener(after_save)],
+              listeners=listeners,
               **save_interval(config.training)),
           tf1.train.SummarySaverHook(
               save_steps=config.training.save_summaries_steps,
@@ -388,15 +360,16 @@ def main() -> None:
     configuration.save(config, train_dir)
     copy = os.path.join(train_dir, vocabulary.FILE_NAME)
     if vocab_file and not _same(vocab_file, copy):
-      with whole_file.replacing(copy) as temporary:
-        shutil.copyfile(vocab_file, temporary)
+      whole_file.copy(vocab_file, copy)
 
   os.makedirs(train_dir, exist_ok=True)
-  evaluate = (
-      make_evaluation(config, _EVAL_FILE_PATTERN.value, train_dir)
-      if _EVAL_FILE_PATTERN.value else lambda: False)
+  eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
+      dataclasses.replace(
+          config.model, input_file_pattern=_EVAL_FILE_PATTERN.value),
+      train_dir, _TRAIN_INCEPTION.value,
+      config.training.early_stopping_patience)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, evaluate)
+        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during)
 
 
 if __name__ == '__main__':

@@ -126,6 +126,14 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._every = log_every_n_steps
     self._train_dir = train_dir
     self._bar = None
+    self._started = 0.0
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """What is done meanwhile does not count as time of the steps."""
+    began = time.monotonic()
+    yield
+    self._started += time.monotonic() - began
 
   def after_create_session(self, session, coord):
     """See the base class."""
@@ -184,10 +192,26 @@ class ProgressHook(tf1.train.SessionRunHook):
 class AfterSaveListener(tf1.train.CheckpointSaverListener):
   """Calls a function after each checkpoint; ends training if it says so."""
 
-  def __init__(self, after_save: Callable[[], bool]):
-    """Notes the function, which returns whether training shall end."""
+  def __init__(
+      self,
+      after_save: Callable[[], bool],
+      interrupted: threading.Event,
+      progress: ProgressHook,
+  ):
+    """Notes what to call and when.
+
+    Args:
+      after_save: returns whether training shall end.
+      interrupted: nothing is called any more once it is set.
+      progress: is told that this time is not training's.
+    """
     self._after_save = after_save
+    self._interrupted = interrupted
+    self._progress = progress
 
   def after_save(self, session, global_step_value):
     """See the base class; what training starts with is left out."""
-    return global_step_value > 0 and self._after_save()
+    if global_step_value == 0 or self._interrupted.is_set():
+      return False
+    with self._progress.paused():
+      return self._after_save()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -63,3 +64,13 @@ def write_bytes(path: str, data: bytes) -> None:
   """
   with replacing(path) as temporary, open(temporary, 'wb') as f:
     f.write(data)
+
+
+def copy(source: str, path: str) -> None:
+  """Copies a file, see `replacing`.
+
+  Raises:
+    OSError: it cannot be read or written.
+  """
+  with replacing(path) as temporary:
+    shutil.copyfile(source, temporary)

@@ -416,6 +416,15 @@ def test_weights_of_an_encoder(save):
       'InceptionV3/a/weights': (3, 5), 'InceptionV3/b/weights': (2,)}
 
 
+def test_averages_of_an_encoder_are_its_weights(save):
+  name = 'InceptionV3/b/weights'
+  path = encoder_checkpoint(
+      save, **{optimization.average_name(name): np.full(2, 9.0, np.float32)})
+  for given in (path, f'{path}.index'):
+    with tf.Graph().as_default():
+      assert (read_encoder(given)[name] == 9.0).all()
+
+
 @pytest.mark.parametrize('fields, said', [
     ({'but': ['InceptionV3/b/weights']}, 'lacks InceptionV3/b/weights'),
     ({'InceptionV3/b/weights': np.ones([7], np.float32)}, r'\(7,\).*\(2,\)'),

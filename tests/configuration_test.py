@@ -216,9 +216,21 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
     ({'scheduled_sampling_epochs': -1.0}, 'scheduled_sampling_epochs is -1.0'),
     ({'warmup_steps': -1}, 'warmup_steps is -1; it must be at least 0'),
     ({'num_examples_per_epoch': 0}, 'num_examples_per_epoch is 0; it must be'),
+    ({'clip_gradients': 0.0}, 'clip_gradients is 0.0; it must be above 0'),
+    ({'num_epochs_per_decay': 0.0}, 'num_epochs_per_decay is 0.0; it must be'),
+    ({'initial_learning_rate': -1.0}, 'initial_learning_rate is -1.0; it'),
+    ({'weight_decay': 0.1}, 'weight_decay needs optimizer AdamW, not SGD'),
 ])
 def test_numbers_that_nothing_can_be_built_with(fields, said):
   configuration.check(configuration.Config())
   with pytest.raises(ValueError, match=f'^{said}'):
     configuration.check(configuration.Config(
         training=configuration.TrainingConfig(**fields)))
+
+
+@pytest.mark.parametrize('value', [0.0, 1.5])
+def test_shares_that_nothing_can_be_kept_of(value):
+  config = configuration.Config(
+      configuration.ModelConfig(lstm_dropout_keep_prob=value))
+  with pytest.raises(ValueError, match='^lstm_dropout_keep_prob is '):
+    configuration.check(config)

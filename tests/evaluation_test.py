@@ -89,14 +89,33 @@ def test_the_best_is_kept_only_if_asked_for(evaluator, run_folder):
   assert not (run_folder / 'best').exists()
 
 
-def test_other_data_has_another_best(evaluator, run_folder):
-  (run_folder / 'eval').mkdir()
-  (run_folder / 'eval' / 'metrics.jsonl').write_text(''.join(
-      json.dumps(result(1.0, **other)._asdict()) + '\n' for other in (
-          {'input_file_pattern': evaluator.pattern},
-          {'num_eval_examples': 7})))
-  assert evaluate_new(evaluator, run_folder, 6)
+def test_a_best_that_was_known_before_is_kept_all_the_same(
+    evaluator, run_folder):
+  assert evaluate_new(evaluator, run_folder, 6, keep_best=False)
+  assert not evaluate_new(evaluator, run_folder, 6)
   assert names_in(run_folder / 'best') == files_of(6)
+
+
+def test_the_best_on_other_data_is_evaluated_on_this(evaluator, run_folder):
+  # As if another spelling of the shards had made it the best.
+  assert evaluate_new(evaluator, run_folder, 6)
+  (run_folder / 'eval' / 'metrics.jsonl').write_text(
+      json.dumps(result(1.0)._asdict()) + '\n')
+  assert evaluate_new(evaluator, run_folder, 0)
+  assert names_in(run_folder / 'best') == files_of(6)
+  results = evaluation.read_results(str(run_folder / 'eval'))
+  assert [result.global_step for result in results] == [1, 0, 6]
+
+
+def test_the_best_of_another_model_is_replaced(
+    evaluator, run_folder, read_checkpoint, write_checkpoint):
+  best = run_folder / 'best'
+  best.mkdir()
+  values = read_checkpoint(run_folder / 'model.ckpt-6')
+  write_checkpoint(best / 'model.ckpt-9', values | {
+      'logits/biases': np.zeros(23, np.float32)})
+  assert evaluate_new(evaluator, run_folder, 0)
+  assert names_in(best) == files_of(0)
 
 
 def test_averages_are_what_is_evaluated(
@@ -159,6 +178,34 @@ def test_captioning_takes_the_averages(
                     f'--input_files={task.pictures[0]}')
   assert finished.returncode == 0, finished.stderr
   assert '0) blue blue blue' in finished.stdout
+
+
+def test_patience_counts_from_the_start_of_the_process(
+    stopped_early, launch, task, tmp_path):
+  folder, _ = stopped_early
+  shutil.copytree(folder, tmp_path / 'run')
+  finished = launch('im2txt.train', f'--train_dir={tmp_path / "run"}',
+                    f'--eval_file_pattern={task.val_pattern}',
+                    '--number_of_steps=99')
+  assert finished.returncode == 0, finished.stderr
+  results = evaluation.read_results(str(tmp_path / 'run' / 'eval'))
+  assert [result.global_step for result in results[4:]] == [10, 12, 14, 16]
+
+
+def test_features_are_not_for_phase_2(stopped_early, launch, tmp_path, task):
+  folder, _ = stopped_early
+  features = tmp_path / 'features'
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={task.val_pattern}', f'--output_dir={features}')
+  assert finished.returncode == 0, finished.stderr
+  shutil.copytree(folder, tmp_path / 'run')
+  finished = launch('im2txt.train', f'--train_dir={tmp_path / "run"}',
+                    '--train_inception', '--number_of_steps=99',
+                    f'--eval_file_pattern={features}/val-*')
+  assert finished.returncode == 1
+  assert finished.error.startswith(
+      f'train: error: {features}/val-* holds features of the encoder as it was')
 
 
 def test_patience_needs_something_to_evaluate(launch_train):

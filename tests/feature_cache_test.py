@@ -146,6 +146,7 @@ def test_shards_are_all_of_one_kind(tmp_path):
     if description:
       feature_cache.write(str(tmp_path / name), description)
     shards[name] = f'{tmp_path}/{name}/train-00000-of-00001'
+    (tmp_path / name / 'train-00000-of-00001').touch()
   assert feature_cache.find([shards['photos']]) is None
   assert feature_cache.find(
       [shards['features'], shards['of others']]) == DESCRIPTION
@@ -291,3 +292,17 @@ def test_training_refuses_in_one_line(refused, name, said):
     assert 'Traceback' not in finished.stderr
   else:
     assert finished.error
+
+
+def test_what_is_not_complete_is_refused(tmp_path):
+  feature_cache.write(str(tmp_path), DESCRIPTION)
+  shards = [tmp_path / f'train-{i:05d}-of-00003' for i in range(3)]
+  other = tmp_path / 'all'
+  for path in (*shards, other):
+    path.touch()
+  # Some of the shards are fine, so long as all are there.
+  assert feature_cache.find([str(shards[1]), str(other)]) == DESCRIPTION
+  shards[2].unlink()
+  with pytest.raises(ValueError, match=(
+      r'train-\*-of-00003: only 2 of 3 shards are there')):
+    feature_cache.find([str(shards[1])])

@@ -7,7 +7,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import configuration, inputs, sequence_example
+from im2txt import (
+    configuration,
+    feature_cache,
+    image_processing,
+    inputs,
+    sequence_example,
+)
 from im2txt.sequence_example import Caption
 
 tf1 = tf.compat.v1
@@ -423,12 +429,12 @@ def test_all_captions_of_pairs_are_the_pairs(shards, pipeline):
 
 @pytest.fixture(scope='module')
 def long_and_short(tmp_path_factory):
-  """Captions of 3 to 45 words."""
+  """Captions of 9 to 24 words, markers included."""
   random = np.random.default_rng(1)
   path = tmp_path_factory.mktemp('lengths') / 'train'
   write(path, [
       sequence_example.make_pair(i, grey(100), Caption(['word'] * n, [1] * n))
-      for i, n in enumerate(random.integers(3, 46, 90))])
+      for i, n in enumerate(random.integers(9, 25, 90))])
   return str(path)
 
 
@@ -447,8 +453,56 @@ def test_buckets_leave_little_padding(long_and_short):
     for batch in found[bucket_by_length]:
       assert len(batch.input_seqs) == 4
       assert batch.input_mask.sum(1).max() == batch.input_mask.shape[1]
-  assert padding(found[False]) > 0.3
-  assert padding(found[True]) < 0.1
+  assert padding(found[False]) > 0.2
+  assert padding(found[True]) < 0.05
   # Every length has its turn.
   lengths = np.concatenate([batch.input_mask.sum(1) for batch in found[True]])
-  assert lengths.min() < 5 and lengths.max() > 40
+  assert lengths.min() < 10 and lengths.max() > 21
+
+
+def test_a_file_that_is_being_written_is_none_yet(tmp_path):
+  for name in ('train-00000-of-00002', 'train-00001-of-00002.tmp'):
+    write(tmp_path / name, [record(1)])
+  assert inputs.find_shards(f'{tmp_path}/train-*') == [
+      f'{tmp_path}/train-00000-of-00002']
+
+
+@pytest.fixture(scope='module')
+def distorted_features(tmp_path_factory):
+  """Features of 3 pictures in a plain and 7 distorted versions."""
+  folder = tmp_path_factory.mktemp('features')
+  description = feature_cache.Description(
+      'inception_v3', 'x', HEIGHT, WIDTH, image_processing.PREPROCESSING,
+      'float32', 7, {feature_cache.POOLED: [2]}, '')
+  feature_cache.write(str(folder), description)
+  write(folder / 'train', [sequence_example.make_image(
+      i, {feature_cache.POOLED: description.pack(np.stack(
+          [np.full(8, i), np.arange(8)], axis=1))},
+      [Caption(['word'] * 3, [1, 10 + i, 2])] * 4) for i in range(3)])
+  return str(folder / 'train')
+
+
+@pytest.mark.parametrize('all_captions', [False, True])
+def test_training_draws_a_version_each_time(
+    distorted_features, pipeline, all_captions):
+  config = make_config(
+      distorted_features, pipeline, all_captions=all_captions)
+  seen = {}
+  batch = inputs.make_batch(config, True)
+  assert batch.images.regions is None
+  for found in run(batch._replace(images=batch.images.pooled), 40):
+    assert found.images[found.image_rows, 0].tolist() == numbers([found])
+    for picture, version in found.images.astype(int).tolist():
+      seen.setdefault(picture, []).append(version)
+  assert seen.keys() == {0, 1, 2}
+  for versions in seen.values():
+    assert set(versions) == set(range(1, 8))
+    # Each of a picture's captions has its own draw.
+    assert len(set(versions[:4])) > 1
+
+
+def test_evaluation_sees_the_plain_version(distorted_features, pipeline):
+  batch = inputs.make_batch(make_config(distorted_features, pipeline), False)
+  [batch] = run(batch._replace(images=batch.images.pooled))
+  assert batch.images.tolist() == [[0, 0], [1, 0], [2, 0]]
+  assert batch.image_rows.tolist() == [0] * 4 + [1] * 4 + [2] * 4

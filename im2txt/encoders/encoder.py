@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration
+from im2txt import configuration, optimization
 
 
 class Encoding(NamedTuple):
@@ -69,8 +69,10 @@ class Encoder(abc.ABC):
 def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:
   """Reads an encoder's variables out of a TensorFlow checkpoint.
 
+  Of variables that have a moving average that is read, as captioning does.
+
   Args:
-    path: the checkpoint's prefix.
+    path: the checkpoint's prefix, or its `.index` file.
     scope: the encoder's.
 
   Raises:
@@ -78,17 +80,19 @@ def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:
     ValueError: it is damaged or has nothing under the scope.
   """
   try:
-    reader = tf.train.load_checkpoint(path)
+    reader = tf.train.load_checkpoint(path.removesuffix('.index'))
   except tf.errors.NotFoundError:
     raise FileNotFoundError(f'{path}: no such checkpoint') from None
   except (tf.errors.OpError, ValueError) as error:
     raise ValueError(f'{path} is no readable checkpoint: {error}') from None
-  names = [name for name in reader.get_variable_to_shape_map()
-           if name.startswith(f'{scope}/')]
+  theirs = reader.get_variable_to_shape_map()
+  names = {name: average if (average := optimization.average_name(name))
+           in theirs else name
+           for name in theirs if name.startswith(f'{scope}/')}
   if not names:
     raise ValueError(f'{path} has no variables under {scope}/')
   try:
-    return {name: reader.get_tensor(name) for name in names}
+    return {ours: reader.get_tensor(name) for ours, name in names.items()}
   except (tf.errors.OpError, RuntimeError, IndexError) as error:
     raise ValueError(f'{path} is damaged: {error}') from None
 
