@@ -33,5 +33,6 @@ def get_config() -> configuration.Config:
           learning_rate_decay_factor=0.5,
           num_epochs_per_decay=3.0,
           train_inception_learning_rate=1e-4,
+          save_interval_steps=938,  # An epoch.
       ),
   )

@@ -180,6 +180,9 @@ def evaluate_new(
   """
   try:
     result, is_new = _result_of(evaluator, prefix, eval_dir)
+    if not is_new:
+      logging.info('Step %d was evaluated before: perplexity = %.4f',
+                   result.global_step, result.perplexity)
     if keep_best:
       _keep_best(evaluator, prefix, result, eval_dir)
   except (ValueError, OSError, tf.errors.NotFoundError):
@@ -198,8 +201,6 @@ def _result_of(
   fingerprint = evaluator.fingerprint(prefix)
   for known in comparable_results(evaluator, eval_dir):
     if known.fingerprint == fingerprint:
-      logging.info('Step %d was evaluated before: perplexity = %.4f',
-                   known.global_step, known.perplexity)
       return known, False
   result = evaluator.evaluate(prefix)
   write_result(result, eval_dir)
