@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first target that needs it sets up.
 #   make demo   draws pictures, trains a captioner on them and shows captions
-#   make test   all tests          make lint   ruff
+#   make test   all tests but the long ones    make test-long   those
+#   make lint   ruff
 #   make bench  how fast captioning, training and building shards are
 #   make clean  removes the demo's folder
 
@@ -9,7 +10,7 @@ BIN := .venv/bin
 DEMO := demo
 DEMO_STEPS := 600
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-long lint bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,6 +53,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -q -rs -m long
 
 lint: .venv/installed
 	$(BIN)/ruff check .

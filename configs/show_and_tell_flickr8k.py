@@ -1,15 +1,19 @@
 r"""Show and Tell on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
 
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
-Command (shards: `python -m data_prep.build_flickr8k_data --help`):
+Commands (shards: `python -m data_prep.build_flickr8k_data --help`):
+  python -m data_prep.cache_features \
+    --config=configs/show_and_tell_flickr8k.py \
+    --input_file_pattern='flickr_shards/*-of-?????' \
+    --output_dir=flickr_features
   python -m im2txt.train --config=configs/show_and_tell_flickr8k.py \
-    --input_file_pattern='flickr_shards/train-*' --train_dir=runs/flickr8k \
+    --input_file_pattern='flickr_features/train-*' \
+    --eval_file_pattern='flickr_features/val-*' --train_dir=runs/flickr8k \
     --number_of_steps=4690
-  python -m im2txt.evaluate --run_once --checkpoint_dir=runs/flickr8k \
-    --input_file_pattern='flickr_shards/val-*'
-Time and score on two cores: five epochs at 20 to 50 pictures a second, on a
-machine that did other work besides; dev perplexity 14.47 (5,000 pairs, 64,447
-words). Photos of 224 x 224 pixels, not Flickr's own sizes.
+Time and score on two cores: five epochs in 9 min 43 s, shards and features
+included; dev perplexity 14.54 (5,000 pairs, 64,447 words). On photo shards,
+20 to 50 captions a second: 14.47. Photos of 224 x 224 pixels, not Flickr's own
+sizes.
 """
 
 from im2txt import configuration

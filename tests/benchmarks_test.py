@@ -65,6 +65,7 @@ def test_training(launch):
   assert min(floors) > 0
 
 
+@pytest.mark.long
 def test_training_memory(launch):
   finished = launch('benchmarks.training_memory', '--num_pictures=9',
                     '--num_pairs=35', '--steps=1')
