@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import classic_search, pictures
+from benchmarks import classic_search, model_flags, pictures
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import (
     beam_search,
@@ -48,15 +48,7 @@ from im2txt.trained_model import TrainedModel
 
 tf1 = tf.compat.v1
 
-_ENCODER = flags.DEFINE_string(
-    'encoder', 'inception_v3', 'A name of im2txt.encoders.ENCODERS.')
-_IMAGE_SIZE = flags.DEFINE_integer(
-    'image_size', 299, 'Pixels a side that the encoder sees.', lower_bound=32)
-_VOCAB_SIZE = flags.DEFINE_integer(
-    'vocab_size', 12000, 'Outputs of the decoder.', lower_bound=4)
-_NUM_UNITS = flags.DEFINE_integer(
-    'num_units', 512, 'Width of the embeddings and units of the LSTM.',
-    lower_bound=1)
+flags.adopt_module_key_flags(model_flags)
 _BEAM_SIZE = flags.DEFINE_integer('beam_size', 3, 'Of all searches.',
                                   lower_bound=1)
 _MAX_CAPTION_LENGTH = flags.DEFINE_integer(
@@ -84,10 +76,7 @@ def floor(config: configuration.ModelConfig) -> float:
 
 def make_model(folder: str) -> TrainedModel:
   """Saves a model at random and a vocabulary."""
-  config = configuration.ModelConfig(
-      encoder=_ENCODER.value, image_height=_IMAGE_SIZE.value,
-      image_width=_IMAGE_SIZE.value, vocab_size=_VOCAB_SIZE.value,
-      embedding_size=_NUM_UNITS.value, num_lstm_units=_NUM_UNITS.value)
+  config = model_flags.model_config()
   vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
   words = ['<S>', '</S>', *(
       f'word{i}' for i in range(config.vocab_size - 3))]
@@ -215,7 +204,8 @@ def main() -> None:
     rate = matrix_rate(rounds)
     least = floor(model.config) / rate
     with encoder_alone(model) as time_encoder:
-      print(f'{_ENCODER.value} alone: {1e3 * time_encoder():.1f} ms a picture\n'
+      print(f'{model.config.encoder} alone: {1e3 * time_encoder():.1f} ms a '
+            'picture\n'
             f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
             f"decoder's floor: {1e3 * least:.2f} ms a caption\n", flush=True)
       row = '| {:16} | {:>5} | {:>10} | {:>9} | {:>9} | {:>9} | {:>12} |'

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import classic_training, drawn_shards, pictures
+from benchmarks import classic_training, drawn_shards, model_flags, pictures
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import (
     captioner,
@@ -41,15 +41,7 @@ from im2txt import (
 
 tf1 = tf.compat.v1
 
-_ENCODER = flags.DEFINE_string(
-    'encoder', 'inception_v3', 'A name of im2txt.encoders.ENCODERS.')
-_IMAGE_SIZE = flags.DEFINE_integer(
-    'image_size', 299, 'Pixels a side that the encoder sees.', lower_bound=32)
-_VOCAB_SIZE = flags.DEFINE_integer(
-    'vocab_size', 12000, 'V, outputs of the decoder.', lower_bound=4)
-_NUM_UNITS = flags.DEFINE_integer(
-    'num_units', 512, 'H, width of the embeddings and units of the LSTM.',
-    lower_bound=1)
+flags.adopt_module_key_flags(model_flags)
 _BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', 32, 'B, pictures a step.', lower_bound=1)
 _NUM_PICTURES = flags.DEFINE_integer(
@@ -88,13 +80,9 @@ class Timed(NamedTuple):
 
 
 def model_config(**fields) -> configuration.ModelConfig:
-  """im2txt's model in the sizes of the flags."""
-  return configuration.ModelConfig(**{
-      'encoder': _ENCODER.value, 'image_height': _IMAGE_SIZE.value,
-      'image_width': _IMAGE_SIZE.value, 'vocab_size': _VOCAB_SIZE.value,
-      'embedding_size': _NUM_UNITS.value, 'num_lstm_units': _NUM_UNITS.value,
-      'batch_size': _BATCH_SIZE.value, 'values_per_input_shard': 100,
-      **fields})
+  """The model to be trained."""
+  return model_flags.model_config(
+      batch_size=_BATCH_SIZE.value, values_per_input_shard=100, **fields)
 
 
 def our_loss(

@@ -26,6 +26,7 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from data_prep import feature_store, photo_scan
+from data_prep.shards import cut
 from im2txt import (
     command_line,
     config_flag,
@@ -206,11 +207,10 @@ def list_shards(
   """
   found = []
   for files, _, photos in groups:
-    cuts = np.linspace(0, len(photos), len(files) + 1).astype(int)
     found += [
-        _Shard(os.path.join(output_dir, os.path.basename(file)),
-               photos[start:end])
-        for file, start, end in zip(files, cuts[:-1], cuts[1:], strict=True)]
+        _Shard(os.path.join(output_dir, os.path.basename(file)), part)
+        for file, part in zip(
+            files, cut(photos, len(files)), strict=True)]
   counts = collections.Counter(shard.path for shard in found)
   for path, count in counts.items():
     if count > 1:

@@ -5,16 +5,19 @@ that any runner can run them; `build.py` runs them on this machine.
 """
 
 import glob
+import itertools
 import os
 import random
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from data_prep import images
 from data_prep.captioned_images import CaptionedImage
 from im2txt import vocabulary
+
+_T = TypeVar('_T')
 
 SHUFFLE_SEED = 12345  # im2txt's.
 
@@ -92,9 +95,14 @@ def assign_shards(
     output_dir: str, split: str, items: Sequence[Item], total: int
 ) -> list[Shard]:
   """Cuts a split's items into `total` shards of equal size but for one."""
+  return [Shard(shard_path(output_dir, split, i, total), part)
+          for i, part in enumerate(cut(items, total))]
+
+
+def cut(items: Sequence[_T], total: int) -> list[Sequence[_T]]:
+  """Cuts items into `total` parts of equal size but for one."""
   cuts = np.linspace(0, len(items), total + 1).astype(int)
-  return [Shard(shard_path(output_dir, split, i, total),
-                items[cuts[i]:cuts[i + 1]]) for i in range(total)]
+  return [items[start:end] for start, end in itertools.pairwise(cuts)]
 
 
 def shard_pattern(output_dir: str, split: str) -> str:

@@ -87,7 +87,7 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
       {'tf_data': _tf_data_batch, 'queue': _queue_batch},
       'input_pipeline', config.input_pipeline)
   files = find_shards(config.input_file_pattern)
-  description = find_features(config)
+  description = _describe(files, config)
   source = (_Features(description, training) if description
             else _Pictures(config, training))
   batch = pipeline(files, source, config, training)
@@ -141,7 +141,12 @@ def find_features(
   Raises:
     ValueError: no file matches, or the model is not for these features.
   """
-  files = find_shards(config.input_file_pattern)
+  return _describe(find_shards(config.input_file_pattern), config)
+
+
+def _describe(
+    files: list[str], config: configuration.ModelConfig
+) -> feature_cache.Description | None:
   description = feature_cache.find(files)
   if description:
     description.check(config, os.path.dirname(files[0]))
