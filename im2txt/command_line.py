@@ -45,6 +45,12 @@ def run(
       _fail(error, 1)
     except KeyboardInterrupt:
       _fail(KeyboardInterrupt('interrupted'), 130)
+    except RuntimeError as error:
+      # So pybind11 names a Ctrl-C that comes while TensorFlow makes an
+      # exception of an error of its own, the end of a data set for one.
+      if 'REPLACED BY KeyboardInterrupt' not in str(error):
+        raise
+      _fail(KeyboardInterrupt('interrupted'), 130)
 
   app.run(guarded, flags_parser=parse_flags)
 

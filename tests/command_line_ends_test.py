@@ -91,3 +91,21 @@ def test_an_interruption_costs_a_line(start):
   _, stderr = process.communicate(timeout=60)
   assert process.returncode == 130
   assert stderr == 'repeat: error: interrupted\n'
+
+
+def test_an_interruption_as_tensorflow_reports_an_error_costs_a_line(start):
+  process = start(textwrap.dedent("""
+      import os, signal
+      import tensorflow as tf
+      tf1 = tf.compat.v1
+
+      def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise StopIteration
+
+      with tf.Graph().as_default(), tf1.Session() as session:
+        session.run(tf1.py_func(interrupt, [], tf.float32))
+      """))
+  _, stderr = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert stderr.splitlines()[-1] == 'repeat: error: interrupted'
