@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAX_INT64 = 2**63 - 1
+from im2txt import annotations
+
 SPLITS = ('train', 'val', 'test')
 
 
@@ -44,29 +45,13 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   Raises:
     ValueError: the path leaves the folder or is broken text.
   """
-  _check_text(name, f'{where}: the picture {name!r}')
+  annotations.check_text(name, f'{where}: the picture {name!r}')
   path = os.path.join(image_dir, name)
   inside = os.path.join(os.path.abspath(image_dir), '')
   if not os.path.abspath(path).startswith(inside):
     raise ValueError(f'{where}: the picture {name!r} does not lie in the '
                      f'image folder {image_dir}')
   return path
-
-
-def check_caption(caption: str, where: str) -> str:
-  """Returns the caption.
-
-  Args:
-    caption: as read.
-    where: file and line (or id) that has the caption, for the message.
-
-  Raises:
-    ValueError: it is empty, or cannot be written as UTF-8.
-  """
-  if not caption.strip():
-    raise ValueError(f'{where}: the caption is empty; remove or fill it')
-  _check_text(caption, f'{where}: the caption')
-  return caption
 
 
 def number_images(names: Sequence[str]) -> list[int]:
@@ -79,13 +64,7 @@ def number_images(names: Sequence[str]) -> list[int]:
   matches = [re.match(r'([0-9]{1,19})[_.]', os.path.basename(name))
              for name in names]
   ids = [int(match[1]) for match in matches if match]
-  if len(set(ids)) == len(names) and max(ids, default=0) <= MAX_INT64:
+  if (len(set(ids)) == len(names)
+      and max(ids, default=0) <= annotations.MAX_INT64):
     return ids
   return list(range(1, len(names) + 1))
-
-
-def _check_text(text: str, what: str) -> None:
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:  # JSON can spell half a character.
-    raise ValueError(f'{what} is broken text: {error}') from None

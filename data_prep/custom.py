@@ -13,10 +13,10 @@ from typing import NamedTuple
 from data_prep.captioned_images import (
     CaptionedImage,
     Splits,
-    check_caption,
     image_path,
     number_images,
 )
+from im2txt import annotations
 
 _DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 _SPLIT_NAMES = {'train': 'train', 'val': 'val', 'dev': 'val',
@@ -78,8 +78,8 @@ def read_rows(
         if split is None:
           raise ValueError(f'{where}: {split_column} {cells[split_column]!r} '
                            f'is none of {", ".join(_SPLIT_NAMES)}')
-      rows.append(Row(where, cells[image_column].strip(),
-                      check_caption(cells[caption_column], where), split))
+      caption = annotations.check_caption(cells[caption_column], where)
+      rows.append(Row(where, cells[image_column].strip(), caption, split))
   except UnicodeDecodeError as error:
     raise ValueError(f'{captions_file} is no UTF-8 text: {error}') from None
   if not rows:

@@ -5,17 +5,17 @@ lists one file name a line. The original token file also captions a picture
 that does not exist; it is in no list.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from absl import logging
 
 from data_prep.captioned_images import (
     CaptionedImage,
     Splits,
-    check_caption,
     image_path,
     number_images,
 )
+from im2txt import annotations
 
 
 def read_splits(
@@ -33,11 +33,12 @@ def read_splits(
       or stands in the lists twice.
     OSError: a file cannot be read.
   """
-  captions = _read_captions(captions_file)
+  captions = {image.file_name: image.captions
+              for image in annotations.read_flickr8k(captions_file)}
   listed = {}  # Where each picture is listed.
   names = {split: [] for split in lists}
   for split, path in lists.items():
-    for where, line in _lines(path):
+    for where, line in annotations.lines(path):
       name = line.strip()
       if name in listed:
         raise ValueError(f'{where}: {name} is listed already, {listed[name]}')
@@ -57,29 +58,3 @@ def read_splits(
                              image_path(image_dir, name, listed[name]),
                              captions[name]) for name in names[split]]
       for split in lists}
-
-
-def _read_captions(path: str) -> dict[str, list[str]]:
-  captions = {}
-  keys = set()
-  for where, line in _lines(path):
-    key, tab, caption = line.partition('\t')
-    name, hash_mark, number = key.rpartition('#')
-    if not (tab and hash_mark and name and number.strip().isdigit()):
-      raise ValueError(f'{where}: not of the form NAME.jpg#NUMBER<TAB>CAPTION')
-    if key in keys:
-      raise ValueError(f'{where}: {key} stands in the file twice')
-    keys.add(key)
-    captions.setdefault(name, []).append(check_caption(caption.strip(), where))
-  return captions
-
-
-def _lines(path: str) -> Iterator[tuple[str, str]]:
-  """Yields FILE:LINE and the line, without those that are empty."""
-  try:
-    with open(path, encoding='utf-8-sig') as f:
-      for number, line in enumerate(f, 1):
-        if line.strip():
-          yield f'{path}:{number}', line
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path} is no UTF-8 text: {error}') from None

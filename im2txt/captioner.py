@@ -71,7 +71,8 @@ def load_config(folder: str) -> configuration.Config:
               DECODERS, f'{source}: decoder', decoder).config_class,
           sections['model'], source),
       training=configuration.fill(
-          configuration.TrainingConfig, sections['training'], source))
+          configuration.TrainingConfig, sections['training'], source),
+      name=sections['name'])
 
 
 def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
@@ -113,15 +114,10 @@ def build(
   training = mode is Mode.TRAIN
   tf1.train.get_or_create_global_step()
   decoder = make_decoder(config, training)
-  encoding = _encode(config, batch.images, train_encoder, training)
-  if encoding.regions is None and decoder.reads_regions:
-    raise ValueError(
-        f'the decoder {config.decoder!r} looks at regions, which these '
-        'features lack: make them with data_prep.cache_features '
-        '--features=regions')
   # Once a picture, then for each of its captions.
   memory = tf.nest.map_structure(
-      lambda x: tf.gather(x, batch.image_rows), decoder.prepare(encoding))
+      lambda x: tf.gather(x, batch.image_rows),
+      _prepare(config, decoder, batch.images, train_encoder, training))
   if sampling_rate is None:
     hidden = decoder.unroll(memory, batch.input_seqs, batch.input_mask)
   else:
@@ -139,41 +135,51 @@ def build(
   return Outputs(total_loss, regularization_loss, caption_loss, memory)
 
 
-def _encode(
+def _prepare(
     config: configuration.ModelConfig,
+    decoder: Decoder,
     images: tf.Tensor | Encoding,
     train_encoder: bool,
     training: bool,
-) -> Encoding:
-  """Pixels or cached features, encoded."""
+) -> Any:
+  """The decoder's memory of pixels, or of what a feature cache has of them."""
   encoder = encoders.make(config)
   if not isinstance(images, Encoding):
-    return encoder.encode(images, train_encoder, training)
+    return decoder.prepare(
+        encoder.encode(images, train_encoder, training))
   if train_encoder:
     raise ValueError('the encoder cannot be trained on a feature cache; give '
                      'the shards of pictures as --input_file_pattern')
   # The checkpoint holds the whole model, the encoder's variables too.
   encoder.encode(
       tf.zeros([1, config.image_height, config.image_width, 3]), False, False)
-  return images
+  if images.regions is None and decoder.reads_regions:
+    raise ValueError(
+        f'the decoder {config.decoder!r} looks at regions, which these '
+        'features lack: make them with data_prep.cache_features '
+        '--features=regions')
+  return decoder.prepare(images)
 
 
 def build_memory(
-    config: configuration.ModelConfig, images: tf.Tensor
+    config: configuration.ModelConfig, images: tf.Tensor | Encoding
 ) -> tuple[Decoder, Any]:
   """Connects encoder and decoder as a search needs them.
 
   Args:
     config: the model.
-    images: float32 [B, height, width, 3], pixels in [-1, 1].
+    images: float32 [B, height, width, 3], pixels in [-1, 1], or what a
+      feature cache has of them.
 
   Returns:
     The decoder and its memory of the images, a nest of [B, ...].
+
+  Raises:
+    ValueError: a feature cache cannot be used with this model.
   """
   tf1.train.get_or_create_global_step()
-  encoding = encoders.make(config).encode(images, False, False)
   decoder = make_decoder(config, training=False)
-  return decoder, decoder.prepare(encoding)
+  return decoder, _prepare(config, decoder, images, False, False)
 
 
 def build_step(config: configuration.ModelConfig) -> StepTensors:

@@ -1,46 +1,20 @@
-"""Flags of the model and the search, for every command line that captions."""
+"""Flags of the model and the search, for command lines that give captions."""
 
 from typing import Any
 
 from absl import flags
 
-from im2txt import beam_search, trained_model, vocabulary
-from im2txt.caption_rules import Rules
+from im2txt import beam_search, search_flags, trained_model
 
+flags.adopt_module_key_flags(search_flags)
 _CHECKPOINT_PATH = flags.DEFINE_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
     'is used.', required=True)
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
-_BEAM_SIZE = flags.DEFINE_integer(
-    'beam_size', 3, 'Partial captions kept at each step of the search.',
-    lower_bound=1)
 _NUM_CAPTIONS = flags.DEFINE_integer(
     'num_captions', None, 'Captions of each picture, at most --beam_size. '
     'Default: as many.', lower_bound=1)
-_MAX_CAPTION_LENGTH = flags.DEFINE_integer(
-    'max_caption_length', 20, 'Longest caption in words, both markers '
-    'counted.', lower_bound=2)
-_MIN_CAPTION_LENGTH = flags.DEFINE_integer(
-    'min_caption_length', 2, 'Shortest caption in words, both markers '
-    'counted.', lower_bound=2)
-_LENGTH_NORMALIZATION_FACTOR = flags.DEFINE_float(
-    'length_normalization_factor', 0.0, 'Above 0, longer captions are '
-    'favoured: log probabilities are divided by length to this power.',
-    lower_bound=0.0)
-_BANNED_WORDS = flags.DEFINE_list(
-    'banned_words', [], 'Comma-separated words that no caption may have; for '
-    "example '<UNK>'.")
-_NO_REPEATED_TRIGRAMS = flags.DEFINE_boolean(
-    'no_repeated_trigrams', False, 'No three words may come twice in a '
-    'caption.')
-_BEAM_GROUPS = flags.DEFINE_integer(
-    'beam_groups', 1, 'Groups that share --beam_size and avoid each other\'s '
-    'words, for captions that differ (diverse beam search).', lower_bound=1)
-_DIVERSITY_STRENGTH = flags.DEFINE_float(
-    'diversity_strength', 0.5, 'With --beam_groups: nats that a word costs '
-    'for each earlier group\'s caption that has it at the same place.',
-    lower_bound=0.0)
 
 
 def model() -> trained_model.TrainedModel:
@@ -53,39 +27,16 @@ def model() -> trained_model.TrainedModel:
   return trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
 
 
-def rules(vocab: vocabulary.Vocabulary) -> Rules:
-  """What captions may be.
-
-  Args:
-    vocab: of the model.
-
-  Raises:
-    ValueError: flags that contradict each other, or a word that there is not.
-  """
-  banned = [vocab.word_to_id(word) for word in _BANNED_WORDS.value]
-  for word, word_id in zip(_BANNED_WORDS.value, banned, strict=True):
-    if vocab.id_to_word(word_id) != word:
-      raise ValueError(f'--banned_words: the vocabulary has no {word!r}')
-  return Rules(
-      vocab, _MAX_CAPTION_LENGTH.value, _MIN_CAPTION_LENGTH.value,
-      tuple(banned), _NO_REPEATED_TRIGRAMS.value)
-
-
 def options() -> beam_search.Options:
   """How to search.
 
   Raises:
     ValueError: flags that contradict each other.
   """
-  return beam_search.Options(
-      _BEAM_SIZE.value, _NUM_CAPTIONS.value,
-      _LENGTH_NORMALIZATION_FACTOR.value, _BEAM_GROUPS.value,
-      _DIVERSITY_STRENGTH.value)
+  return search_flags.options(_NUM_CAPTIONS.value)
 
 
 def settings() -> dict[str, Any]:
   """What captions depend on but for the checkpoint, by the flags' names."""
-  return {flag.name: flag.value for flag in (
-      _VOCAB_FILE, _BEAM_SIZE, _NUM_CAPTIONS, _MAX_CAPTION_LENGTH,
-      _MIN_CAPTION_LENGTH, _LENGTH_NORMALIZATION_FACTOR, _BANNED_WORDS,
-      _NO_REPEATED_TRIGRAMS, _BEAM_GROUPS, _DIVERSITY_STRENGTH)}
+  return search_flags.settings() | {
+      flag.name: flag.value for flag in (_VOCAB_FILE, _NUM_CAPTIONS)}

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from im2txt import results, whole_file
+from im2txt import annotations, json_files, results, whole_file
 
 # COCO_val2014_000000000042.jpg, 000000000042.jpg
 _COCO_NAME = re.compile(r'(?:COCO_\w+_)?(\d{12})\.\w+')
@@ -18,13 +18,14 @@ _COCO_NAME = re.compile(r'(?:COCO_\w+_)?(\d{12})\.\w+')
 
 def image_ids(
     files: Iterable[str], annotations_file: str | None
-) -> dict[str, int]:
+) -> dict[str, int | str]:
   """Finds out the id of each picture.
 
   Args:
     files: pictures.
     annotations_file: JSON in COCO's format, whose `images` have `file_name`
-      and `id`; None: COCO's own file names have the id in them.
+      and `id`; None: COCO's own file names have the id in them, other
+      pictures go by their name.
 
   Returns:
     Ids by file.
@@ -44,11 +45,7 @@ def image_ids(
       ids[file] = known[name]
     else:
       match = _COCO_NAME.fullmatch(name)
-      if not match:
-        raise ValueError(
-            f'{file}: not one of COCO\'s file names, which have the image id '
-            'in them; give the --annotations_file that names the ids')
-      ids[file] = int(match.group(1))
+      ids[file] = int(match.group(1)) if match else name
     owner = owners.setdefault(ids[file], file)
     if owner != file:
       raise ValueError(f'{owner} and {file} are both image {ids[file]}; '
@@ -58,7 +55,7 @@ def image_ids(
 
 @contextlib.contextmanager
 def write(
-    path: str, ids: Mapping[str, int]
+    path: str, ids: Mapping[str, int | str]
 ) -> Iterator[results.Write]:
   """Writes the best caption of each picture, the file whole or not at all.
 
@@ -82,6 +79,37 @@ def write(
 
     yield add
     f.write('\n]\n' if written else '[]\n')
+
+
+def read(path: str) -> dict[int | str, str]:
+  """Reads results.
+
+  Returns:
+    The caption of each picture, by id.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is no list of results, or one lacks its id or caption, has
+      an empty one or is there twice.
+  """
+  content = json_files.read(path)
+  if not isinstance(content, list):
+    raise ValueError(f'{path} is no list; results are '
+                     '[{"image_id": 42, "caption": "a man ..."}, ...]')
+  if not content:
+    raise ValueError(f'{path} has no results')
+  captions = {}
+  for i, entry in enumerate(content):
+    where = f'{path}: result {i}'
+    image_id = entry.get('image_id') if isinstance(entry, dict) else None
+    if not isinstance(image_id, int | str) or isinstance(image_id, bool):
+      raise ValueError(f"{where}: 'image_id' is missing or no id")
+    where += f' (image {image_id})'
+    if image_id in captions:
+      raise ValueError(f'{where}: this image has a result already')
+    captions[image_id] = annotations.check_caption(
+        json_files.get(entry, 'caption', str, where), where)
+  return captions
 
 
 def _read_ids(path: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The flag --config, for every command line that builds a system anew."""
 
 import dataclasses
+import os
 
 from absl import flags
 from ml_collections import config_flags
@@ -36,6 +37,9 @@ def value() -> configuration.Config | None:
   if _CONFIG.value is None:
     return None
   # Assembled anew, so that its fields' types are checked.
-  return configuration.Config(*(
+  model, training = (
       configuration.fill(type(record), dataclasses.asdict(record), '--config')
-      for record in (_CONFIG.value.model, _CONFIG.value.training)))
+      for record in (_CONFIG.value.model, _CONFIG.value.training))
+  path = config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])
+  name, _ = os.path.splitext(os.path.basename(path))
+  return configuration.Config(model, training, name)

@@ -136,9 +136,12 @@ class TrainingConfig:
   # so many epochs. 0: it reads the captions only.
   scheduled_sampling: float = 0.0
   scheduled_sampling_epochs: float = 10.0
-  # Evaluations without a better perplexity after which training ends early;
-  # 0: never. (Training evaluates if it is given --eval_file_pattern.)
+  # Evaluations without a better one after which training ends early; 0:
+  # never. (Training evaluates if it is given --eval_file_pattern.)
   early_stopping_patience: int = 0
+  # What makes a checkpoint better than another: 'perplexity', or one of
+  # im2txt.metrics.NAMES, for which evaluation captions the pictures.
+  best_metric: str = 'perplexity'
 
 
 @dataclasses.dataclass(slots=True)
@@ -147,6 +150,8 @@ class Config:
 
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+  # The file's name, without .py; said by --config.
+  name: str = ''
 
 
 # Whole numbers that may be 0; all others count something.
@@ -214,8 +219,11 @@ def save(config: Config, folder: str) -> None:
     f.write('\n')
 
 
-def read(folder: str) -> dict[str, dict[str, Any]]:
-  """Reads a run folder's `config.json` as plain sections of fields.
+def read(folder: str) -> dict[str, Any]:
+  """Reads a run folder's `config.json` as plain values.
+
+  Returns:
+    The sections `model` and `training`, fields by name, and the `name`.
 
   Raises:
     OSError: there is none.
@@ -228,8 +236,10 @@ def read(folder: str) -> dict[str, dict[str, Any]]:
   except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None
   if (not isinstance(sections, dict)
-      or sections.keys() != {'model', 'training'}
-      or not all(isinstance(fields, dict) for fields in sections.values())):
+      or sections.keys() - {'name'} != {'model', 'training'}
+      or not isinstance(sections.setdefault('name', ''), str)
+      or not all(isinstance(sections[name], dict)
+                 for name in ('model', 'training'))):
     raise ValueError(f'{path} must have the sections "model" and "training"')
   return sections
 

@@ -1,4 +1,4 @@
-r"""Measures the perplexity of a run's checkpoints as they appear.
+r"""Measures the perplexity and scores of a run's checkpoints as they appear.
 
   python -m im2txt.evaluate --checkpoint_dir=runs/coco \
     --eval_dir=runs/coco/eval --input_file_pattern='coco/val-?????-of-00004'
@@ -6,6 +6,10 @@ r"""Measures the perplexity of a run's checkpoints as they appear.
 Perplexity = exp(sum of cross-entropies / number of words). It goes to the
 log, to TensorBoard and to `metrics.jsonl` in --eval_dir, from where a later
 run knows what has been evaluated. Once and no more: add --run_once.
+
+With --metrics the pictures are captioned as well, and the captions scored
+(BLEU, METEOR, ROUGE_L, CIDEr; see im2txt.score_captions) beside what the best
+constant caption scores; --keep_best=CIDEr then keeps the best checkpoint.
 """
 
 import os
@@ -19,7 +23,12 @@ from im2txt import (
     command_line,
     configuration,
     evaluation,
+    search_flags,
+    trained_model,
 )
+from im2txt.caption_evaluation import CaptionEvaluation
+
+flags.adopt_module_key_flags(search_flags)
 
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of evaluation '
@@ -41,9 +50,20 @@ _MAX_EVALS = flags.DEFINE_integer(
     'max_evals', 0, 'Stop after so many new checkpoints; 0: never.')
 _RUN_ONCE = flags.DEFINE_bool(
     'run_once', False, 'Evaluate the newest checkpoint and stop.')
-_KEEP_BEST = flags.DEFINE_bool(
-    'keep_best', False, 'Keep a copy of the best checkpoint so far in '
-    'CHECKPOINT_DIR/best.')
+_METRICS = flags.DEFINE_bool(
+    'metrics', False, 'Also caption the pictures, by the flags of the search, '
+    'and score the captions. METEOR needs Java.')
+_TRAIN_FILE_PATTERN = flags.DEFINE_string(
+    'train_file_pattern', None, 'With --metrics: the training shards, for '
+    'which captions are new and which constant caption is best. Default: '
+    "those of the run's configuration.")
+_VOCAB_FILE = flags.DEFINE_string(
+    'vocab_file', None, 'With --metrics: the vocabulary. Default: the one in '
+    'the run folder.')
+_KEEP_BEST = flags.DEFINE_enum(
+    'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the checkpoint '
+    'that is the best so far in this in CHECKPOINT_DIR/best; all but '
+    'perplexity need --metrics.')
 
 
 def find_due(folder: str, min_global_step: int) -> str | None:
@@ -65,10 +85,19 @@ def main() -> None:
     logging.info('%s has no configuration yet', folder)
     time.sleep(_EVAL_INTERVAL_SECS.value)
   config = captioner.load_config(folder).model
+  training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
   eval_dir = _EVAL_DIR.value or os.path.join(
       folder, evaluation.EVAL_FOLDER)
-  evaluator = evaluation.Evaluator(config, _NUM_EVAL_EXAMPLES.value)
+  captions = None
+  if _METRICS.value:
+    rules = search_flags.rules(
+        trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
+    captions = CaptionEvaluation(
+        config, training_pattern, rules, search_flags.options())
+  evaluation.check_metric(_KEEP_BEST.value or 'perplexity', captions)
+  evaluator = evaluation.Evaluator(
+      config, _NUM_EVAL_EXAMPLES.value, captions)
   evaluations = 0
   last = None
   while True:

@@ -1,13 +1,14 @@
-"""Perplexity of a run's checkpoints, remembered; the best one kept.
+"""Perplexity and scores of a run's checkpoints, remembered; the best one kept.
 
 Perplexity = exp(sum of cross-entropies / number of words).
 """
 
+import dataclasses
 import json
 import os
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,15 +16,19 @@ import tqdm
 from absl import logging
 
 from im2txt import (
+    beam_search,
     captioner,
     checkpoints,
     configuration,
     encoder_weights,
     inputs,
+    metrics,
     variable_loader,
     vocabulary,
     whole_file,
 )
+from im2txt.caption_evaluation import CaptionEvaluation
+from im2txt.caption_rules import Rules
 
 tf1 = tf.compat.v1
 
@@ -33,6 +38,8 @@ EVAL_FOLDER = 'eval'
 BEST_FOLDER = 'best'
 # Image-caption pairs of im2txt's validation split that it evaluates on.
 NUM_EVAL_EXAMPLES = 10132
+# What a checkpoint can be the best in.
+BEST_METRICS = ('perplexity', *metrics.NAMES)
 
 
 class Result(NamedTuple):
@@ -45,21 +52,36 @@ class Result(NamedTuple):
   input_file_pattern: str
   num_eval_examples: int  # as asked for
   fingerprint: str        # of the model's values in the checkpoint
+  # See CaptionEvaluation.evaluate; None: nothing was captioned.
+  scores: dict[str, Any] | None = None
+
+  def merit(self, metric: str) -> float:
+    """How good it is in one of BEST_METRICS; the more the better."""
+    if metric == 'perplexity':
+      return -self.perplexity
+    return (self.scores or {}).get('captions', {}).get(metric, -np.inf)
 
 
 class Evaluator:
   """The evaluation graph, to be run on any checkpoint of its model."""
 
-  def __init__(self, config: configuration.ModelConfig, num_examples: int):
+  def __init__(
+      self,
+      config: configuration.ModelConfig,
+      num_examples: int,
+      captions: CaptionEvaluation | None = None,
+  ):
     """Builds the graph.
 
     Args:
       config: the model; `input_file_pattern` says what to evaluate on.
       num_examples: image-caption pairs to evaluate at the most.
+      captions: also captions and scores all pictures of these shards.
     """
     self.pattern = config.input_file_pattern
     self._config = config
     self.num_examples = num_examples
+    self._captions = captions
     self._graph = tf.Graph()
     with self._graph.as_default():
       batch = inputs.make_batch(config, training=False)
@@ -125,7 +147,16 @@ class Evaluator:
     with np.errstate(over='ignore'):  # A model gone astray: infinite.
       perplexity = float(np.exp(total_loss / total_words))
     return Result(step, perplexity, examples, total_words, self.pattern,
-                  self.num_examples, variable_loader.digest(values))
+                  self.num_examples, variable_loader.digest(values),
+                  self._captions and self._captions.evaluate(values))
+
+  def knows(self, result: Result) -> bool:
+    """Whether an earlier result is what this would find of its model."""
+    if (result.input_file_pattern, result.num_eval_examples) != (
+        self.pattern, self.num_examples):
+      return False
+    return (self._captions is None
+            or self._captions.is_comparable(result.scores))
 
 
 def read_results(eval_dir: str) -> list[Result]:
@@ -138,7 +169,8 @@ def read_results(eval_dir: str) -> list[Result]:
   if not os.path.exists(path):
     return []
   results = []
-  with open(path, encoding='utf-8') as f:
+  # What is no UTF-8 is no JSON either, and so is named with its line.
+  with open(path, encoding='utf-8', errors='replace') as f:
     for number, line in enumerate(f, 1):
       try:
         results.append(Result(**json.loads(line)))
@@ -152,15 +184,21 @@ def write_result(result: Result, eval_dir: str) -> None:
   os.makedirs(eval_dir, exist_ok=True)
   with open(os.path.join(eval_dir, METRICS_FILE), 'a', encoding='utf-8') as f:
     f.write(json.dumps(result._asdict()) + '\n')
+  scalars = {'Perplexity': result.perplexity}
+  if result.scores:
+    scalars |= result.scores['captions'] | {
+        f'Diversity/{name}': value
+        for name, value in result.scores['diversity'].items()
+        if value is not None}
   with tf.Graph().as_default(), tf1.summary.FileWriter(eval_dir) as writer:
     writer.add_summary(
-        tf1.Summary(value=[tf1.Summary.Value(
-            tag='Perplexity', simple_value=result.perplexity)]),
-        result.global_step)
+        tf1.Summary(value=[
+            tf1.Summary.Value(tag=tag, simple_value=value)
+            for tag, value in scalars.items()]), result.global_step)
 
 
 def evaluate_new(
-    evaluator: Evaluator, prefix: str, eval_dir: str, keep_best: bool
+    evaluator: Evaluator, prefix: str, eval_dir: str, keep_best: str | None
 ) -> bool:
   """Evaluates a checkpoint unless that was done before; says the result.
 
@@ -168,8 +206,8 @@ def evaluate_new(
     evaluator: of the checkpoint's model.
     prefix: the checkpoint.
     eval_dir: where results are.
-    keep_best: whether to copy it to the folder `best` beside it if it is
-      better than the one there.
+    keep_best: one of BEST_METRICS, to copy it to the folder `best` beside it
+      if it is better in that than the one there.
 
   Returns:
     Whether it was evaluated: it may be known, or deleted meanwhile.
@@ -184,7 +222,7 @@ def evaluate_new(
       logging.info('Step %d was evaluated before: perplexity = %.4f',
                    result.global_step, result.perplexity)
     if keep_best:
-      _keep_best(evaluator, prefix, result, eval_dir)
+      _keep_best(evaluator, prefix, result, eval_dir, keep_best)
   except (ValueError, OSError, tf.errors.NotFoundError):
     if any(map(tf.io.gfile.exists, (prefix, f'{prefix}.index'))):
       raise
@@ -207,11 +245,22 @@ def _result_of(
   logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)',
                result.global_step, result.perplexity, result.num_examples,
                result.num_words, time.monotonic() - started)
+  if result.scores:
+    logging.info('%s', _describe(result.scores))
   return result, True
 
 
+def _describe(scores: dict[str, Any]) -> str:
+  figures = ', '.join(
+      f'{name} = {value:.4f}' for name, value in scores['captions'].items())
+  return (f'{scores["num_images"]} pictures: {figures}; '
+          f'{scores["diversity"]["distinct"]:.1%} of the captions distinct; '
+          f'the constant caption has CIDEr = {scores["constant"]["CIDEr"]:.4f}')
+
+
 def _keep_best(
-    evaluator: Evaluator, prefix: str, result: Result, eval_dir: str
+    evaluator: Evaluator, prefix: str, result: Result, eval_dir: str,
+    metric: str,
 ) -> None:
   """Makes the folder `best` a run folder with the better checkpoint only."""
   folder = os.path.dirname(prefix)
@@ -221,7 +270,7 @@ def _keep_best(
     try:
       # On the same data; of another it says nothing.
       rival, _ = _result_of(evaluator, kept, eval_dir)
-      if rival.perplexity <= result.perplexity:
+      if rival.merit(metric) >= result.merit(metric):
         return
     except ValueError as error:
       logging.info('%s is replaced: %s', kept, error)
@@ -236,16 +285,13 @@ def _keep_best(
 def comparable_results(evaluator: Evaluator, eval_dir: str) -> list[Result]:
   """Earlier results on the same data, in the order of their making."""
   return [result for result in read_results(eval_dir)
-          if (result.input_file_pattern, result.num_eval_examples) == (
-              evaluator.pattern, evaluator.num_examples)]
+          if evaluator.knows(result)]
 
 
-def evaluations_since_best(results: Sequence[Result]) -> int:
-  """How many of the last results brought no better perplexity."""
-  perplexities = [result.perplexity for result in results]
-  if not perplexities:
-    return 0
-  return len(perplexities) - 1 - perplexities.index(min(perplexities))
+def evaluations_since_best(results: Sequence[Result], metric: str) -> int:
+  """How many of the last results were no better in the metric."""
+  merits = [result.merit(metric) for result in results]
+  return len(merits) - 1 - merits.index(max(merits)) if merits else 0
 
 
 class TrainingEvaluation:
@@ -253,43 +299,80 @@ class TrainingEvaluation:
 
   def __init__(
       self,
-      config: configuration.ModelConfig,
+      config: configuration.Config,
+      file_pattern: str,
+      vocab_file: str | None,
       train_dir: str,
       train_encoder: bool,
-      patience: int,
   ):
     """Builds the graph.
 
     Args:
-      config: the model; `input_file_pattern` says what to evaluate on.
+      config: the system in training. It says what makes a checkpoint the best
+        one, and after how many evaluations without a better one to stop,
+        counted from here on.
+      file_pattern: what to evaluate on.
+      vocab_file: the vocabulary; without one there are no scores.
       train_dir: the run folder; results go where evaluate.py puts them.
       train_encoder: whether the encoder's weights are trained too.
-      patience: evaluations without a better perplexity after which to stop,
-        counted from here on; 0: never.
 
     Raises:
-      ValueError: the shards or earlier results cannot be used.
+      ValueError: the shards or earlier results cannot be used, or what shall
+        be the best cannot be known.
     """
-    if train_encoder and inputs.find_features(config):
+    self.config = dataclasses.replace(
+        config.model, input_file_pattern=file_pattern)
+    if train_encoder and inputs.find_features(self.config):
       raise ValueError(
-          f'{config.input_file_pattern} holds features of the encoder as it '
+          f'{file_pattern} holds features of the encoder as it '
           'was before it is trained; evaluate on shards of pictures')
-    self.config = config
+    self._metric = config.training.best_metric
+    captions = None
+    if self._metric != 'perplexity':
+      if vocab_file is None:
+        raise ValueError(f'best_metric {self._metric} needs the vocabulary; '
+                         'give --vocab_file')
+      captions = CaptionEvaluation(
+          self.config, config.model.input_file_pattern,
+          Rules(vocabulary.Vocabulary(
+              vocab_file, self.config.start_word, self.config.end_word,
+              self.config.unknown_word)), beam_search.Options())
+    check_metric(self._metric, captions)
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
-    self._patience = patience
-    self._evaluator = Evaluator(config, NUM_EVAL_EXAMPLES)
+    self._patience = config.training.early_stopping_patience
+    self._evaluator = Evaluator(self.config, NUM_EVAL_EXAMPLES, captions)
     self._before = len(comparable_results(self._evaluator, self._eval_dir))
 
   def run(self) -> bool:
     """Evaluates the newest checkpoint; returns whether training shall end."""
     evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
-                 self._eval_dir, keep_best=True)
+                 self._eval_dir, self._metric)
     since_best = evaluations_since_best(comparable_results(
-        self._evaluator, self._eval_dir)[self._before:])
+        self._evaluator, self._eval_dir)[self._before:], self._metric)
     if not self._patience or since_best < self._patience:
       return False
-    logging.info('Stopping early: %d evaluations without a better perplexity; '
-                 'the best checkpoint is in %s', since_best,
+    logging.info('Stopping early: %d evaluations without a better %s; '
+                 'the best checkpoint is in %s', since_best, self._metric,
                  os.path.join(self._train_dir, BEST_FOLDER))
     return True
+
+
+def check_metric(metric: str, captions: CaptionEvaluation | None) -> None:
+  """Refuses to look for the best in what will not be known.
+
+  Args:
+    metric: one of BEST_METRICS, if the user made no mistake.
+    captions: what scores captions, if anything does.
+
+  Raises:
+    ValueError: it is none of them, or captions are not scored by it.
+  """
+  if metric not in BEST_METRICS:
+    raise ValueError(f'best_metric is {metric!r}; it must be one of '
+                     f'{", ".join(BEST_METRICS)}')
+  if metric != 'perplexity' and (
+      captions is None or metric not in captions.names):
+    raise ValueError(
+        f'{metric} will not be known: it needs ' + (
+            'java' if metric == 'METEOR' and captions else '--metrics'))

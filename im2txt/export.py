@@ -36,6 +36,7 @@ from im2txt import (
     checkpoints,
     command_line,
     image_processing,
+    search_flags,
     vocabulary,
     whole_file,
 )
@@ -141,7 +142,7 @@ def main() -> None:
   if lite and not os.path.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
   model = captioning_flags.model()
-  rules = captioning_flags.rules(model.vocab)
+  rules = search_flags.rules(model.vocab)
   options = captioning_flags.options()
   parent = os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
   os.makedirs(parent, exist_ok=True)

@@ -21,9 +21,10 @@ and a shorter one of the same batch is filled up with 0 in all three:
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from im2txt import (
@@ -87,9 +88,7 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
       {'tf_data': _tf_data_batch, 'queue': _queue_batch},
       'input_pipeline', config.input_pipeline)
   files = find_shards(config.input_file_pattern)
-  description = _describe(files, config)
-  source = (_Features(description, training) if description
-            else _Pictures(config, training))
+  source = _make_source(files, config, training)
   batch = pipeline(files, source, config, training)
   # Both markers counted, as in im2txt.
   lengths = tf.reduce_sum(batch.input_mask, axis=1) + 1
@@ -98,6 +97,38 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
     tf1.summary.scalar(f'caption_length/batch_{name}',
                        reduce(tf.cast(lengths, tf.float32)))
   return batch
+
+
+def make_images(
+    config: configuration.ModelConfig, chosen: Sequence[bool]
+) -> tf.Tensor | Encoding:
+  """Reads the pictures of some records, in order, plain, without captions.
+
+  Args:
+    config: `input_file_pattern` and the sizes.
+    chosen: of each record of the shards, whether to read it.
+
+  Returns:
+    As `Batch.images` is; the iterator is started by the graph's table
+    initialiser.
+
+  Raises:
+    ValueError: as of `make_batch`.
+  """
+  files = find_shards(config.input_file_pattern)
+  source = _make_source(files, config, training=False)
+  plain = tf.autograph.experimental.do_not_convert
+  dataset = tf.data.Dataset.zip((
+      tf.data.TFRecordDataset(files),
+      tf.data.Dataset.from_tensor_slices(np.array(chosen, bool))))
+  dataset = dataset.filter(plain(lambda _, wanted: wanted)).map(
+      plain(lambda serialized, _: source.choose(
+          _example(serialized, source)).data),
+      num_parallel_calls=config.num_preprocess_threads)
+  dataset = dataset.enumerate().batch(config.batch_size).map(
+      plain(lambda orders, data: source.decode(data, orders)),
+      num_parallel_calls=config.num_preprocess_threads).prefetch(2)
+  return source.images(_next_of(dataset))
 
 
 def find_shards(patterns: str) -> list[str]:
@@ -251,6 +282,14 @@ class _Features:
 _Source = _Pictures | _Features
 
 
+def _make_source(
+    files: list[str], config: configuration.ModelConfig, training: bool
+) -> _Source:
+  description = _describe(files, config)
+  return (_Features(description, training) if description
+          else _Pictures(config, training))
+
+
 def _example(serialized: tf.Tensor, source: _Source) -> _Example:
   record = sequence_example.parse(
       serialized, source.keys, source.caption_feature)
@@ -319,11 +358,16 @@ def _tf_data_batch(
           examples, source.decode(examples.data, orders))),
       num_parallel_calls=config.num_preprocess_threads)
   dataset = dataset.prefetch(2)
+  examples, decoded = _next_of(dataset)
+  return _batch(examples, decoded, source)
+
+
+def _next_of(dataset: tf.data.Dataset) -> Any:
+  """The next element, from the table initialisers on."""
   iterator = tf1.data.make_initializable_iterator(dataset)
   tf1.add_to_collection(
       tf1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
-  examples, decoded = iterator.get_next()
-  return _batch(examples, decoded, source)
+  return iterator.get_next()
 
 
 def _queue_batch(

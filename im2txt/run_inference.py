@@ -40,6 +40,7 @@ from im2txt import (
     result_files,
     result_journal,
     results,
+    search_flags,
 )
 
 _THUMBNAIL_SIDE = 320  # Pixels.
@@ -59,11 +60,11 @@ _OUTPUT_LINES = flags.DEFINE_string(
     'printed if no --output_ flag is given.')
 _OUTPUT_JSON = flags.DEFINE_string(
     'output_json', None, 'Write the best captions into this file in the '
-    "format of COCO's results, to be scored.")
+    "format of COCO's results, to be scored by im2txt.score_captions.")
 _ANNOTATIONS_FILE = flags.DEFINE_string(
     'annotations_file', None, "For --output_json: annotations in COCO's "
     "format, which have the pictures' ids. Default: COCO's own file names "
-    'have the ids in them.')
+    'have the ids in them; other pictures go by their name.')
 _OUTPUT_JSONL = flags.DEFINE_string(
     'output_jsonl', None, 'Write all captions with their probabilities into '
     'this file, a line of JSON a picture.')
@@ -186,7 +187,7 @@ def main() -> int:
       (_OUTPUT_HTML.value, gallery.write)) if path]
   model = captioning_flags.model()
   search = functools.partial(
-      beam_search.beam_search, rules=captioning_flags.rules(model.vocab),
+      beam_search.beam_search, rules=search_flags.rules(model.vocab),
       options=captioning_flags.options())
   thumbnails = bool(_OUTPUT_HTML.value or _CONTACT_SHEET.value)
 

@@ -21,7 +21,6 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
-import dataclasses
 import filecmp
 import os
 from collections.abc import Callable
@@ -57,8 +56,9 @@ _INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
     "Keras's .h5. EfficientNet-Lite0 brings its own.")
 _EVAL_FILE_PATTERN = flags.DEFINE_string(
     'eval_file_pattern', None, 'Also evaluate on these shards at each '
-    'checkpoint, keep the best one in TRAIN_DIR/best, and stop early if the '
-    'configuration has an early_stopping_patience.')
+    'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
+    "configuration's best_metric: perplexity, or CIDEr, which captions the "
+    'pictures), and stop early if it has an early_stopping_patience.')
 _TRAIN_DIR = flags.DEFINE_string(
     'train_dir', None, 'The run folder: checkpoints, configuration, '
     'vocabulary and TensorBoard events.', required=True)
@@ -347,9 +347,11 @@ def main() -> None:
                  train_dir, checkpoints.step_of(found),
                  _NUMBER_OF_STEPS.value)
     return
-  if (config.training.early_stopping_patience
-      and not _EVAL_FILE_PATTERN.value):
-    raise ValueError('early_stopping_patience needs --eval_file_pattern')
+  if not _EVAL_FILE_PATTERN.value:
+    if config.training.early_stopping_patience:
+      raise ValueError('early_stopping_patience needs --eval_file_pattern')
+    if config.training.best_metric != 'perplexity':
+      raise ValueError('best_metric needs --eval_file_pattern')
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value)
@@ -364,10 +366,8 @@ def main() -> None:
 
   os.makedirs(train_dir, exist_ok=True)
   eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
-      dataclasses.replace(
-          config.model, input_file_pattern=_EVAL_FILE_PATTERN.value),
-      train_dir, _TRAIN_INCEPTION.value,
-      config.training.early_stopping_patience)
+      config, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
+      _TRAIN_INCEPTION.value)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
         _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during)
 

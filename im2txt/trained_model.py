@@ -30,8 +30,8 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
   """
   prefix = checkpoints.latest(checkpoint_path)
   config = _load_config(prefix)
-  return TrainedModel(prefix, config, _load_vocabulary(
-      config, prefix, vocab_file))
+  return TrainedModel(prefix, config, load_vocabulary(
+      config, os.path.dirname(prefix), vocab_file))
 
 
 def _load_config(prefix: str) -> configuration.ModelConfig:
@@ -41,11 +41,23 @@ def _load_config(prefix: str) -> configuration.ModelConfig:
   return checkpoints.im2txt_config(prefix)
 
 
-def _load_vocabulary(
-    config: configuration.ModelConfig, prefix: str, vocab_file: str | None
+def load_vocabulary(
+    config: configuration.ModelConfig, folder: str, vocab_file: str | None
 ) -> vocabulary.Vocabulary:
+  """Reads a model's vocabulary.
+
+  Args:
+    config: the model.
+    folder: its run folder.
+    vocab_file: the vocabulary; None: the one in the folder.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: there is none, or it has more words than the model has
+      outputs.
+  """
   if vocab_file is None:
-    vocab_file = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
+    vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
     if not os.path.exists(vocab_file):
       raise ValueError(f'{vocab_file} does not exist; give --vocab_file')
   vocab = vocabulary.Vocabulary(
@@ -53,6 +65,6 @@ def _load_vocabulary(
   if len(vocab) > config.vocab_size:
     raise ValueError(
         f'{vocab_file} has {len(vocab)} words, the unknown one included, but '
-        f'{prefix} has outputs for {config.vocab_size}: it is not the '
-        'vocabulary of this model')
+        f'the model in {folder} has outputs for {config.vocab_size}: it is '
+        'not the vocabulary of this model')
   return vocab

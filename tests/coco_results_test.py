@@ -36,13 +36,10 @@ def test_ids_of_cocos_names():
 @pytest.mark.parametrize('name', [
     'dog.jpg', '42.jpg', '00000000042.jpg', '0000000000042.jpg',
     'x000000000042.jpg', '000000000042', '000000000042_small.jpg',
-    'COCO_000000000042.jpg', '000000000042.jpg.bak',
-    '000000000042.jpg/dog.jpg', ''])
-def test_other_names_have_none(name):
-  with pytest.raises(ValueError) as refused:
-    coco_results.image_ids([*NAMES, f'd/{name}'], None)
-  assert f'd/{name}: ' in str(refused.value)
-  assert '--annotations_file' in str(refused.value)
+    'COCO_000000000042.jpg', '000000000042.jpg.bak'])
+def test_other_pictures_go_by_their_name(name):
+  assert coco_results.image_ids([*NAMES, f'd/{name}'], None) == NAMES | {
+      f'd/{name}': name}
 
 
 def test_ids_of_an_annotation_file(annotations):
@@ -63,7 +60,8 @@ def test_a_picture_that_is_not_annotated(annotations):
 def test_two_pictures_of_one_id_are_refused(annotations):
   for files, path in (
       (['a/000000000042.jpg', 'b/COCO_val2014_000000000042.jpg'], None),
-      (['a/dog.jpg', 'b/dog.jpg'], annotations(images(dog=42)))):
+      (['a/dog.jpg', 'b/dog.jpg'], annotations(images(dog=42))),
+      (['a/42', 'b/42'], None)):
     with pytest.raises(ValueError) as refused:
       coco_results.image_ids(files, path)
     assert f'{files[0]} and {files[1]} are both image 42' in str(refused.value)
@@ -130,3 +128,44 @@ def test_a_failure_keeps_the_older_file(tmp_path):
     written(path, captioned('of no id', 'a dog'))
   assert path.read_text() == 'old'
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_read(tmp_path):
+  path = tmp_path / 'results.json'
+  forty_two, train, *_ = NAMES
+  written(path, captioned(train, 'a "dög"', 'a cat'),
+          captioned('d/dog.jpg', 'a cat'), captioned(forty_two, 'a cat'),
+          ids=NAMES | {'d/dog.jpg': 'dog.jpg'})
+  assert coco_results.read(str(path)) == {
+      581929: 'a "dög"', 'dog.jpg': 'a cat', 42: 'a cat'}
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    ('[{]', 'results.json:1:3: broken JSON'),
+    ({'images': []}, 'is no list'),
+    ([], 'has no results'),
+    ([3], r"result 0: 'image_id' is missing or no id"),
+    ([{'caption': 'a dog'}], r"result 0: 'image_id' is missing or no id"),
+    ([{'image_id': None, 'caption': 'a dog'}], "result 0: 'image_id'"),
+    ([{'image_id': 1.5, 'caption': 'a dog'}], "result 0: 'image_id'"),
+    ([{'image_id': True, 'caption': 'a dog'}], "result 0: 'image_id'"),
+    ([{'image_id': [1], 'caption': 'a dog'}], "result 0: 'image_id'"),
+    ([{'image_id': 1, 'caption': 'a dog'}, {'image_id': 7}],
+     r"result 1 \(image 7\): 'caption' is missing or no str"),
+    ([{'image_id': 7, 'caption': 3}],
+     r"result 0 \(image 7\): 'caption' is missing or no str"),
+    ([{'image_id': 7, 'caption': ['a', 'dog']}], "'caption' is missing or no"),
+    ([{'image_id': 7, 'caption': ' \n'}],
+     r'result 0 \(image 7\): the caption is empty'),
+    ([{'image_id': 7, 'caption': '\ud83d'}], 'the caption is broken text'),
+    ([{'image_id': 7, 'caption': 'a'}, {'image_id': 7, 'caption': 'a'}],
+     r'result 1 \(image 7\): this image has a result already'),
+])
+def test_hostile_results_are_one_line(tmp_path, content, message):
+  path = tmp_path / 'results.json'
+  path.write_text(content if isinstance(content, str)
+                  else json.dumps(content))
+  with pytest.raises(ValueError, match=message) as refused:
+    coco_results.read(str(path))
+  assert str(refused.value).startswith(str(path))
+  assert '\n' not in str(refused.value)

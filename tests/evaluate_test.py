@@ -159,7 +159,7 @@ def test_what_is_another_evaluation(
 
   def is_new():
     return evaluation.evaluate_new(
-        evaluator, str(prefix), str(tmp_path), keep_best=False)
+        evaluator, str(prefix), str(tmp_path), keep_best=None)
 
   write_checkpoint(prefix, values)
   assert is_new()

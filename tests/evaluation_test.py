@@ -27,7 +27,18 @@ def result(perplexity, **fields):
 ])
 def test_evaluations_since_the_best(perplexities, since):
   assert evaluation.evaluations_since_best(
-      [result(perplexity) for perplexity in perplexities]) == since
+      [result(perplexity) for perplexity in perplexities],
+      'perplexity') == since
+  # Of scores the highest is the best.
+  assert evaluation.evaluations_since_best(
+      [result(1.0, scores={'captions': {'CIDEr': -perplexity}})
+       for perplexity in perplexities], 'CIDEr') == since
+
+
+def test_what_has_no_score_is_never_the_best():
+  results = [result(9.0, scores={'captions': {'CIDEr': 0.0}}), result(1.0),
+             result(1.0, scores={'captions': {'METEOR': 0.5}})]
+  assert evaluation.evaluations_since_best(results, 'CIDEr') == 2
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +56,7 @@ def run_folder(trained, tmp_path):
   return folder
 
 
-def evaluate_new(evaluator, folder, step, keep_best=True):
+def evaluate_new(evaluator, folder, step, keep_best='perplexity'):
   return evaluation.evaluate_new(
       evaluator, str(folder / f'model.ckpt-{step}'), str(folder / 'eval'),
       keep_best)
@@ -84,14 +95,67 @@ def test_a_worse_checkpoint_does_not_take_its_place(evaluator, run_folder):
   assert names_in(run_folder / 'best') == files_of(6)
 
 
+class Captions:
+  """Scores of captions, made up: the untrained model is the better one."""
+
+  names = ('CIDEr',)
+
+  def is_comparable(self, scores):
+    return scores is not None
+
+  def evaluate(self, values):
+    cider = 1.0 - values['global_step'] / 10
+    return {'num_images': 7, 'captions': {'CIDEr': cider},
+            'diversity': {'distinct': 0.5, 'novel': None},
+            'constant': {'caption': 'a', 'CIDEr': 0.1}, 'settings': {}}
+
+
+@pytest.mark.parametrize('order', [(0, 6), (6, 0)])
+def test_the_best_by_a_score(
+    order, run_folder, trained, task, caplog):
+  config = captioner.load_config(str(trained.folder)).model
+  scoring = evaluation.Evaluator(dataclasses.replace(
+      config, input_file_pattern=task.val_pattern), 7, Captions())
+  with caplog.at_level('INFO'):
+    for step in order:
+      assert evaluate_new(scoring, run_folder, step, 'CIDEr')
+  assert names_in(run_folder / 'best') == files_of(0)
+  assert 'CIDEr = 0.4000' in caplog.text
+  results = evaluation.read_results(str(run_folder / 'eval'))
+  assert [r.scores['captions']['CIDEr'] for r in results] == [
+      pytest.approx(1 - step / 10) for step in order]
+
+
+def test_what_has_no_scores_is_evaluated_again(
+    evaluator, run_folder, trained, task):
+  config = captioner.load_config(str(trained.folder)).model
+  scoring = evaluation.Evaluator(dataclasses.replace(
+      config, input_file_pattern=task.val_pattern), 7, Captions())
+  assert evaluate_new(evaluator, run_folder, 6)
+  assert evaluate_new(scoring, run_folder, 6)
+  assert not evaluate_new(scoring, run_folder, 6)
+  # With scores there is all that was asked for.
+  assert not evaluate_new(evaluator, run_folder, 6)
+
+
+@pytest.mark.parametrize('metric, captions, reason', [
+    ('accuracy', Captions(), "best_metric is 'accuracy'; it must be one of "
+                             'perplexity, Bleu_1'),
+    ('CIDEr', None, 'CIDEr will not be known: it needs --metrics'),
+    ('METEOR', Captions(), 'METEOR will not be known: it needs java')])
+def test_a_best_that_will_not_be_known(metric, captions, reason):
+  with pytest.raises(ValueError, match=reason):
+    evaluation.check_metric(metric, captions)
+
+
 def test_the_best_is_kept_only_if_asked_for(evaluator, run_folder):
-  assert evaluate_new(evaluator, run_folder, 6, keep_best=False)
+  assert evaluate_new(evaluator, run_folder, 6, keep_best=None)
   assert not (run_folder / 'best').exists()
 
 
 def test_a_best_that_was_known_before_is_kept_all_the_same(
     evaluator, run_folder):
-  assert evaluate_new(evaluator, run_folder, 6, keep_best=False)
+  assert evaluate_new(evaluator, run_folder, 6, keep_best=None)
   assert not evaluate_new(evaluator, run_folder, 6)
   assert names_in(run_folder / 'best') == files_of(6)
 

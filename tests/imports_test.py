@@ -9,10 +9,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
-    ('train', 'evaluate', 'run_inference', 'export'),
-    ('captioning_flags', 'config_flag', 'picture_captioner'),
-    ('inference_wrapper', 'caption_generator', 'beam_search', 'evaluation',
-     'show_and_tell_model', 'training_hooks', 'trained_model'),
+    ('train', 'evaluate', 'run_inference', 'export', 'score_captions',
+     'report'),
+    ('learning_curves',),
+    ('run_history',),
+    ('captioning_flags', 'evaluation'),
+    ('caption_evaluation', 'config_flag', 'picture_captioner',
+     'search_flags'),
+    ('inference_wrapper', 'caption_generator', 'beam_search',
+     'show_and_tell_model', 'training_hooks', 'shard_captions', 'metrics',
+     'trained_model'),
     ('checkpoints', 'caption_rules'),
     ('captioner',),
     ('encoder_weights', 'scheduled_sampling'),
@@ -20,9 +26,10 @@ LAYERS = (
     ('lstm', 'feature_cache', 'optimization'),
     ('layers', 'image_processing', 'variable_loader'),
     ('gallery', 'contact_sheet', 'coco_results', 'result_files',
-     'result_journal', 'picture_files'),
+     'result_journal', 'picture_files', 'constant_caption', 'ptb_tokenizer'),
+    ('annotations',),
     ('configuration', 'vocabulary', 'sequence_example', 'graph_errors',
-     'command_line', 'results'),
+     'command_line', 'results', 'json_files'),
     ('whole_file',),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
@@ -82,7 +89,7 @@ def test_imports_go_down(path):
 @pytest.mark.parametrize('path', DATA_PREP, ids=relative)
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'sequence_example', 'configuration', 'command_line',
-             'whole_file'}
+             'whole_file', 'annotations', 'json_files'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')

@@ -1,0 +1,114 @@
+"""Captions the pictures of evaluation shards and scores the captions."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from im2txt import (
+    beam_search,
+    captioner,
+    configuration,
+    encoder_weights,
+    inputs,
+    metrics,
+    shard_captions,
+    variable_loader,
+)
+from im2txt.caption_rules import Rules
+
+tf1 = tf.compat.v1
+
+
+class CaptionEvaluation:
+  """The captioning graph and the references, for any checkpoint of a model."""
+
+  def __init__(
+      self,
+      config: configuration.ModelConfig,
+      training_pattern: str | None,
+      rules: Rules,
+      options: beam_search.Options,
+  ):
+    """Reads the references and builds the graph.
+
+    Args:
+      config: the model; `input_file_pattern` says what to caption.
+      training_pattern: the shards that it was trained on; None, or where they
+        cannot be read any more: what is said of captions lacks them.
+      rules: what a caption may be, and its vocabulary.
+      options: how to search; the best caption of each picture is scored.
+
+    Raises:
+      ValueError: the shards cannot be used, or pycocoevalcap is missing.
+    """
+    self._config = config
+    self._vocab = rules.vocab
+    self._settings = json.loads(json.dumps(
+        dataclasses.asdict(options) | {
+            field.name: getattr(rules, field.name)
+            for field in dataclasses.fields(rules) if field.name != 'vocab'}))
+    found = shard_captions.read(config.input_file_pattern)
+    self._image_ids = list(found.of_image)
+    self._scorer = metrics.Scorer(
+        found.of_image, training_pattern and _read(training_pattern))
+    self._graph = tf.Graph()
+    with self._graph.as_default():
+      decoder, memory = captioner.build_memory(
+          config, inputs.make_images(config, found.first))
+      self._captions = beam_search.beam_search(
+          decoder, memory, rules,
+          dataclasses.replace(options, num_captions=1)).sentences[:, 0]
+      self._loader = variable_loader.VariableLoader(tf1.global_variables())
+      self._init = tf1.tables_initializer()
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The scores that there will be; METEOR needs Java."""
+    return self._scorer.names
+
+  def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
+    """Whether earlier scores are of captions searched for in this way."""
+    return bool(scores) and scores.get('settings') == self._settings
+
+  def evaluate(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Captions and scores.
+
+    Args:
+      values: of the model's variables.
+
+    Returns:
+      `metrics.Evaluation.summary` and the `settings` of the search.
+
+    Raises:
+      ValueError: the data cannot be used, or is of another encoder.
+    """
+    encoder_weights.check_features(self._config, values)
+    captions = []
+    with (tf1.Session(graph=self._graph) as session,
+          inputs.explained_errors(self._config.input_file_pattern),
+          tqdm.tqdm(total=len(self._image_ids), unit='picture', disable=None,
+                    desc='Captioning', leave=False) as bar):
+      self._loader.load(session, values)
+      session.run(self._init)
+      while len(captions) < len(self._image_ids):
+        found = session.run(self._captions)
+        captions += map(self._vocab.to_sentence, found)
+        bar.update(len(found))
+    evaluation = self._scorer.evaluate(
+        dict(zip(self._image_ids, captions, strict=True)))
+    return evaluation.summary() | {'settings': self._settings}
+
+
+def _read(training_pattern: str) -> list[str] | None:
+  try:
+    found = shard_captions.read(training_pattern).of_image
+  except ValueError as error:
+    logging.info('what is new in captions is unknown: %s', error)
+    return None
+  return [caption for captions in found.values() for caption in captions]

@@ -1,0 +1,53 @@
+"""JSON that others wrote, mistrusted: one clear line for what is wrong."""
+
+import gzip
+import json
+import zlib
+from typing import Any, TextIO, TypeVar
+
+# What reading raises if a file is no text, or no gzip, or cut off.
+NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
+
+_Kind = TypeVar('_Kind')
+
+
+def open_text(path: str) -> TextIO:
+  """Opens a file of UTF-8 text; gzipped, if its name ends in .gz."""
+  opened = gzip.open if path.endswith('.gz') else open
+  return opened(path, 'rt', encoding='utf-8-sig')
+
+
+def read(path: str) -> Any:
+  """Reads a JSON file; gzipped, if its name ends in .gz.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is no JSON.
+  """
+  try:
+    with open_text(path) as f:
+      return json.load(f)
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{path}:{error.lineno}:{error.colno}: broken JSON: '
+                     f'{error.msg}') from None
+  except (ValueError, RecursionError, *NO_TEXT) as error:
+    raise ValueError(f'{path} is no JSON text: {error}') from None
+
+
+def get(entry: Any, key: str, kind: type[_Kind], where: str) -> _Kind:
+  """Returns a value of an object.
+
+  Args:
+    entry: the object.
+    key: of the value.
+    kind: what the value must be.
+    where: file and place of the object, for the message.
+
+  Raises:
+    ValueError: the object is none, or has no such value.
+  """
+  value = entry.get(key) if isinstance(entry, dict) else None
+  # JSON's true is an int to Python.
+  if not isinstance(value, kind) or isinstance(value, bool):
+    raise ValueError(f'{where}: {key!r} is missing or no {kind.__name__}')
+  return value

@@ -1,0 +1,183 @@
+"""Scores of captions against those that people wrote, and their diversity.
+
+The scores are computed by pycocoevalcap, COCO's evaluation: BLEU (Papineni et
+al. 2002), METEOR (Denkowski and Lavie 2014), ROUGE_L (Lin 2004) and CIDEr
+(Vedantam et al. 2015). What COCO's evaluation calls CIDEr is the paper's
+CIDEr-D, with its clipping and its penalty for length. METEOR needs Java; the
+others do not, for the tokenizer is ours.
+"""
+
+import contextlib
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from im2txt import constant_caption
+from im2txt.ptb_tokenizer import tokenize
+
+BLEU = ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4')
+# All of them, as COCO's evaluation spells them, in the order to show them in.
+NAMES = (*BLEU, 'METEOR', 'ROUGE_L', 'CIDEr')
+
+
+class Scores(NamedTuple):
+  """By the names above; without METEOR where it cannot be computed."""
+
+  overall: dict[str, float]
+  each: dict[str, list[float]]  # Of each picture, in their order.
+
+
+class Diversity(NamedTuple):
+  """How unlike each other, and unlike those of training, captions are."""
+
+  distinct: float      # Different captions, as a share of all.
+  novel: float | None  # Share that no caption of training equals.
+  num_words: int       # Different words in all of them.
+  mean_length: float   # In words.
+
+
+class Evaluation(NamedTuple):
+  """All that is said of a set of captions."""
+
+  captions: Scores
+  diversity: Diversity
+  constant_caption: str         # The one that does best said of every picture,
+  constant: dict[str, float]    # and what it scores.
+
+  def summary(self) -> dict[str, Any]:
+    """Everything but the scores of each picture, as it is written to JSON."""
+    return {
+        'num_images': len(self.captions.each['CIDEr']),
+        'captions': self.captions.overall,
+        'diversity': self.diversity._asdict(),
+        'constant': {'caption': self.constant_caption, **self.constant}}
+
+
+class Scorer:
+  """References to score captions against, any number of times."""
+
+  def __init__(
+      self,
+      references: Mapping[Hashable, Sequence[str]],
+      training_captions: Iterable[str] | None,
+      split: Callable[[str], list[str]] = tokenize,
+  ):
+    """Tokenizes them and finds the best constant caption.
+
+    Args:
+      references: what people wrote of each picture, a caption at least.
+      training_captions: None if they are not at hand: novelty is unknown
+        then, and the constant caption is chosen from the references.
+      split: makes words of a reference; `str.split` of tokenized ones.
+
+    Raises:
+      ValueError: pycocoevalcap is not installed, or no reference has a word.
+    """
+    if importlib.util.find_spec('pycocoevalcap') is None:
+      raise ValueError('scores need pycocoevalcap: pip install '
+                       "'im2txt[metrics]'")
+    self._references = {
+        image: [' '.join(split(caption)) for caption in captions]
+        for image, captions in references.items()}
+    if not any(map(any, self._references.values())):
+      raise ValueError('no caption of the references has a word')
+    self._training = None if training_captions is None else {
+        ' '.join(tokenize(caption)) for caption in training_captions}
+    self._has_java = _has_java()
+    choice = self._training or set().union(*self._references.values())
+    # Split again as pycocoevalcap does, for a word of ours may have a blank.
+    constant, _ = constant_caption.best(
+        map(str.split, sorted(choice)),
+        [list(map(str.split, captions))
+         for captions in self._references.values()])
+    self._constant = ' '.join(constant)
+    self._constant_scores = self._score(
+        dict.fromkeys(references, self._constant)).overall
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The scores that there will be."""
+    return tuple(name for name in NAMES
+                 if name != 'METEOR' or self._has_java)
+
+  def evaluate(self, captions: Mapping[Hashable, str]) -> Evaluation:
+    """Scores captions.
+
+    Args:
+      captions: one of each picture that there are references of.
+    """
+    tokenized = {image: ' '.join(tokenize(captions[image]))
+                 for image in self._references}
+    return Evaluation(
+        self._score(tokenized), _diversity(tokenized.values(), self._training),
+        self._constant, self._constant_scores)
+
+  def _score(self, tokenized: Mapping[Hashable, str]) -> Scores:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+    candidates = {image: [caption] for image, caption in tokenized.items()}
+    found = dict(zip(BLEU, zip(*Bleu(4).compute_score(
+        self._references, candidates, verbose=0), strict=True), strict=True))
+    for name, scorer in (('ROUGE_L', Rouge()), ('CIDEr', Cider())):
+      found[name] = scorer.compute_score(self._references, candidates)
+    if self._has_java:
+      try:
+        found['METEOR'] = _meteor(self._references, candidates)
+      except (OSError, ValueError):  # What it said went nowhere.
+        logging.warning('METEOR is left out: its Java program failed')
+        self._has_java = False
+    present = [name for name in NAMES if name in found]
+    return Scores(
+        {name: float(found[name][0]) for name in present},
+        {name: list(map(float, found[name][1])) for name in present})
+
+
+def _diversity(
+    captions: Iterable[str], training: set[str] | None
+) -> Diversity:
+  captions = list(captions)
+  words = [word for caption in captions for word in caption.split()]
+  return Diversity(
+      distinct=len(set(captions)) / len(captions),
+      novel=(None if training is None else
+             sum(caption not in training for caption in captions)
+             / len(captions)),
+      num_words=len(set(words)),
+      mean_length=len(words) / len(captions))
+
+
+def _has_java() -> bool:
+  java = shutil.which('java')
+  if java is None:
+    logging.warning('METEOR is left out: it needs java, which is not on PATH')
+    return False
+  # Debian's macOS-like stubs and half-removed packages are on PATH, too.
+  try:
+    subprocess.run([java, '-version'], capture_output=True, check=True)
+  except (OSError, subprocess.CalledProcessError):
+    logging.warning('METEOR is left out: %s -version fails', java)
+    return False
+  return True
+
+
+def _meteor(
+    references: Mapping[Hashable, list[str]],
+    candidates: Mapping[Hashable, list[str]],
+) -> tuple[float, list[float]]:
+  from pycocoevalcap.meteor.meteor import Meteor
+  meteor = Meteor()
+  try:
+    return meteor.compute_score(references, candidates)
+  except BaseException:  # Ctrl-C, too.
+    # When it is deleted, it would wait for the lock for ever and then complain
+    # of the pipe.
+    if meteor.lock.locked():
+      meteor.lock.release()
+    with contextlib.suppress(OSError):
+      meteor.meteor_p.stdin.close()
+    raise

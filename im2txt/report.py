@@ -1,0 +1,130 @@
+"""Compares training runs: a table of their scores and their learning curves.
+
+  python -m im2txt.report runs/flickr8k runs/other --output_plot=curves.png
+
+prints a Markdown table with a row a run, that of its best evaluation: the one
+with the highest CIDEr or, where captions were never scored, the lowest
+perplexity. Below the runs that were evaluated on the same pictures stands what
+the best constant caption scores there. `time` is that of all the training,
+evaluations during it included; `distinct` is the number of different captions
+as a share of all, `novel` the share that training does not have, `words` the
+number of different words.
+
+--output_plot draws training loss, perplexity and CIDEr over the steps.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from im2txt import command_line, learning_curves
+from im2txt.run_history import Run, read_run
+
+_OUTPUT_PLOT = flags.DEFINE_string(
+    'output_plot', None, 'Also draw the learning curves into this file, '
+    "1,200 pixels wide; its name's ending says which form: .png, .svg, .pdf. "
+    "Needs matplotlib: pip install 'im2txt[metrics]'.")
+
+# Heading, name of the figure in `metrics.jsonl`, form.
+_FIGURES = (
+    ('perplexity', 'perplexity', '{:.2f}'),
+    ('BLEU-1', 'Bleu_1', '{:.3f}'),
+    ('BLEU-2', 'Bleu_2', '{:.3f}'),
+    ('BLEU-3', 'Bleu_3', '{:.3f}'),
+    ('BLEU-4', 'Bleu_4', '{:.3f}'),
+    ('METEOR', 'METEOR', '{:.3f}'),
+    ('ROUGE-L', 'ROUGE_L', '{:.3f}'),
+    ('CIDEr', 'CIDEr', '{:.3f}'),
+    ('distinct', 'distinct', '{:.3f}'),
+    ('novel', 'novel', '{:.3f}'),
+    ('words', 'num_words', '{:,.0f}'),
+)
+_TEXT_COLUMNS = ('run', 'config')
+_UNKNOWN = '-'
+
+
+def table(runs: Sequence[Run]) -> str:
+  """The runs as a Markdown table; runs on the same pictures stand together."""
+  rows = [[*_TEXT_COLUMNS, 'steps', 'time',
+           *(heading for heading, _, _ in _FIGURES)]]
+  groups = {}
+  for run in runs:
+    groups.setdefault(
+        run.best and (run.best.data[0], run.best.num_images), []).append(run)
+  for members in groups.values():
+    rows += map(_row, members)
+    floors = [run.best for run in members if run.best and run.best.constant]
+    if floors:
+      # METEOR is known only where there was Java.
+      floor = max(floors, key=lambda e: len(e.constant))
+      rows.append([f'"{floor.constant_caption}"', 'constant caption',
+                   _UNKNOWN, _UNKNOWN, *_cells(floor.constant)])
+  lines = _aligned([[_escaped(cell) for cell in row] for row in rows])
+  return '\n'.join([*lines, *_differences(runs)])
+
+
+def _row(run: Run) -> list[str]:
+  best = run.best
+  return [
+      run.folder, run.config_name,
+      f'{best.step:,}' if best else _UNKNOWN,
+      _UNKNOWN if run.seconds is None else duration(run.seconds),
+      *_cells(best.figures if best else {})]
+
+
+def _cells(figures: Mapping[str, float]) -> list[str]:
+  return [form.format(figures[name]) if name in figures else _UNKNOWN
+          for _, name, form in _FIGURES]
+
+
+def duration(seconds: float) -> str:
+  """A time to be read: `8 min 4 s`."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f'{hours} h {minutes} min'
+  return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
+
+
+def _escaped(cell: str) -> str:
+  return ' '.join(cell.split()).replace('|', r'\|')
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+  """Lines of a table whose first row is the heading; figures to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  texts = len(_TEXT_COLUMNS)
+  rule = [width * '-' for width in widths[:texts]] + [
+      (width - 1) * '-' + ':' for width in widths[texts:]]
+  return ['| ' + ' | '.join(
+      cell.ljust(width) if i < texts else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + ' |'
+          for row in (rows[0], rule, *rows[1:])]
+
+
+def _differences(runs: Sequence[Run]) -> list[str]:
+  """Says below the table which runs cannot be compared, if any."""
+  folders = {}
+  for run in runs:
+    if run.best:
+      folders.setdefault(run.best.data, []).append(run.folder)
+  if len(folders) < 2:
+    return []
+  return ['', 'Evaluated on different data, not to be compared: ' + '; '.join(
+      f'{", ".join(names)} on `{pattern}` ({pairs:,} pairs)'
+      for (pattern, pairs), names in folders.items()) + '.']
+
+
+def main(folders: Sequence[str]) -> None:
+  """Prints the table of the runs named on the command line."""
+  if not folders:
+    raise ValueError('name the folders of the runs: '
+                     'python -m im2txt.report RUN_DIR...')
+  runs = [read_run(folder) for folder in folders]
+  print(table(runs))
+  if _OUTPUT_PLOT.value:
+    learning_curves.plot(runs, _OUTPUT_PLOT.value)
+
+
+if __name__ == '__main__':
+  command_line.run(main, takes_arguments=True)

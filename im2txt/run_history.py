@@ -1,0 +1,131 @@
+"""What a run folder says of a training run: its losses and evaluations."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from im2txt import captioner, configuration, evaluation, graph_errors
+
+tf1 = tf.compat.v1
+
+_EVENTS_PREFIX = 'events.out.tfevents.'
+_LOSS_TAG = 'losses/batch_loss'  # Nats a word, nothing added.
+
+Curve = list[tuple[int, float]]  # (step, value) in order of steps
+
+
+class Evaluation(NamedTuple):
+  """A line of `metrics.jsonl`, as far as it is reported."""
+
+  step: int
+  data: tuple[str, int]          # pattern of the shards; pairs evaluated
+  num_images: int | None         # captioned; None: none was
+  figures: Mapping[str, float]   # by their names there, those that are known
+  constant: Mapping[str, float]  # what the best constant caption scores
+  constant_caption: str
+
+
+class Run(NamedTuple):
+  """A training run."""
+
+  folder: str
+  config_name: str
+  seconds: float | None          # of training; None: without events
+  losses: Curve                  # of training batches, nats a word
+  evaluations: list[Evaluation]  # in the order of their making
+
+  @property
+  def best(self) -> Evaluation | None:
+    """The evaluation that speaks for the run."""
+    scored = [e for e in self.evaluations if 'CIDEr' in e.figures]
+    if scored:
+      return max(scored, key=lambda e: e.figures['CIDEr'])
+
+    def perplexity(e: Evaluation) -> tuple[bool, float]:
+      value = e.figures['perplexity']
+      return math.isnan(value), value  # min() would take a first nan.
+
+    return min(self.evaluations, key=perplexity, default=None)
+
+
+def read_run(folder: str) -> Run:
+  """Reads what a run folder says of its training.
+
+  Raises:
+    OSError: a file cannot be read.
+    ValueError: the folder is none of a run, or a file in it is damaged.
+  """
+  if not os.path.isfile(os.path.join(folder, configuration.CONFIG_FILE)):
+    raise ValueError(f'{folder} is no run folder: it has no '
+                     f'{configuration.CONFIG_FILE}')
+  config = captioner.load_config(folder)
+  seconds, losses = _read_events(folder)
+  eval_dir = os.path.join(folder, evaluation.EVAL_FOLDER)
+  evaluations = []
+  for number, result in enumerate(evaluation.read_results(eval_dir), 1):
+    try:
+      evaluations.append(_parse(result))
+    except (AttributeError, LookupError, OverflowError, TypeError,
+            ValueError) as error:
+      path = os.path.join(eval_dir, evaluation.METRICS_FILE)
+      raise ValueError(f'{path}:{number}: no result of evaluate.py '
+                       f'({error!r}); remove the line') from None
+  return Run(
+      folder.rstrip('/') or folder,
+      config.name or f'{config.model.encoder} + {config.model.decoder}',
+      seconds, losses, evaluations)
+
+
+def _read_events(folder: str) -> tuple[float | None, Curve]:
+  """Seconds of training, all processes together, and its losses."""
+  logs = []
+  for name in os.listdir(folder):
+    if not name.startswith(_EVENTS_PREFIX):
+      continue
+    path = os.path.join(folder, name)
+    times, losses = [], []
+    try:
+      for event in tf1.train.summary_iterator(path):
+        times.append(event.wall_time)
+        losses += [(event.step, value.simple_value)
+                   for value in event.summary.value if value.tag == _LOSS_TAG]
+    except tf.errors.DataLossError:
+      pass  # Half a record at the end: training was killed, or goes on.
+    except tf.errors.OpError as error:
+      raise OSError(f'{path}: {graph_errors.reason(error)}') from None
+    if times:
+      logs.append((times, losses))
+  logs.sort()
+  curve = []
+  for _, losses in logs:
+    if losses:
+      # What a process does after its last checkpoint is done once more.
+      curve = [point for point in curve if point[0] < losses[0][0]] + losses
+  if not logs:
+    return None, curve
+  return sum(times[-1] - times[0] for times, _ in logs), curve
+
+
+def _parse(result: evaluation.Result) -> Evaluation:
+  figures = {'perplexity': float(result.perplexity)}
+  num_images, constant, caption = None, {}, ''
+  scores = result.scores
+  if scores is not None:
+    num_images = int(scores['num_images'])
+    figures |= _known(scores['captions'])
+    figures |= _known(scores['diversity'])
+    constant = _known(scores['constant'])
+    caption = str(scores['constant']['caption'])
+  return Evaluation(
+      int(result.global_step),
+      (str(result.input_file_pattern), int(result.num_examples)), num_images,
+      figures, constant, caption)
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, float]:
+  """The figures among them that are known."""
+  return {name: float(value) for name, value in fields.items()
+          if value is not None and name != 'caption'}

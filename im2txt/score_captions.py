@@ -1,0 +1,152 @@
+r"""Scores captions against those that people wrote.
+
+  python -m im2txt.run_inference --checkpoint_path=runs/flickr8k \
+    --input_files=dev_photos --output_json=results.json
+  python -m im2txt.score_captions --results=results.json \
+    --annotations=Flickr8k.token.txt \
+    --train_captions='flickr_shards/train-*'
+
+prints BLEU, METEOR, ROUGE_L and CIDEr as COCO's evaluation computes them, how
+varied and how new the captions are, and what the best constant caption scores:
+the one of training that has the best CIDEr when it is said of every picture. A
+model that is not far better has not looked at the pictures.
+
+Results are JSON in COCO's format, [{"image_id": 42, "caption": "a man ..."},
+...]; an image_id may also be a file's name. METEOR needs Java.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from absl import flags, logging
+
+from im2txt import (
+    annotations,
+    coco_results,
+    command_line,
+    metrics,
+    ptb_tokenizer,
+    shard_captions,
+    whole_file,
+)
+
+_RESULTS = flags.DEFINE_string(
+    'results', None, 'JSON of captions, as run_inference --output_json writes '
+    'it.', required=True)
+_ANNOTATIONS = flags.DEFINE_string(
+    'annotations', None, "What people wrote: JSON in COCO's format, or "
+    'Flickr8k.token.txt; may be gzipped (.gz).', required=True)
+_TRAIN_CAPTIONS = flags.DEFINE_string(
+    'train_captions', None, 'The captions of training: comma-separated '
+    'patterns of training shards, or a file like --annotations. Without them '
+    'novelty is unknown, and the constant caption is one of --annotations.')
+_TOKENIZED_ANNOTATIONS = flags.DEFINE_bool(
+    'tokenized_annotations', False, 'The annotations are tokenized already, '
+    'as by the Penn Treebank: take their words as they are.')
+_OUTPUT_JSON = flags.DEFINE_string(
+    'output_json', None, 'Also write all of it, and the scores of each '
+    'picture, into this file.')
+
+
+def find_references(
+    results: Mapping[int | str, str],
+    images: Sequence[annotations.AnnotatedImage],
+) -> dict[int | str, list[str]]:
+  """Finds what people wrote of the pictures of results.
+
+  Args:
+    results: captions by picture's id, or by its file's name.
+    images: annotated pictures.
+
+  Returns:
+    Their captions, by the ids of the results and in their order.
+
+  Raises:
+    ValueError: a picture is not annotated, or has no caption, or is twice
+      among the results.
+  """
+  known = {image.file_name: image for image in images}
+  known |= {image.image_id: image for image in images}
+  names = {}
+  for name in results:
+    image = known.get(name)
+    if image is None:
+      raise ValueError(f'image {name!r} is not annotated')
+    if not image.captions:
+      raise ValueError(f'image {name!r} is without captions')
+    other = names.setdefault(image.image_id, name)
+    if other != name:
+      raise ValueError(f'{other!r} and {name!r} are the same image')
+  return {name: known[name].captions for name in results}
+
+
+def read_training_captions(source: str) -> list[str]:
+  """Reads the captions of training.
+
+  Args:
+    source: patterns of shards, or a file of annotations.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: there are no such shards, or the file is none of annotations.
+  """
+  if source.removesuffix('.gz').endswith(('.json', '.txt')):
+    return [caption for image in annotations.read(source)
+            for caption in image.captions]
+  of_image = shard_captions.read(source).of_image
+  return [caption for captions in of_image.values() for caption in captions]
+
+
+def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
+  """Lines of text that show an evaluation."""
+  lines = [f'{"":<18}{"captions":>9}{"constant":>10}']
+  for name, score in evaluation.captions.overall.items():
+    # What everybody calls CIDEr is CIDEr-D in its paper.
+    label = 'CIDEr (CIDEr-D)' if name == 'CIDEr' else name
+    lines.append(
+        f'{label:<18}{score:>9.4f}{evaluation.constant[name]:>10.4f}')
+  diversity = evaluation.diversity
+  novel = ('unknown, give --train_captions' if diversity.novel is None
+           else f'{diversity.novel:.1%}')
+  source = 'training' if has_training else 'the annotations'
+  return '\n'.join([
+      *lines, '',
+      f'distinct captions    {diversity.distinct:.1%}',
+      f'not in training      {novel}',
+      f'different words      {diversity.num_words}',
+      f'words a caption      {diversity.mean_length:.1f}',
+      f'constant             {evaluation.constant_caption!r}, the best one of '
+      f'{source}'])
+
+
+def main() -> None:
+  """Reads the flags and scores."""
+  results = coco_results.read(_RESULTS.value)
+  images = annotations.read(_ANNOTATIONS.value)
+  try:
+    references = find_references(results, images)
+  except ValueError as error:
+    raise ValueError(f'{_RESULTS.value}: {error} in {_ANNOTATIONS.value}'
+                     ) from None
+  training = (read_training_captions(_TRAIN_CAPTIONS.value)
+              if _TRAIN_CAPTIONS.value else None)
+  logging.info('scoring %d of the %d annotated pictures%s', len(results),
+               len(images), '' if len(results) == len(images) else
+               '; the others have no result')
+  scorer = metrics.Scorer(
+      references, training,
+      str.split if _TOKENIZED_ANNOTATIONS.value else ptb_tokenizer.tokenize)
+  evaluation = scorer.evaluate(results)
+  if _OUTPUT_JSON.value:
+    with whole_file.write(_OUTPUT_JSON.value) as f:
+      json.dump(evaluation.summary() | {'of_image': [
+          {'image_id': name} | {
+              score: values[i]
+              for score, values in evaluation.captions.each.items()}
+          for i, name in enumerate(results)]}, f, indent=1)
+      f.write('\n')
+  print(to_table(evaluation, training is not None))
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,183 @@
+"""Scores of a model on shards: those of its captions of these pictures."""
+
+import dataclasses
+import functools
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_picture
+
+from im2txt import (
+    beam_search,
+    checkpoints,
+    metrics,
+    picture_captioner,
+    sequence_example,
+    trained_model,
+)
+from im2txt.caption_evaluation import CaptionEvaluation
+from im2txt.caption_rules import Rules
+from im2txt.sequence_example import Caption
+
+PICTURES = {
+    70: ('red', 'square'), 30: ('green', 'circle'), 50: ('blue', 'square'),
+    90: ('white', 'circle'), 10: ('black', 'square')}
+REFERENCES = {
+    70: ['a red square .', 'the red square'], 30: ['a green circle .'],
+    50: ['a big blue square', 'the blue square on grey', 'a square .'],
+    90: ['the circle'], 10: ['a small square .', 'a square on grey']}
+# Picture and number of the caption of each record, in im2txt's layout.
+PAIRS = [[(70, 0), (30, 0), (50, 0), (70, 1)],
+         [(50, 1), (90, 0), (10, 0), (50, 2), (10, 1)]]
+IMAGES = [[70, 30], [50, 90, 10]]
+TRAINING = ['a red square .', 'a blue circle']
+
+
+@pytest.fixture(scope='module', autouse=True)
+def no_java():
+  """METEOR takes seconds each time; metrics_test has it."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('PATH', '/nowhere')
+    yield
+
+
+def caption(text):
+  words = ['<S>', *text.split(), '</S>']
+  return Caption(words, range(len(words)))
+
+
+def write(folder, name, shards):
+  for i, records in enumerate(shards):
+    path = folder / f'{name}-{i:05d}-of-{len(shards):05d}'
+    with tf.io.TFRecordWriter(str(path)) as writer:
+      for record in records:
+        writer.write(record.SerializeToString())
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Shards of the pictures in both layouts, and files of them."""
+  folder = tmp_path_factory.mktemp('scored')
+  data = {number: draw_picture(*drawn) for number, drawn in PICTURES.items()}
+  for number, picture in data.items():
+    (folder / f'{number}.jpg').write_bytes(picture)
+  write(folder, 'pairs', [
+      [sequence_example.make_pair(
+          number, data[number], caption(REFERENCES[number][i]))
+       for number, i in shard] for shard in PAIRS])
+  write(folder, 'images', [
+      [sequence_example.make_image(
+          number, {'image/data': data[number]},
+          list(map(caption, REFERENCES[number])))
+       for number in shard] for shard in IMAGES])
+  write(folder, 'train', [[
+      sequence_example.make_pair(1, b'', caption(text)) for text in TRAINING]])
+  return folder
+
+
+@pytest.fixture(scope='module')
+def model(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
+  """A model that says something else of each picture."""
+  run = tmp_path_factory.mktemp('runs') / 'loud'
+  run.mkdir()
+  for name in ('config.json', 'word_counts.txt'):
+    shutil.copy(trained.folder / name, run)
+  random = np.random.default_rng(5)
+  values = {
+      name: value if name.startswith('Efficient') or name == 'global_step'
+      else random.normal(size=value.shape).astype(np.float32)
+      for name, value in read_checkpoint(
+          trained.folder / 'model.ckpt-6').items()}
+  values['image_embedding/weights'] *= 30
+  values['logits/biases'][1] = -3  # Captions shall not end at once.
+  write_checkpoint(run / 'model.ckpt-9', values)
+  return trained_model.find(str(run / 'model.ckpt-9'), None)
+
+
+@pytest.fixture(scope='module')
+def expected(model, folder):
+  """What it says, by picture, from their files; by the rules and options."""
+  def captions(rules, options):
+    search = functools.partial(
+        beam_search.beam_search, rules=rules, options=options)
+    [results] = picture_captioner.caption_files(
+        model, [str(folder / f'{number}.jpg') for number in PICTURES], search,
+        batch_size=9)
+    return {number: result.captions[0].text
+            for number, result in zip(PICTURES, results, strict=True)}
+  return captions
+
+
+def read_values(model):
+  reader = checkpoints.Reader(model.prefix, averaged=True)
+  return {name: reader.value(name) for name in reader.shapes
+          if not name.startswith('optimizer/')}
+
+
+def evaluate(model, shards, name, rules, options, training='train'):
+  config = dataclasses.replace(
+      model.config, input_file_pattern=f'{shards}/{name}-*')
+  scoring = CaptionEvaluation(
+      config, f'{shards}/{training}-*', rules, options)
+  return scoring, scoring.evaluate(read_values(model))
+
+
+@pytest.fixture(scope='module')
+def by_im2txts_search(model, folder):
+  """The evaluation of shards of layout `image`, and its scores."""
+  return evaluate(
+      model, folder, 'images', Rules(model.vocab), beam_search.Options())
+
+
+def test_scores_are_of_each_pictures_own_caption(
+    model, folder, expected, by_im2txts_search):
+  rules, options = Rules(model.vocab), beam_search.Options()
+  captions = expected(rules, options)
+  assert len(set(captions.values())) > 2, captions
+  scoring, scores = by_im2txts_search
+  assert scores | {'settings': None} == metrics.Scorer(
+      REFERENCES, TRAINING).evaluate(captions).summary() | {'settings': None}
+  assert scores['num_images'] == 5
+  assert scores['settings']['beam_size'] == 3
+  assert scores['settings']['max_caption_length'] == 20
+  assert scoring.names == ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L',
+                           'CIDEr')
+  # im2txt's layout has a picture as often as it has captions.
+  assert evaluate(model, folder, 'pairs', rules, options)[1] == scores
+
+
+def test_other_searches_are_other_scores(
+    model, folder, expected, by_im2txts_search):
+  rules = Rules(model.vocab, max_caption_length=5, banned_words=(4,))
+  options = beam_search.Options(beam_size=1)
+  scoring, scores = evaluate(model, folder, 'images', rules, options)
+  captions = expected(rules, options)
+  assert scores['captions'] == metrics.Scorer(
+      REFERENCES, TRAINING).evaluate(captions).summary()['captions']
+  assert scoring.is_comparable(scores)
+  assert not by_im2txts_search[0].is_comparable(scores)
+  assert not scoring.is_comparable(None)
+
+
+def test_features_and_those_of_another_encoder(
+    model, folder, task, launch, by_im2txts_search, tmp_path, caplog):
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={folder}/images-*', f'--output_dir={tmp_path}')
+  assert finished.returncode == 0, finished.stderr
+  with caplog.at_level('INFO'):
+    scoring, scores = evaluate(
+        model, tmp_path, 'images', Rules(model.vocab), beam_search.Options(),
+        training='gone')
+  assert scores['captions'] == by_im2txts_search[1]['captions']
+  # The training shards are not there any more.
+  assert f'no file matches {tmp_path}/gone-*' in caplog.text
+  assert scores['diversity']['novel'] is None
+
+  values = read_values(model)
+  name = next(name for name in values if name.startswith('Efficient'))
+  values[name] = values[name] + 1
+  with pytest.raises(ValueError, match='weights'):
+    scoring.evaluate(values)
