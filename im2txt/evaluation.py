@@ -169,11 +169,12 @@ def read_results(eval_dir: str) -> list[Result]:
   if not os.path.exists(path):
     return []
   results = []
-  # What is no UTF-8 is no JSON either, and so is named with its line.
-  with open(path, encoding='utf-8', errors='replace') as f:
+  with open(path, 'rb') as f:  # Decoded line by line, to name the bad one.
     for number, line in enumerate(f, 1):
       try:
         results.append(Result(**json.loads(line)))
+        if not isinstance(results[-1].scores, dict | None):
+          raise TypeError('"scores" is no object')
       except (TypeError, ValueError) as error:
         raise ValueError(f'{path}:{number}: {error}; remove the line') from None
   return results

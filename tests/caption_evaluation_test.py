@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_picture
+from conftest import NO_JAVA, draw_picture
 
 from im2txt import (
     beam_search,
@@ -39,7 +39,7 @@ TRAINING = ['a red square .', 'a blue circle']
 def no_java():
   """METEOR takes seconds each time; metrics_test has it."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setenv('PATH', '/nowhere')
+    patch.setenv('PATH', NO_JAVA['PATH'])
     yield
 
 

@@ -3,7 +3,8 @@
 Reads requests from stdin and answers on stdout, a line of JSON each:
 
   {"start": {"arguments": ["im2txt.train", "--train_dir=run"],
-             "folder": ..., "stdout": ..., "stderr": ...}}  -> process id
+             "folder": ..., "stdout": ..., "stderr": ...,
+             "environment": {"PATH": ...}}}  -> process id
   {"wait": process id}                          -> exit code
   {"poll": process id}                          -> exit code, or null so far
 
@@ -50,10 +51,12 @@ def serve() -> dict[str, Any] | None:
 
 
 def become(
-    arguments: list[str], folder: str, stdout: str, stderr: str
+    arguments: list[str], folder: str, stdout: str, stderr: str,
+    environment: dict[str, str],
 ) -> None:
   """Runs a module with flags, as the last thing that this process does."""
   os.chdir(folder)
+  os.environ.update(environment)
   for number, path, way in ((0, os.devnull, os.O_RDONLY),
                             (1, stdout, os.O_WRONLY | os.O_CREAT),
                             (2, stderr, os.O_WRONLY | os.O_CREAT)):

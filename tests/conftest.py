@@ -29,6 +29,8 @@ from PIL import Image, ImageDraw
 from im2txt import sequence_example
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# METEOR takes seconds to start; where it is not what matters, do without.
+NO_JAVA = {'PATH': '/nowhere'}
 SECONDS = 120  # Nothing here takes as long unless it hangs.
 
 WORDS = ('<S>', '</S>', 'a', 'the', 'red', 'green', 'blue', 'square', 'circle',
@@ -106,13 +108,15 @@ class Command:
   """A running `python -m MODULE FLAG...`."""
 
   def __init__(self, server: Server, arguments: list[str],
-               folder: pathlib.Path, output: pathlib.Path):
+               folder: pathlib.Path, output: pathlib.Path,
+               environment: Mapping[str, str]):
     """Starts it.
 
     Args:
       server: what starts it.
       arguments: module and flags.
       folder: where to run it.
+      environment: variables that it has in the place of these of its name.
       output: existing folder for its stdout and stderr, where `stdout` may
         stand already as a named pipe.
     """
@@ -121,7 +125,8 @@ class Command:
     self._returncode = None
     self._id = server.ask('start', {
         'arguments': arguments, 'folder': str(folder),
-        'stdout': str(self._stdout), 'stderr': str(self._stderr)})
+        'stdout': str(self._stdout), 'stderr': str(self._stderr),
+        'environment': environment})
 
   def wait_for(self, pattern: str) -> None:
     """Waits until a pattern stands on stderr."""
@@ -228,10 +233,11 @@ def start(tmp_path_factory) -> Iterator[Callable[..., Command]]:
   server = Server()
   commands = []
 
-  def begin(*arguments: object, folder=ROOT, output=None) -> Command:
+  def begin(*arguments: object, folder=ROOT, output=None,
+            environment=types.MappingProxyType({})) -> Command:
     commands.append(Command(
         server, [str(argument) for argument in arguments], folder,
-        output or tmp_path_factory.mktemp('command')))
+        output or tmp_path_factory.mktemp('command'), dict(environment)))
     return commands[-1]
 
   yield begin

@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import NO_JAVA, TRAIN_CAPTIONS
 
 from im2txt import captioner, evaluation, inference_wrapper
 
@@ -103,6 +104,31 @@ def test_perplexity_once_and_no_more(
   assert f'Step 6 was evaluated before: {said}' in again.stderr
   assert results_in(tmp_path / 'eval') == [result]
   assert len(scalars_in(tmp_path / 'eval')) == 1
+
+
+def test_metrics(launch, trained, task, run_folder):
+  copy_checkpoint(trained.folder, run_folder, 6)
+  shutil.copy(task.vocab_file, run_folder)
+  finished = launch(
+      'im2txt.evaluate', f'--checkpoint_dir={run_folder}', '--run_once',
+      f'--input_file_pattern={task.val_pattern}', '--metrics',
+      '--keep_best=CIDEr', '--beam_size=2', environment=NO_JAVA)
+  assert finished.returncode == 0, finished.stderr
+  [result] = results_in(run_folder / 'eval')
+  scores = result['scores']
+  # The second shard counts its pictures from 0, like the first.
+  assert scores['num_images'] == 4
+  assert scores['settings']['beam_size'] == 2
+  assert set(scores['captions']) == {
+      'Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr'}
+  assert scores['constant']['caption'] in {
+      caption.removesuffix(' .') for caption in TRAIN_CAPTIONS}
+  assert {tag for tag, *_ in scalars_in(run_folder / 'eval')} == {
+      'Perplexity', *scores['captions'],
+      *(f'Diversity/{name}' for name in scores['diversity'])}
+  assert f'CIDEr = {scores["captions"]["CIDEr"]:.4f}' in finished.stderr
+  assert 'METEOR is left out: it needs java' in finished.stderr
+  assert (run_folder / 'best' / 'model.ckpt-6.index').exists()
 
 
 @pytest.fixture(scope='module')
@@ -250,11 +276,15 @@ def test_mistakes(launch, launch_once, task, tmp_path):
       launch_once(f'--checkpoint_dir={tmp_path}/norun'))
 
   (tmp_path / 'eval').mkdir()
-  (tmp_path / 'eval' / 'metrics.jsonl').write_text('{"global_step": 6\n')
-  finished = launch_once()
-  assert finished.returncode == 1
-  assert finished.lines[-1].startswith('evaluate: error: ')
-  assert f'{tmp_path}/eval/metrics.jsonl:1: ' in finished.lines[-1]
+  for line in (b'{"global_step": 6\n', b'\xff\n'):
+    (tmp_path / 'eval' / 'metrics.jsonl').write_bytes(line)
+    finished = launch_once()
+    assert finished.returncode == 1
+    assert finished.lines[-1].startswith('evaluate: error: ')
+    assert f'{tmp_path}/eval/metrics.jsonl:1: ' in finished.lines[-1]
+
+  assert error_of(launch_once('--keep_best=CIDEr')) == (
+      'evaluate: error: CIDEr will not be known: it needs --metrics')
 
   finished = launch('im2txt.evaluate', f'--checkpoint_dir={tmp_path}')
   assert finished.returncode == 2

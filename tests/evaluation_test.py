@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import NO_JAVA
 
 from im2txt import captioner, evaluation, optimization
 
@@ -226,6 +227,24 @@ def test_training_evaluates_at_each_checkpoint_and_ends_early(stopped_early):
   assert (folder / 'model.ckpt-8.index').exists()
 
 
+def test_training_keeps_the_best_by_a_score(launch_train, task, tmp_path):
+  flags = ('--config.training.save_interval_steps=2',
+           f'--eval_file_pattern={task.val_pattern}')
+  finished = launch_train('--config.training.best_metric=CIDEr', *flags,
+                          '--number_of_steps=4', environment=NO_JAVA)
+  assert finished.returncode == 0, finished.stderr
+  results = evaluation.read_results(str(tmp_path / 'run' / 'eval'))
+  assert [result.global_step for result in results] == [2, 4]
+  ciders = [result.scores['captions']['CIDEr'] for result in results]
+  assert names_in(tmp_path / 'run' / 'best') == files_of(
+      4 if ciders[1] > ciders[0] else 2)
+  finished = launch_train(
+      '--config.training.best_metric=METEOR', *flags, '--number_of_steps=6',
+      environment=NO_JAVA)
+  assert finished.returncode == 1
+  assert 'METEOR will not be known: it needs java' in finished.lines[-1]
+
+
 def test_captioning_takes_the_averages(
     stopped_early, launch, task, read_checkpoint, write_checkpoint, tmp_path):
   folder, _ = stopped_early
@@ -278,6 +297,14 @@ def test_patience_needs_something_to_evaluate(launch_train):
   assert finished.returncode == 1
   assert finished.error == (
       'train: error: early_stopping_patience needs --eval_file_pattern')
+
+
+def test_a_best_score_needs_something_to_evaluate(launch_train):
+  finished = launch_train('--config.training.best_metric=CIDEr',
+                          '--number_of_steps=1')
+  assert finished.returncode == 1
+  assert finished.error == (
+      'train: error: best_metric needs --eval_file_pattern')
 
 
 def test_shards_to_evaluate_on_that_are_not_there(launch_train, tmp_path):
