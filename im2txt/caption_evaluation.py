@@ -73,8 +73,9 @@ class CaptionEvaluation:
     return self._scorer.names
 
   def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
-    """Whether earlier scores are of captions searched for in this way."""
-    return bool(scores) and scores.get('settings') == self._settings
+    """Whether earlier scores are all of these, of captions searched for so."""
+    return (bool(scores) and scores.get('settings') == self._settings
+            and set(self.names) <= set(scores.get('captions', ())))
 
   def evaluate(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Captions and scores.

@@ -1,116 +1,224 @@
-"""The caption that does best when it is said of every picture.
+"""The captions that do best when one of them is said of every picture.
 
-A model has to beat its score: saying the same of every photo gets that far.
+A model has to beat their scores: saying the same of every photo gets that far.
+
+What a constant caption c scores is a sum over its n-grams, n from 1 to 4, of
+what each of them adds, which is computed once for all captions.
+
+BLEU (Papineni et al. 2002): an n-gram g that c has c_g times adds
+  sum over pictures of: min(c_g, the most that a reference has g)
+to the matches, which are divided by the n-grams that all the copies of c have.
 
 CIDEr (Vedantam et al. 2015, https://arxiv.org/abs/1411.5726; CIDEr-D, as
-coco-caption computes it) compares the n-grams of a caption and of a reference,
-n from 1 to 4, weighted by their rarity. What it adds up for a constant caption
-c over all references r is, for each n,
-
-  1/|c| * sum over n-grams g of c: sum over r: min(c_g, r_g) r_g idf_g^2 / |r|
-                                               * exp(-(len c - len r)^2 / 72)
-
-The inner sum depends on g, c_g and the length of c, but on nothing else of the
-caption. So it is made once for all captions of a length, and each of them costs
-a look-up for each of its n-grams.
+coco-caption computes it): g adds
+  1/|c| * sum over references r of: min(c_g, r_g) r_g idf_g^2 / |r|
+                                    * exp(-(len c - len r)^2 / 72)
+where the sum depends on g, c_g and the length of c, but on nothing else of c.
 """
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 _MAX_N = 4
-_SIGMA = 6.0  # Of the penalty for another length than the reference's.
+_SIGMA = 6.0  # Of CIDEr's penalty for another length than the reference's.
+_TINY, _SMALL = 1e-15, 1e-9  # With which coco-caption's BLEU avoids 0 / 0.
+_AT_ONCE = 100_000  # Captions; bounds the memory.
+
+Sentence = Sequence[str]
 
 
 def best(
-    captions: Iterable[Sequence[str]],
-    references: Sequence[Sequence[Sequence[str]]],
-) -> tuple[Sequence[str], float]:
-  """Finds the caption with the best CIDEr when it is said of every picture.
+    captions: Iterable[Sentence], references: Sequence[Sequence[Sentence]]
+) -> dict[str, tuple[Sentence, float]]:
+  """Finds the best captions when said of every picture.
 
   Args:
     captions: words of each caption to choose from; at least one.
     references: for each picture, for each of its references, the words.
 
   Returns:
-    One of the captions and its CIDEr.
+    By 'Bleu_4' and 'CIDEr': the caption that has most of it, and how much.
   """
-  index = _ReferenceIndex(references)
-  by_length = itertools.groupby(sorted(captions, key=len), len)
-  return max((scored for length, group in by_length
-              for scored in index.score(group, length)),
-             key=lambda scored: scored[1])
+  captions = list(captions)
+  parts = [_scores(captions[i:i + _AT_ONCE], references)
+           for i in range(0, len(captions), _AT_ONCE)]
+  found = {}
+  for name in parts[0]:
+    scores = np.concatenate([part[name] for part in parts])
+    chosen = int(np.argmax(scores))
+    found[name] = captions[chosen], float(scores[chosen])
+  return found
 
 
-class _ReferenceIndex:
-  """Each n-gram of each reference, as an entry of some arrays."""
+class _Ngrams(NamedTuple):
+  """The n-grams of some sentences, for one n."""
 
-  def __init__(self, references: Sequence[Sequence[Sequence[str]]]):
-    ids = collections.defaultdict(itertools.count().__next__)
-    document_counts = collections.Counter()
-    rows, ngrams, counts, lengths, shares = [], [], [], [], []
-    for of_picture in references:
-      found = [_ngrams(words) for words in of_picture]
-      document_counts.update(set().union(*found))
-      for words, of_reference in zip(of_picture, found, strict=True):
-        rows += [len(lengths)] * len(of_reference)
-        ngrams += [ids[ngram] for ngram in of_reference]
-        counts += of_reference.values()
-        lengths.append(_length(words))
-        shares.append(1 / len(of_picture))
-    self._unseen_idf = np.log(len(references))
-    self._idf = {ngram: self._unseen_idf - np.log(count)
-                 for ngram, count in document_counts.items()}
-    self._ids = dict(ids)
-    self._ngrams = np.array(ngrams, int)
-    self._counts = np.array(counts, float)
-    self._lengths = np.array(lengths, float)[rows]
-    idf = np.array([self._idf[ngram] for ngram in ids])[ngrams]
-    norms = np.zeros([len(lengths), _MAX_N])
-    orders = np.array([len(ngram) - 1 for ngram in ids], int)[ngrams]
-    np.add.at(norms, (rows, orders), (self._counts * idf) ** 2)
-    norms = np.sqrt(norms)[rows, orders]
-    self._adds = np.divide(
-        self._counts * idf ** 2 * np.array(shares)[rows], norms,
-        out=np.zeros_like(norms), where=norms > 0)
-    self._scale = 10 / _MAX_N / len(references)
+  rows: np.ndarray    # int [I], which sentence,
+  ids: np.ndarray     # int [I], which n-gram,
+  counts: np.ndarray  # int [I], and how often it is there
 
-  def score(
-      self, captions: Iterable[Sequence[str]], length: int
-  ) -> Iterator[tuple[Sequence[str], float]]:
-    """Yields captions of one length and what CIDEr each has."""
-    sums_of_count = {}
-    for caption in captions:
-      products, squares = [0.0] * _MAX_N, [0.0] * _MAX_N
-      for ngram, count in _ngrams(caption).items():
-        order = len(ngram) - 1
-        idf = self._idf.get(ngram, self._unseen_idf)
-        squares[order] += (count * idf) ** 2
-        if ngram in self._ids:
-          if count not in sums_of_count:
-            sums_of_count[count] = self._sums(count, _length(caption))
-          products[order] += sums_of_count[count][self._ids[ngram]]
-      yield caption, self._scale * sum(
-          product / square ** 0.5
-          for product, square in zip(products, squares, strict=True) if square)
 
-  def _sums(self, count: int, length: int) -> np.ndarray:
-    """What each n-gram adds over all references, but for the caption's norm."""
-    penalty = np.exp(-(length - self._lengths) ** 2 / (2 * _SIGMA ** 2))
+class _References(NamedTuple):
+  """What is known of the references, row by row, but for their words."""
+
+  pictures: np.ndarray  # int [R], which picture each is of, in order
+  shares: np.ndarray    # float [R], 1 / references of that picture
+  lengths: np.ndarray   # int [R], words
+
+
+def _scores(
+    captions: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
+) -> dict[str, np.ndarray]:
+  """Both scores of each caption, float [captions]."""
+  sentences = [*captions, *itertools.chain.from_iterable(references)]
+  lengths = np.array(list(map(len, sentences)))
+  of_captions, of_references = np.split(lengths, [len(captions)])
+  sizes = np.array(list(map(len, references)))
+  pictures = np.repeat(np.arange(len(sizes)), sizes)
+  known = _References(pictures, 1 / sizes[pictures], of_references)
+  log_bleu = _log_brevity(of_captions, known)
+  cider = np.zeros(len(captions))
+  for n, ngrams in enumerate(_ngrams(sentences, lengths), 1):
+    is_caption = ngrams.rows < len(captions)
+    own = _Ngrams(*(part[is_caption] for part in ngrams))
+    other = _Ngrams(*(part[~is_caption] for part in ngrams))
+    other.rows[:] -= len(captions)
+    matches = _matches(own, other, known, len(captions))
+    guesses = len(references) * np.maximum(of_captions - n + 1, 0)
+    log_bleu += np.log((matches + _TINY) / (guesses + _SMALL)) / _MAX_N
+    cider += _similarities(own, other, known, of_captions)
+  return {'Bleu_4': np.exp(log_bleu),
+          'CIDEr': cider * 10 / _MAX_N / len(references)}
+
+
+def _ngrams(
+    sentences: Sequence[Sentence], lengths: np.ndarray
+) -> Iterator[_Ngrams]:
+  """Yields those of n = 1, 2, ... _MAX_N."""
+  word_ids = collections.defaultdict(itertools.count().__next__)
+  words = np.array([word_ids[word] for sentence in sentences
+                    for word in sentence], np.int64)
+  rows = np.repeat(np.arange(len(sentences)), lengths)
+  # Of each word, where its sentence ends.
+  ends = np.repeat(np.cumsum(lengths), lengths)
+  starts = np.arange(len(words))
+  ids = np.zeros_like(starts)
+  for n in range(1, _MAX_N + 1):
+    # An n-gram is a shorter one and a word.
+    whole = starts + n <= ends[starts]
+    starts, ids = starts[whole], ids[whole]
+    _, ids = np.unique(
+        ids * len(word_ids) + words[starts + n - 1], return_inverse=True)
+    size = ids.max(initial=0) + 1
+    found, counts = np.unique(rows[starts] * size + ids, return_counts=True)
+    yield _Ngrams(found // size, found % size, counts)
+
+
+def _log_brevity(lengths: np.ndarray, references: _References) -> np.ndarray:
+  """Log of BLEU's brevity penalty of captions of these lengths, in words."""
+  starts = np.flatnonzero(np.diff(references.pictures, prepend=-1))
+  found, where = np.unique(lengths, return_inverse=True)
+  logs = np.zeros(len(found))
+  for i, length in enumerate(found):
+    # Of the references as near, the shorter one, as coco-caption has it.
+    longest = references.lengths.max() + 1
+    ranks = np.abs(references.lengths - length) * longest + references.lengths
+    nearest = np.minimum.reduceat(ranks, starts) % longest
+    logs[i] = min(0, 1 - (nearest.mean() + _SMALL) / (length + _TINY))
+  return logs[where]
+
+
+def _matches(
+    own: _Ngrams, other: _Ngrams, references: _References, num_captions: int
+) -> np.ndarray:
+  """BLEU's matches of each caption in all pictures, int [captions].
+
+  Args:
+    own: n-grams of the captions.
+    other: n-grams of the references.
+    references: of which pictures these are.
+    num_captions: captions there are.
+  """
+  size = _size(own, other)
+  of_pictures = references.pictures[other.rows] * size + other.ids
+  order = np.argsort(of_pictures)
+  found, starts = np.unique(of_pictures[order], return_index=True)
+  most = (np.maximum.reduceat(other.counts[order], starts)
+          if len(starts) else starts)
+  return _add_up(own, own.counts, num_captions, lambda count: np.bincount(
+      found % size, np.minimum(count, most), size))
+
+
+def _similarities(
+    own: _Ngrams, other: _Ngrams, references: _References, lengths: np.ndarray
+) -> np.ndarray:
+  """CIDEr's similarities of each caption to all references, float [captions].
+
+  Args:
+    own: n-grams of the captions.
+    other: n-grams of the references.
+    references: what else there is to know of them.
+    lengths: of the captions, in words.
+  """
+  size = _size(own, other)
+  of_pictures = np.unique(references.pictures[other.rows] * size + other.ids)
+  seen = np.maximum(np.bincount(of_pictures % size, minlength=size), 1)
+  idf = np.log(references.pictures[-1] + 1) - np.log(seen)
+
+  def norms(ngrams: _Ngrams, rows: int) -> np.ndarray:
+    return np.sqrt(np.bincount(
+        ngrams.rows, (ngrams.counts * idf[ngrams.ids]) ** 2, rows))
+
+  other_lengths = references.lengths[other.rows]
+  adds = _divide(
+      references.shares[other.rows] * other.counts * idf[other.ids] ** 2,
+      norms(other, len(references.lengths))[other.rows])
+  base = own.counts.max(initial=0) + 1
+
+  def table(kind: int) -> np.ndarray:
+    length, count = divmod(kind, base)
+    penalty = np.exp(-(length - other_lengths) ** 2 / (2 * _SIGMA ** 2))
     return np.bincount(
-        self._ngrams, np.minimum(count, self._counts) * self._adds * penalty,
-        len(self._ids))
+        other.ids, np.minimum(count, other.counts) * adds * penalty, size)
+
+  return _divide(
+      _add_up(own, lengths[own.rows] * base + own.counts, len(lengths), table),
+      norms(own, len(lengths)))
 
 
-def _ngrams(words: Sequence[str]) -> dict[tuple[str, ...], int]:
-  return collections.Counter(
-      tuple(words[i:i + n])
-      for n in range(1, _MAX_N + 1) for i in range(len(words) - n + 1))
+def _size(*parts: _Ngrams) -> int:
+  return max(ngrams.ids.max(initial=0) for ngrams in parts) + 1
 
 
-def _length(words: Sequence[str]) -> int:
-  """As coco-caption counts it: in pairs of words."""
-  return max(0, len(words) - 1)
+def _add_up(
+    ngrams: _Ngrams, kinds: np.ndarray, num_rows: int,
+    table: Callable[[int], np.ndarray],
+) -> np.ndarray:
+  """Adds up what a table has of each row's n-grams, float [rows].
+
+  Args:
+    ngrams: the rows' n-grams.
+    kinds: int [I], what the table depends on.
+    num_rows: how many.
+    table: makes that of a kind, float [n-grams].
+  """
+  found = np.unique(kinds)
+  # Numbers of few bits are sorted many times faster.
+  order = np.argsort(np.searchsorted(found, kinds).astype(
+      np.min_scalar_type(len(found))), kind='stable')
+  bounds = np.searchsorted(kinds[order], [*found, np.inf])
+  sums = np.zeros(num_rows)
+  for kind, first, end in zip(found, bounds[:-1], bounds[1:], strict=True):
+    chosen = order[first:end]
+    sums += np.bincount(
+        ngrams.rows[chosen], table(kind)[ngrams.ids[chosen]], num_rows)
+  return sums
+
+
+def _divide(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+  """0 where nothing is divided by nothing."""
+  return np.divide(values, by, out=np.zeros(len(values)), where=by > 0)

@@ -256,7 +256,9 @@ def _describe(scores: dict[str, Any]) -> str:
       f'{name} = {value:.4f}' for name, value in scores['captions'].items())
   return (f'{scores["num_images"]} pictures: {figures}; '
           f'{scores["diversity"]["distinct"]:.1%} of the captions distinct; '
-          f'the constant caption has CIDEr = {scores["constant"]["CIDEr"]:.4f}')
+          'constant captions reach ' + ', '.join(
+              f'{name} = {constant["scores"][name]:.4f}'
+              for name, constant in scores['constants'].items()))
 
 
 def _keep_best(

@@ -40,13 +40,20 @@ class Diversity(NamedTuple):
   mean_length: float   # In words.
 
 
+class Constant(NamedTuple):
+  """A caption said of every picture."""
+
+  caption: str
+  scores: dict[str, float]
+
+
 class Evaluation(NamedTuple):
   """All that is said of a set of captions."""
 
   captions: Scores
   diversity: Diversity
-  constant_caption: str         # The one that does best said of every picture,
-  constant: dict[str, float]    # and what it scores.
+  # By 'Bleu_4' and 'CIDEr', the constant caption that has most of it.
+  constants: dict[str, Constant]
 
   def summary(self) -> dict[str, Any]:
     """Everything but the scores of each picture, as it is written to JSON."""
@@ -54,7 +61,8 @@ class Evaluation(NamedTuple):
         'num_images': len(self.captions.each['CIDEr']),
         'captions': self.captions.overall,
         'diversity': self.diversity._asdict(),
-        'constant': {'caption': self.constant_caption, **self.constant}}
+        'constants': {name: constant._asdict()
+                      for name, constant in self.constants.items()}}
 
 
 class Scorer:
@@ -66,12 +74,12 @@ class Scorer:
       training_captions: Iterable[str] | None,
       split: Callable[[str], list[str]] = tokenize,
   ):
-    """Tokenizes them and finds the best constant caption.
+    """Tokenizes them and finds the best constant captions.
 
     Args:
       references: what people wrote of each picture, a caption at least.
       training_captions: None if they are not at hand: novelty is unknown
-        then, and the constant caption is chosen from the references.
+        then, and the constant captions are chosen from the references.
       split: makes words of a reference; `str.split` of tokenized ones.
 
     Raises:
@@ -90,13 +98,12 @@ class Scorer:
     self._has_java = _has_java()
     choice = self._training or set().union(*self._references.values())
     # Split again as pycocoevalcap does, for a word of ours may have a blank.
-    constant, _ = constant_caption.best(
+    found = constant_caption.best(
         map(str.split, sorted(choice)),
         [list(map(str.split, captions))
          for captions in self._references.values()])
-    self._constant = ' '.join(constant)
-    self._constant_scores = self._score(
-        dict.fromkeys(references, self._constant)).overall
+    self._best = {name: ' '.join(words) for name, (words, _) in found.items()}
+    self._constants = {}  # Scored with the first captions.
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -112,29 +119,68 @@ class Scorer:
     """
     tokenized = {image: ' '.join(tokenize(captions[image]))
                  for image in self._references}
+    if self._constants:
+      [scores] = self._score([tokenized])
+    else:
+      scores, *others = self._score([tokenized, *(
+          dict.fromkeys(tokenized, caption)
+          for caption in self._best.values())])
+      self._constants = {
+          name: Constant(caption, found.overall) for (name, caption), found
+          in zip(self._best.items(), others, strict=True)}
     return Evaluation(
-        self._score(tokenized), _diversity(tokenized.values(), self._training),
-        self._constant, self._constant_scores)
+        scores, _diversity(tokenized.values(), self._training),
+        self._constants)
 
-  def _score(self, tokenized: Mapping[Hashable, str]) -> Scores:
+  def _score(
+      self, several: Sequence[Mapping[Hashable, str]]
+  ) -> list[Scores]:
+    """Scores several sets of tokenized captions."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
-    candidates = {image: [caption] for image, caption in tokenized.items()}
-    found = dict(zip(BLEU, zip(*Bleu(4).compute_score(
-        self._references, candidates, verbose=0), strict=True), strict=True))
-    for name, scorer in (('ROUGE_L', Rouge()), ('CIDEr', Cider())):
-      found[name] = scorer.compute_score(self._references, candidates)
+    candidates = [{image: [caption] for image, caption in captions.items()}
+                  for captions in several]
+    # Of each score, for each set, the overall one and those of the pictures.
+    found = {name: [] for name in BLEU}
+    for captions in candidates:
+      bleu = Bleu(4).compute_score(self._references, captions, verbose=0)
+      for name, *of_set in zip(BLEU, *bleu, strict=True):
+        found[name].append(of_set)
+    found['ROUGE_L'] = self._apply(Rouge(), candidates)
+    found['CIDEr'] = self._apply(Cider(), candidates)
     if self._has_java:
       try:
-        found['METEOR'] = _meteor(self._references, candidates)
+        found['METEOR'] = self._meteor(candidates)
       except (OSError, ValueError):  # What it said went nowhere.
         logging.warning('METEOR is left out: its Java program failed')
         self._has_java = False
-    present = [name for name in NAMES if name in found]
-    return Scores(
-        {name: float(found[name][0]) for name in present},
-        {name: list(map(float, found[name][1])) for name in present})
+    names = [name for name in NAMES if name in found]
+    return [Scores({name: float(found[name][i][0]) for name in names},
+                   {name: list(map(float, found[name][i][1]))
+                    for name in names}) for i in range(len(several))]
+
+  def _apply(
+      self, scorer: Any, candidates: Sequence[Mapping[Hashable, list[str]]]
+  ) -> list[tuple[float, Sequence[float]]]:
+    return [scorer.compute_score(self._references, captions)
+            for captions in candidates]
+
+  def _meteor(
+      self, candidates: Sequence[Mapping[Hashable, list[str]]]
+  ) -> list[tuple[float, Sequence[float]]]:
+    from pycocoevalcap.meteor.meteor import Meteor
+    meteor = Meteor()
+    try:
+      return self._apply(meteor, candidates)
+    except BaseException:  # Ctrl-C, too.
+      # When it is deleted, it would wait for the lock for ever and then
+      # complain of the pipe.
+      if meteor.lock.locked():
+        meteor.lock.release()
+      with contextlib.suppress(OSError):
+        meteor.meteor_p.stdin.close()
+      raise
 
 
 def _diversity(
@@ -156,28 +202,10 @@ def _has_java() -> bool:
   if java is None:
     logging.warning('METEOR is left out: it needs java, which is not on PATH')
     return False
-  # Debian's macOS-like stubs and half-removed packages are on PATH, too.
+  # On PATH may be a stub as macOS has it, or what is left of a package.
   try:
     subprocess.run([java, '-version'], capture_output=True, check=True)
   except (OSError, subprocess.CalledProcessError):
     logging.warning('METEOR is left out: %s -version fails', java)
     return False
   return True
-
-
-def _meteor(
-    references: Mapping[Hashable, list[str]],
-    candidates: Mapping[Hashable, list[str]],
-) -> tuple[float, list[float]]:
-  from pycocoevalcap.meteor.meteor import Meteor
-  meteor = Meteor()
-  try:
-    return meteor.compute_score(references, candidates)
-  except BaseException:  # Ctrl-C, too.
-    # When it is deleted, it would wait for the lock for ever and then complain
-    # of the pipe.
-    if meteor.lock.locked():
-      meteor.lock.release()
-    with contextlib.suppress(OSError):
-      meteor.meteor_p.stdin.close()
-    raise

@@ -5,7 +5,7 @@
 prints a Markdown table with a row a run, that of its best evaluation: the one
 with the highest CIDEr or, where captions were never scored, the lowest
 perplexity. Below the runs that were evaluated on the same pictures stands what
-the best constant caption scores there. `time` is that of all the training,
+the best constant captions score there. `time` is that of all the training,
 evaluations during it included; `distinct` is the number of different captions
 as a share of all, `novel` the share that training does not have, `words` the
 number of different words.
@@ -53,12 +53,13 @@ def table(runs: Sequence[Run]) -> str:
         run.best and (run.best.data[0], run.best.num_images), []).append(run)
   for members in groups.values():
     rows += map(_row, members)
-    floors = [run.best for run in members if run.best and run.best.constant]
-    if floors:
-      # METEOR is known only where there was Java.
-      floor = max(floors, key=lambda e: len(e.constant))
-      rows.append([f'"{floor.constant_caption}"', 'constant caption',
-                   _UNKNOWN, _UNKNOWN, *_cells(floor.constant)])
+    floors = {}
+    for run in members:
+      for caption, figures in run.best.constants if run.best else ():
+        # METEOR is known only where there was Java.
+        floors[caption] = max(floors.get(caption, {}), figures, key=len)
+    rows += [[f'"{caption}"', 'constant caption', _UNKNOWN, _UNKNOWN,
+              *_cells(figures)] for caption, figures in floors.items()]
   lines = _aligned([[_escaped(cell) for cell in row] for row in rows])
   return '\n'.join([*lines, *_differences(runs)])
 

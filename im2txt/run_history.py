@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -24,8 +24,8 @@ class Evaluation(NamedTuple):
   data: tuple[str, int]          # pattern of the shards; pairs evaluated
   num_images: int | None         # captioned; None: none was
   figures: Mapping[str, float]   # by their names there, those that are known
-  constant: Mapping[str, float]  # what the best constant caption scores
-  constant_caption: str
+  # Constant captions and what they score.
+  constants: Sequence[tuple[str, Mapping[str, float]]]
 
 
 class Run(NamedTuple):
@@ -111,21 +111,21 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
 
 def _parse(result: evaluation.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
-  num_images, constant, caption = None, {}, ''
+  num_images, constants = None, []
   scores = result.scores
   if scores is not None:
     num_images = int(scores['num_images'])
     figures |= _known(scores['captions'])
     figures |= _known(scores['diversity'])
-    constant = _known(scores['constant'])
-    caption = str(scores['constant']['caption'])
+    constants = [(str(constant['caption']), _known(constant['scores']))
+                 for constant in scores['constants'].values()]
   return Evaluation(
       int(result.global_step),
       (str(result.input_file_pattern), int(result.num_examples)), num_images,
-      figures, constant, caption)
+      figures, constants)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:
   """The figures among them that are known."""
   return {name: float(value) for name, value in fields.items()
-          if value is not None and name != 'caption'}
+          if value is not None}

@@ -7,14 +7,15 @@ r"""Scores captions against those that people wrote.
     --train_captions='flickr_shards/train-*'
 
 prints BLEU, METEOR, ROUGE_L and CIDEr as COCO's evaluation computes them, how
-varied and how new the captions are, and what the best constant caption scores:
-the one of training that has the best CIDEr when it is said of every picture. A
-model that is not far better has not looked at the pictures.
+varied and how new the captions are, and what constant captions score: those
+of training that do best in BLEU-4 and in CIDEr when they are said of every
+picture. A model that is not far better has not looked at the pictures.
 
 Results are JSON in COCO's format, [{"image_id": 42, "caption": "a man ..."},
 ...]; an image_id may also be a file's name. METEOR needs Java.
 """
 
+import collections
 import json
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +40,7 @@ _ANNOTATIONS = flags.DEFINE_string(
 _TRAIN_CAPTIONS = flags.DEFINE_string(
     'train_captions', None, 'The captions of training: comma-separated '
     'patterns of training shards, or a file like --annotations. Without them '
-    'novelty is unknown, and the constant caption is one of --annotations.')
+    'novelty is unknown, and the constant captions are of --annotations.')
 _TOKENIZED_ANNOTATIONS = flags.DEFINE_bool(
     'tokenized_annotations', False, 'The annotations are tokenized already, '
     'as by the Penn Treebank: take their words as they are.')
@@ -63,15 +64,18 @@ def find_references(
 
   Raises:
     ValueError: a picture is not annotated, or has no caption, or is twice
-      among the results.
+      among the results, or two have the name that is meant.
   """
   known = {image.file_name: image for image in images}
   known |= {image.image_id: image for image in images}
+  uses = collections.Counter(image.file_name for image in images)
   names = {}
   for name in results:
     image = known.get(name)
     if image is None:
       raise ValueError(f'image {name!r} is not annotated')
+    if name != image.image_id and uses[name] > 1:
+      raise ValueError(f'image {name!r} is the name of {uses[name]} images')
     if not image.captions:
       raise ValueError(f'image {name!r} is without captions')
     other = names.setdefault(image.image_id, name)
@@ -99,12 +103,14 @@ def read_training_captions(source: str) -> list[str]:
 
 def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
   """Lines of text that show an evaluation."""
-  lines = [f'{"":<18}{"captions":>9}{"constant":>10}']
+  constants = evaluation.constants
+  lines = [f'{"":<18}{"captions":>9}   constant captions, best in',
+           f'{"":<27}' + ''.join(f'{name:>10}' for name in constants)]
   for name, score in evaluation.captions.overall.items():
     # What everybody calls CIDEr is CIDEr-D in its paper.
     label = 'CIDEr (CIDEr-D)' if name == 'CIDEr' else name
-    lines.append(
-        f'{label:<18}{score:>9.4f}{evaluation.constant[name]:>10.4f}')
+    lines.append(f'{label:<18}{score:>9.4f}' + ''.join(
+        f'{constant.scores[name]:>10.4f}' for constant in constants.values()))
   diversity = evaluation.diversity
   novel = ('unknown, give --train_captions' if diversity.novel is None
            else f'{diversity.novel:.1%}')
@@ -114,9 +120,10 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
       f'distinct captions    {diversity.distinct:.1%}',
       f'not in training      {novel}',
       f'different words      {diversity.num_words}',
-      f'words a caption      {diversity.mean_length:.1f}',
-      f'constant             {evaluation.constant_caption!r}, the best one of '
-      f'{source}'])
+      f'words a caption      {diversity.mean_length:.1f}', '',
+      f'Of the captions of {source}, said of every picture, these do best in',
+      *(f'{name:<9}{constant.caption}'
+        for name, constant in constants.items())])
 
 
 def main() -> None:

@@ -36,12 +36,15 @@ def read(pattern: str) -> ShardCaptions:
   for where, record in _records(pattern):
     try:
       example = tf.train.SequenceExample.FromString(record)
-      [image_id] = example.context.feature[
+      image_ids = example.context.feature[
           sequence_example.IMAGE_ID].int64_list.value
+      if len(image_ids) != 1:
+        raise ValueError(f'no {sequence_example.IMAGE_ID}')
       captions = sequence_example.captions_of(example)
     except (DecodeError, ValueError) as error:
       raise ValueError(f'{where}: no picture with captions in words: {error}'
                        ) from None
+    image_id = image_ids[0]
     found.first.append(image_id not in found.of_image)
     found.of_image.setdefault(image_id, []).extend(
         ' '.join(caption.words[1:-1]) for caption in captions)

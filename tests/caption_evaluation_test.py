@@ -159,6 +159,9 @@ def test_other_searches_are_other_scores(
   assert scoring.is_comparable(scores)
   assert not by_im2txts_search[0].is_comparable(scores)
   assert not scoring.is_comparable(None)
+  # As where METEOR can be computed now and could not before.
+  del scores['captions']['CIDEr']
+  assert not scoring.is_comparable(scores)
 
 
 def test_features_and_those_of_another_encoder(

@@ -108,7 +108,8 @@ class Captions:
     cider = 1.0 - values['global_step'] / 10
     return {'num_images': 7, 'captions': {'CIDEr': cider},
             'diversity': {'distinct': 0.5, 'novel': None},
-            'constant': {'caption': 'a', 'CIDEr': 0.1}, 'settings': {}}
+            'constants': {'CIDEr': {'caption': 'a', 'scores': {'CIDEr': 0.1}}},
+            'settings': {}}
 
 
 @pytest.mark.parametrize('order', [(0, 6), (6, 0)])
@@ -122,6 +123,7 @@ def test_the_best_by_a_score(
       assert evaluate_new(scoring, run_folder, step, 'CIDEr')
   assert names_in(run_folder / 'best') == files_of(0)
   assert 'CIDEr = 0.4000' in caplog.text
+  assert 'constant captions reach CIDEr = 0.1000' in caplog.text
   results = evaluation.read_results(str(run_folder / 'eval'))
   assert [r.scores['captions']['CIDEr'] for r in results] == [
       pytest.approx(1 - step / 10) for step in order]

@@ -12,7 +12,8 @@ from im2txt import configuration, learning_curves, run_history
 
 tf1 = tf.compat.v1
 
-FLOOR = {'caption': 'a dog is running .', 'Bleu_1': 0.42, 'CIDEr': 0.093}
+FLOOR = {'caption': 'a dog is running .',
+         'scores': {'Bleu_1': 0.42, 'CIDEr': 0.093}}
 
 
 @pytest.fixture(scope='module')
@@ -20,7 +21,7 @@ def report(import_command):
   return import_command('im2txt.report')
 
 
-def scores(cider, num_images=1000, constant=FLOOR, **captions):
+def scores(cider, num_images=1000, constants=(FLOOR,), **captions):
   """What evaluation says of a checkpoint's captions."""
   return {
       'num_images': num_images, 'settings': {'beam_size': 3},
@@ -28,7 +29,7 @@ def scores(cider, num_images=1000, constant=FLOOR, **captions):
                    'ROUGE_L': 0.45, 'CIDEr': cider, **captions},
       'diversity': {'distinct': 0.48, 'novel': 0.9, 'num_words': 1312,
                     'mean_length': 9.1},
-      'constant': constant}
+      'constants': {str(i): floor for i, floor in enumerate(constants)}}
 
 
 def line(step, perplexity=9.0, pattern='val-*', num_examples=5000, **fields):
@@ -126,21 +127,25 @@ def test_the_row_is_of_the_best_evaluation(make_run, cells):
 
 
 def test_a_floor_for_each_set_of_pictures(make_run, cells):
-  other = FLOOR | {'caption': 'a | cat', 'CIDEr': 0.07, 'METEOR': 0.1}
+  other = {'caption': 'a | cat', 'scores': {'CIDEr': 0.07}}
+  with_java = {'caption': FLOOR['caption'],
+               'scores': FLOOR['scores'] | {'METEOR': 0.1}}
   rows, below = cells(
       make_run('dev', line(1, scores=scores(0.3))),
       make_run('test', line(1, pattern='test-*', scores=scores(0.3))),
       make_run('few', line(1, scores=scores(0.3, num_images=10))),
       make_run('old', line(1)),
-      make_run('java', line(1, scores=scores(0.4, constant=other))),
+      make_run('java', line(1, scores=scores(
+          0.4, constants=(with_java, other)))),
       make_run('none'))
   assert [row['run'].split('/')[-1] for row in rows] == [
-      # Of the same set's floors the one that knows METEOR.
-      'dev', 'java', r'"a \| cat"',
+      # Each floor of a set once, as the one has it that knows METEOR.
+      'dev', 'java', '"a dog is running ."', r'"a \| cat"',
       'test', '"a dog is running ."', 'few', '"a dog is running ."',
       'old', 'none']
   assert [row['CIDEr'] for row in rows] == [
-      '0.300', '0.400', '0.070', '0.300', '0.093', '0.300', '0.093', '-', '-']
+      '0.300', '0.400', '0.093', '0.070', '0.300', '0.093', '0.300', '0.093',
+      '-', '-']
   assert rows[2]['METEOR'] == '0.100'
   assert below.startswith('Evaluated on different data, not to be compared: ')
   on_val, on_test = below.split('; ')
@@ -206,7 +211,7 @@ def test_durations(report, seconds, text):
     {'perplexity': None}, {'global_step': 'many'}, {'num_examples': math.inf},
     {'scores': 'good'}, {'scores': {}}, {'scores': scores(None) | {
         'captions': [0.5]}}, {'scores': scores('high')},
-    {'scores': scores(0.5, constant={'CIDEr': 0.1})}, {'unheard_of': 1}],
+    {'scores': scores(0.5, constants=({'CIDEr': 0.1},))}, {'unheard_of': 1}],
     ids=str)
 def test_a_damaged_line_is_named(report, make_run, fields):
   folder = make_run('run', line(1), line(2) | fields, line(3))

@@ -1,0 +1,279 @@
+"""The command line that scores captions, on files good and bad."""
+
+import gzip
+import json
+import math
+import os
+import re
+import shutil
+
+import pytest
+import tensorflow as tf
+from conftest import NO_JAVA
+
+from im2txt import metrics, sequence_example
+from im2txt.annotations import AnnotatedImage
+
+WRITTEN = {
+    'dog.jpg': ['A dog runs.', 'The brown dog is running on grass.'],
+    'cat.jpg': ['A cat sleeps on a couch.', 'Two cats', 'a cat'],
+    'bus.jpg': ['A red bus, parked.'],
+    'man.jpg': ['A man waits for a bus.', "The man's at a bus stop."]}
+IDS = {'dog.jpg': 7, 'cat.jpg': 3, 'bus.jpg': 2**40, 'man.jpg': 5}
+CAPTIONS = {'dog.jpg': 'A dog runs on grass.', 'bus.jpg': 'a red bus parked',
+            'cat.jpg': 'a dog runs on grass'}
+TRAINING = ('a dog runs on grass', 'A zebra eats.', 'a cat on a couch')
+SCORES = ['Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr']
+
+
+@pytest.fixture
+def score(launch):
+  """Runs it without METEOR."""
+  return lambda *arguments: launch(
+      'im2txt.score_captions', *arguments, environment=NO_JAVA)
+
+
+def coco(written, ids):
+  """An annotation file; one more picture in it has no captions."""
+  return {
+      'images': [*({'id': ids[name], 'file_name': name} for name in written),
+                 {'id': 9, 'file_name': 'silent.jpg'}],
+      'annotations': [
+          {'id': 10 * i + j, 'image_id': ids[name], 'caption': caption}
+          for i, (name, captions) in enumerate(written.items())
+          for j, caption in enumerate(captions)]}
+
+
+def results(captions):
+  return [{'image_id': image, 'caption': caption}
+          for image, caption in captions.items()]
+
+
+@pytest.fixture
+def write(tmp_path):
+  """Writes JSON, or a text as it is."""
+  def write(name, content):
+    path = tmp_path / name
+    path.write_text(
+        content if isinstance(content, str) else json.dumps(content), 'utf-8')
+    return path
+  return write
+
+
+@pytest.fixture
+def by_name(write):
+  """Results by file names."""
+  return write('results.json', results(CAPTIONS))
+
+
+@pytest.fixture
+def annotations(write):
+  """In COCO's form."""
+  return write('captions.json', coco(WRITTEN, IDS))
+
+
+@pytest.fixture
+def expected(tmp_path, monkeypatch):
+  """What metrics says of the captions; metrics_test looks after that."""
+  monkeypatch.setenv('PATH', str(tmp_path))
+  return lambda training: metrics.Scorer(
+      {name: WRITTEN[name] for name in CAPTIONS}, training).evaluate(CAPTIONS)
+
+
+def rows(table):
+  """Scores of a table: of the captions and of the constant ones, by label."""
+  found = re.findall(
+      r'^(\S.*?)' + 3 * r' +(\d\.\d{4})' + '$', table, re.M)
+  return {label: tuple(map(float, scores)) for label, *scores in found}
+
+
+def check_rows(table, evaluation):
+  labels = {'CIDEr (CIDEr-D)' if name == 'CIDEr' else name: name
+            for name in SCORES}
+  assert rows(table) == {
+      label: pytest.approx((evaluation.captions.overall[name],
+                            *(constant.scores[name] for constant
+                              in evaluation.constants.values())), abs=6e-5)
+      for label, name in labels.items()}
+  assert list(rows(table)) == list(labels)
+
+
+def test_scores_without_training(score, by_name, annotations, expected):
+  finished = score(f'--results={by_name}', f'--annotations={annotations}')
+  assert finished.returncode == 0, finished.stderr
+  evaluation = expected(None)
+  check_rows(finished.stdout, evaluation)
+  # Of three captions two are the same: of a, dog, runs, on, grass, red, bus,
+  # parked.
+  heading, names, *_, distinct, novel, words, length, _, source, bleu, cider = (
+      finished.stdout.splitlines())
+  assert heading.strip() == 'captions   constant captions, best in'
+  assert names.split() == ['Bleu_4', 'CIDEr']
+  assert distinct == 'distinct captions    66.7%'
+  assert novel == 'not in training      unknown, give --train_captions'
+  assert words == 'different words      8'
+  assert length == 'words a caption      4.7'
+  assert source == ('Of the captions of the annotations, said of every '
+                    'picture, these do best in')
+  assert [bleu, cider] == [
+      f'{name:<9}{constant.caption}'
+      for name, constant in evaluation.constants.items()]
+  assert 'scoring 3 of the 5 annotated pictures; the others have no result' in (
+      finished.stderr)
+  assert 'METEOR is left out: it needs java' in finished.stderr
+  assert len(finished.lines) == 2, finished.stderr
+
+
+def test_ids_names_and_either_form_score_the_same(
+    score, write, by_name, annotations, tmp_path, expected):
+  tokens = tmp_path / 'token.txt.gz'
+  tokens.write_bytes(gzip.compress(''.join(
+      f'{name}#{i}\t{caption}\n' for name, captions in WRITTEN.items()
+      for i, caption in enumerate(captions)).encode()))
+  by_id = write('by_id.json', results(
+      {IDS[name]: caption for name, caption in CAPTIONS.items()}))
+  output = write('scores.json', 'old')
+  # It is written anew and put in the older one's place, never into that.
+  os.link(output, tmp_path / 'older')
+  written = {}
+  tables = set()
+  for files in ((by_name, annotations), (by_id, annotations),
+                (by_name, tokens)):
+    finished = score(f'--results={files[0]}', f'--annotations={files[1]}',
+                     f'--output_json={output}')
+    assert finished.returncode == 0, finished.stderr
+    tables.add(finished.stdout)
+    written[files] = json.loads(output.read_text('utf-8'))
+  assert (tmp_path / 'older').read_text() == 'old'
+  assert not output.with_suffix('.json.tmp').exists()
+  assert len(tables) == 1
+  evaluation = expected(None)
+  assert {name: found for name, found in written[by_name, tokens].items()
+          if name != 'of_image'} == evaluation.summary()
+  of_image = written[by_name, annotations].pop('of_image')
+  assert of_image == written[by_name, tokens].pop('of_image') == [
+      {'image_id': name} | {
+          score: evaluation.captions.each[score][i] for score in SCORES}
+      for i, name in enumerate(CAPTIONS)]
+  assert written[by_id, annotations].pop('of_image') == [
+      scores | {'image_id': IDS[scores['image_id']]} for scores in of_image]
+  assert len({json.dumps(summary) for summary in written.values()}) == 1
+
+
+def test_training_captions_of_shards_and_of_files(
+    score, write, by_name, annotations, tmp_path, expected):
+  shard = tmp_path / 'train-00000-of-00001'
+  with tf.io.TFRecordWriter(str(shard)) as writer:
+    for i, caption in enumerate(TRAINING):
+      words = ['<S>', *caption.split(), '</S>']
+      writer.write(sequence_example.make_pair(
+          i, b'JPEG', sequence_example.Caption(
+              words, range(len(words)))).SerializeToString())
+  file = write('train.json', coco(
+      {f'{i}.jpg': [caption] for i, caption in enumerate(TRAINING)},
+      {f'{i}.jpg': i for i in range(len(TRAINING))}))
+  tables = []
+  for source in (f'{tmp_path}/train-?????-of-00001', file):
+    finished = score(f'--results={by_name}', f'--annotations={annotations}',
+                     f'--train_captions={source}')
+    assert finished.returncode == 0, finished.stderr
+    tables.append(finished.stdout)
+  assert tables[0] == tables[1]
+  check_rows(tables[0], expected(TRAINING))
+  assert 'not in training      33.3%' in tables[0]
+  assert 'Of the captions of training, said of' in tables[0]
+  assert '\nCIDEr    a dog runs on grass\n' in tables[0]
+
+
+def test_tokenized_annotations(score, write):
+  by_id = write('results.json', results({7: 'A dog.', 3: 'a cat'}))
+  file = write('captions.json', {
+      'images': [{'id': 7}, {'id': 3}],
+      'annotations': [{'id': 1, 'image_id': 7, 'caption': 'A dog .'},
+                      {'id': 2, 'image_id': 3, 'caption': 'a cat'}]})
+  found = []
+  for flag in ('--notokenized_annotations', '--tokenized_annotations'):
+    finished = score(f'--results={by_id}', f'--annotations={file}', flag)
+    assert finished.returncode == 0, finished.stderr
+    assert 'scoring 2 of the 2 annotated pictures\n' in finished.stderr
+    found.append(rows(finished.stdout)['Bleu_1'][0])
+  # As they are, A is no a, and the full stop is a fifth word for four.
+  assert found == pytest.approx([1, 3 / 4 * math.exp(1 - 5 / 4)], abs=6e-5)
+
+
+@pytest.mark.skipif(not shutil.which('java'),
+                    reason='no java on PATH: METEOR is not tested')
+def test_meteor_stands_in_the_table(launch, by_name, annotations, tmp_path):
+  output = tmp_path / 'scores.json'
+  finished = launch(
+      'im2txt.score_captions', f'--results={by_name}',
+      f'--annotations={annotations}', f'--output_json={output}')
+  assert finished.returncode == 0, finished.stderr
+  assert 'METEOR' not in finished.stderr
+  meteor, *constants = rows(finished.stdout)['METEOR']
+  assert meteor > max(constants) >= min(constants) > 0
+  assert list(rows(finished.stdout)) == [
+      *SCORES[:4], 'METEOR', 'ROUGE_L', 'CIDEr (CIDEr-D)']
+  written = json.loads(output.read_text('utf-8'))
+  of_image = [scores['METEOR'] for scores in written['of_image']]
+  assert max(of_image) == of_image[1] == 1  # The bus, word for word.
+  assert written['captions']['METEOR'] == pytest.approx(meteor, abs=6e-5)
+  assert [constant['scores']['METEOR']
+          for constant in written['constants'].values()] == pytest.approx(
+              constants, abs=6e-5)
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    ('[{"image_id": 7, "caption": "a dog"', 'results.json:1:36: broken JSON'),
+    ([{'caption': 'a dog'}], "result 0: 'image_id' is missing"),
+    (results({7: 'a dog', 8: 'a cat'}),
+     'results.json: image 8 is not annotated in {annotations}'),
+    (results({'d/dog.jpg': 'a dog'}),
+     "results.json: image 'd/dog.jpg' is not annotated in {annotations}"),
+    (results({'silent.jpg': 'a dog'}),
+     "results.json: image 'silent.jpg' is without captions in {annotations}"),
+    (results({'dog.jpg': 'a dog', 7: 'a dog'}),
+     "results.json: 'dog.jpg' and 7 are the same image in {annotations}"),
+    (results({7: 'a dog'}) * 2,
+     'result 1 (image 7): this image has a result already'),
+    (results({7: 3}), "result 0 (image 7): 'caption' is missing or no str"),
+    (results({7: ''}), 'result 0 (image 7): the caption is empty'),
+], ids=['no JSON', 'no id', 'unknown id', 'unknown name', 'no annotation',
+        'id and name', 'twice', 'number', 'empty'])
+def test_hostile_results_are_one_line(
+    score, write, annotations, content, message):
+  path = write('results.json', content)
+  output = write('scores.json', 'old')
+  finished = score(f'--results={path}', f'--annotations={annotations}',
+                   f'--output_json={output}')
+  assert finished.returncode == 1 and finished.stdout == ''
+  assert finished.error.startswith(f'score_captions: error: {path}')
+  assert message.format(annotations=annotations) in finished.error
+  assert output.read_text() == 'old'
+
+
+def test_a_name_that_two_images_have(import_command):
+  find = import_command('im2txt.score_captions').find_references
+  images = [AnnotatedImage(number, name, ['a dog'], 'x.json')
+            for number, name in ((7, 'dog.jpg'), (8, 'dog.jpg'), (9, None))]
+  assert find({8: 'a', 9: 'a'}, images) == {8: ['a dog'], 9: ['a dog']}
+  with pytest.raises(ValueError, match="'dog.jpg' is the name of 2 images"):
+    find({'dog.jpg': 'a'}, images)
+
+
+@pytest.mark.parametrize(('flag', 'value', 'part'), [
+    ('results', 'none.json', 'none.json'),
+    ('annotations', 'none.txt', 'none.txt'),
+    ('annotations', 'broken.json.gz', 'broken.json.gz is no'),
+    ('train_captions', 'none-?????', 'none-?????'),
+    ('train_captions', 'broken.json.gz', 'broken.json.gz is no'),
+    ('output_json', 'none/scores.json', 'none/scores.json'),
+])
+def test_files_that_cannot_be_used_are_one_line(
+    score, write, by_name, annotations, tmp_path, flag, value, part):
+  write('broken.json.gz', 'no gzip')
+  files = {'results': by_name, 'annotations': annotations,
+           flag: tmp_path / value}
+  finished = score(*(f'--{flag}={path}' for flag, path in files.items()))
+  assert finished.returncode == 1 and finished.stdout == ''
+  assert f'{tmp_path}/{part}' in finished.error

@@ -1,0 +1,137 @@
+"""The captions of shards: of either layout, in order, and of broken shards."""
+
+import pytest
+import tensorflow as tf
+
+from im2txt import sequence_example, shard_captions
+from im2txt.sequence_example import Caption
+
+
+def caption(text):
+  words = ['<S>', *text.split(), '</S>']
+  return Caption(words, list(range(len(words))))
+
+
+def pair(image_id, text):
+  return sequence_example.make_pair(image_id, b'JPEG', caption(text))
+
+
+def image(image_id, *texts):
+  return sequence_example.make_image(
+      image_id, {'image/pooled': b'1234'}, list(map(caption, texts)))
+
+
+@pytest.fixture
+def write(tmp_path):
+  """Writes shards, each of some records; returns a pattern of them all."""
+  def write(*shards):
+    for i, records in enumerate(shards):
+      path = tmp_path / f'val-{i:05}-of-{len(shards):05}'
+      with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+          writer.write(record if isinstance(record, bytes)
+                       else record.SerializeToString())
+    return str(tmp_path / 'val-?????-of-?????')
+  return write
+
+
+def test_pairs(write):
+  found = shard_captions.read(write([
+      pair(7, 'a dög .'), pair(3, 'a cat'), pair(7, 'the <S> dog'),
+      pair(-1, '')]))
+  assert found.of_image == {
+      7: ['a dög .', 'the <S> dog'], 3: ['a cat'], -1: ['']}
+  assert list(found.of_image) == [7, 3, -1]
+  assert found.first == [True, True, False, True]
+
+
+def test_images_with_all_their_captions(write):
+  found = shard_captions.read(write(
+      [image(2**40, 'a dog', 'dogs .', ''), image(5, 'a cat')]))
+  assert found == ({2**40: ['a dog', 'dogs .', ''], 5: ['a cat']},
+                   [True, True])
+  assert list(found.of_image) == [2**40, 5]
+
+
+def test_shards_are_read_in_their_order(write):
+  pattern = write(
+      [pair(9, 'a'), image(8, 'b', 'c')], [],
+      [pair(1, 'd'), pair(9, 'e'), image(8, 'f'), pair(9, 'g')])
+  found = shard_captions.read(pattern)
+  assert found == ({9: ['a', 'e', 'g'], 8: ['b', 'c', 'f'], 1: ['d']},
+                   [True, True, True, False, False, False])
+  assert list(found.of_image) == [9, 8, 1]
+
+
+def test_patterns_are_read_in_their_order(write, tmp_path):
+  write([pair(1, 'a')], [pair(2, 'b')])
+  pattern = ','.join(str(tmp_path / f'val-0000{i}-*') for i in (1, 0))
+  found = shard_captions.read(pattern)
+  assert list(found.of_image.items()) == [(2, ['b']), (1, ['a'])]
+
+
+@pytest.mark.parametrize('layout', [pair, image])
+def test_captions_are_found_without_their_picture(write, layout):
+  record = layout(7, 'a dog')
+  for key in ('image/data', 'image/pooled'):
+    record.context.feature.pop(key, None)
+  assert shard_captions.read(write([record])).of_image == {7: ['a dog']}
+
+
+def without(key):
+  record = pair(7, 'a dog')
+  record.context.feature.pop(key, None)
+  record.feature_lists.feature_list.pop(key, None)
+  return record
+
+
+def of_strange_id(feature):
+  record = pair(7, 'a dog')
+  record.context.feature['image/image_id'].CopyFrom(feature)
+  return record
+
+
+@pytest.mark.parametrize('record', [
+    without('image/image_id'),
+    of_strange_id(tf.train.Feature(
+        bytes_list=tf.train.BytesList(value=[b'7']))),
+    of_strange_id(tf.train.Feature(
+        int64_list=tf.train.Int64List(value=[7, 8]))),
+    without('image/caption'), without('image/caption_ids'),
+    image(7), tf.train.SequenceExample(), b'no protocol buffer',
+], ids=['no id', 'text for an id', 'two ids', 'no words', 'no ids of words',
+        'no captions', 'empty', 'no record'])
+def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
+  pattern = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
+  with pytest.raises(ValueError, match='no picture with captions') as refused:
+    shard_captions.read(pattern)
+  assert str(refused.value).startswith(
+      f'{tmp_path}/val-00001-of-00002, record 1: ')
+  assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('damage', [
+    lambda shard: shard[:-1],
+    lambda shard: shard[:len(shard) // 4],
+    lambda shard: shard[:20] + b'\xff\xff\xff' + shard[23:],
+    lambda shard: b'no shard at all',
+], ids=['last byte', 'first record', 'three bytes', 'text'])
+def test_a_damaged_shard_is_one_line(write, tmp_path, damage):
+  pattern = write([pair(1, 'a')], [pair(2, 'b'), pair(3, 'c')])
+  path = tmp_path / 'val-00001-of-00002'
+  path.write_bytes(damage(path.read_bytes()))
+  with pytest.raises(ValueError, match='is damaged') as refused:
+    shard_captions.read(pattern)
+  assert str(refused.value).startswith(f'{path} is damaged')
+  assert '\n' not in str(refused.value)
+
+
+def test_no_such_shards(tmp_path):
+  with pytest.raises(ValueError, match='none-') as refused:
+    shard_captions.read(str(tmp_path / 'none-*'))
+  assert '\n' not in str(refused.value)
+
+
+def test_shards_without_a_record(write):
+  with pytest.raises(ValueError, match='hold no captions'):
+    shard_captions.read(write([], []))
