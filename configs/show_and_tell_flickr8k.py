@@ -9,11 +9,12 @@ Commands (shards: `python -m data_prep.build_flickr8k_data --help`):
   python -m im2txt.train --config=configs/show_and_tell_flickr8k.py \
     --input_file_pattern='flickr_features/train-*' \
     --eval_file_pattern='flickr_features/val-*' --train_dir=runs/flickr8k \
-    --number_of_steps=4690
-Time and score on two cores: five epochs in 9 min 43 s, shards and features
-included; dev perplexity 14.54 (5,000 pairs, 64,447 words). On photo shards,
-20 to 50 captions a second: 14.47. Photos of 224 x 224 pixels, not Flickr's own
-sizes.
+    --number_of_steps=4690 --config.training.best_metric=CIDEr
+Time and score on two cores: five epochs in 11 min, shards, features and scores
+included; on dev (1,000 photos) perplexity 14.59, BLEU-1 to 4 .574 .380 .243
+.158, METEOR .168, ROUGE_L .406, CIDEr .341, 38.8 % distinct captions. Evaluated
+by perplexity only 9 min 43 s. On photo shards, 20 to 50 captions a second:
+perplexity 14.47. Photos of 224 x 224 pixels, not Flickr's own sizes.
 """
 
 from im2txt import configuration
