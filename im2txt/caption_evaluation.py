@@ -1,8 +1,9 @@
 """Captions the pictures of evaluation shards and scores the captions."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,16 +48,19 @@ class CaptionEvaluation:
     Raises:
       ValueError: the shards cannot be used, or pycocoevalcap is missing.
     """
+    metrics.check_available()
     self._config = config
     self._vocab = rules.vocab
-    self._settings = json.loads(json.dumps(
-        dataclasses.asdict(options) | {
-            field.name: getattr(rules, field.name)
-            for field in dataclasses.fields(rules) if field.name != 'vocab'}))
     found = shard_captions.read(config.input_file_pattern)
-    self._image_ids = list(found.of_image)
-    self._scorer = metrics.Scorer(
-        found.of_image, training_pattern and _read(training_pattern))
+    self._num_images = len(found.of_images)
+    training = training_pattern and _read(training_pattern)
+    self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
+    self._settings = json.loads(json.dumps(dataclasses.asdict(options) | {
+        field.name: getattr(rules, field.name)
+        for field in dataclasses.fields(rules) if field.name != 'vocab'} | {
+            'vocabulary': _digest(map(
+                rules.vocab.id_to_word, range(len(rules.vocab)))),
+            'training_captions': training and _digest(training)}))
     self._graph = tf.Graph()
     with self._graph.as_default():
       decoder, memory = captioner.build_memory(
@@ -73,7 +77,7 @@ class CaptionEvaluation:
     return self._scorer.names
 
   def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
-    """Whether earlier scores are all of these, of captions searched for so."""
+    """Whether earlier scores are what this would find, all of it."""
     return (bool(scores) and scores.get('settings') == self._settings
             and set(self.names) <= set(scores.get('captions', ())))
 
@@ -91,25 +95,34 @@ class CaptionEvaluation:
     """
     encoder_weights.check_features(self._config, values)
     captions = []
+    logging.info('captioning %d pictures and scoring the captions',
+                 self._num_images)
     with (tf1.Session(graph=self._graph) as session,
           inputs.explained_errors(self._config.input_file_pattern),
-          tqdm.tqdm(total=len(self._image_ids), unit='picture', disable=None,
+          tqdm.tqdm(total=self._num_images, unit='picture', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)
       session.run(self._init)
-      while len(captions) < len(self._image_ids):
+      while len(captions) < self._num_images:
         found = session.run(self._captions)
         captions += map(self._vocab.to_sentence, found)
         bar.update(len(found))
-    evaluation = self._scorer.evaluate(
-        dict(zip(self._image_ids, captions, strict=True)))
+    evaluation = self._scorer.evaluate(dict(enumerate(captions)))
     return evaluation.summary() | {'settings': self._settings}
 
 
 def _read(training_pattern: str) -> list[str] | None:
   try:
-    found = shard_captions.read(training_pattern).of_image
+    found = shard_captions.read(training_pattern).of_images
   except ValueError as error:
-    logging.info('what is new in captions is unknown: %s', error)
+    logging.info('Without the captions of training it is unknown which are '
+                 'new, and constant captions are chosen from the references: '
+                 '%s; give --train_file_pattern', error)
     return None
-  return [caption for captions in found.values() for caption in captions]
+  return [caption for captions in found for caption in captions]
+
+
+def _digest(texts: Iterable[str]) -> str:
+  """Tells texts from others: 16 hexadecimal digits."""
+  return hashlib.sha256('\n'.join(texts).encode(
+      errors='surrogateescape')).hexdigest()[:16]

@@ -5,7 +5,6 @@ The format: https://cocodataset.org/#format-results, section Image Captioning.
 
 import contextlib
 import json
-import operator
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -113,10 +112,10 @@ def read(path: str) -> dict[int | str, str]:
 
 
 def _read_ids(path: str) -> dict[str, int]:
-  try:
-    with open(path, encoding='utf-8') as f:
-      return {image['file_name']: operator.index(image['id'])
-              for image in json.load(f)['images']}
-  except (ValueError, LookupError, TypeError) as error:
-    raise ValueError(f'{path} is no annotation file of COCO\'s format: '
-                     f'{error!r}') from None
+  images = annotations.get_list(json_files.read(path), 'images', path)
+  ids = {}
+  for i, entry in enumerate(images):
+    where = f'{path}: images[{i}]'
+    name = json_files.get(entry, 'file_name', str, where)
+    ids[name] = annotations.get_image_id(entry, 'id', where)
+  return ids

@@ -9,7 +9,7 @@ run knows what has been evaluated. Once and no more: add --run_once.
 
 With --metrics the pictures are captioned as well, and the captions scored
 (BLEU, METEOR, ROUGE_L, CIDEr; see im2txt.score_captions) beside what the best
-constant caption scores; --keep_best=CIDEr then keeps the best checkpoint.
+constant captions score; --keep_best=CIDEr then keeps the best checkpoint.
 """
 
 import os
@@ -43,7 +43,8 @@ _EVAL_INTERVAL_SECS = flags.DEFINE_integer(
     lower_bound=0)
 _NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
     'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
-    'to evaluate; all of the shards if they have fewer.', lower_bound=1)
+    'of which to take the perplexity; all of the shards if they have fewer. '
+    '(--metrics captions all pictures.)', lower_bound=1)
 _MIN_GLOBAL_STEP = flags.DEFINE_integer(
     'min_global_step', 0, 'Checkpoints of earlier steps are left out.')
 _MAX_EVALS = flags.DEFINE_integer(
@@ -55,7 +56,7 @@ _METRICS = flags.DEFINE_bool(
     'and score the captions. METEOR needs Java.')
 _TRAIN_FILE_PATTERN = flags.DEFINE_string(
     'train_file_pattern', None, 'With --metrics: the training shards, for '
-    'which captions are new and which constant caption is best. Default: '
+    'which captions are new and which constant ones are best. Default: '
     "those of the run's configuration.")
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'With --metrics: the vocabulary. Default: the one in '
@@ -90,12 +91,15 @@ def main() -> None:
   eval_dir = _EVAL_DIR.value or os.path.join(
       folder, evaluation.EVAL_FOLDER)
   captions = None
+  if _KEEP_BEST.value:
+    evaluation.check_metric(_KEEP_BEST.value)
+    if _KEEP_BEST.value != 'perplexity' and not _METRICS.value:
+      raise ValueError(f'--keep_best={_KEEP_BEST.value} needs --metrics')
   if _METRICS.value:
     rules = search_flags.rules(
         trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
     captions = CaptionEvaluation(
         config, training_pattern, rules, search_flags.options())
-  evaluation.check_metric(_KEEP_BEST.value or 'perplexity', captions)
   evaluator = evaluation.Evaluator(
       config, _NUM_EVAL_EXAMPLES.value, captions)
   evaluations = 0

@@ -56,10 +56,18 @@ class Result(NamedTuple):
   scores: dict[str, Any] | None = None
 
   def merit(self, metric: str) -> float:
-    """How good it is in one of BEST_METRICS; the more the better."""
+    """How good it is in one of BEST_METRICS; the more the better.
+
+    Raises:
+      ValueError: that is unknown, as METEOR is where Java failed.
+    """
     if metric == 'perplexity':
       return -self.perplexity
-    return (self.scores or {}).get('captions', {}).get(metric, -np.inf)
+    try:
+      return self.scores['captions'][metric]
+    except (LookupError, TypeError):
+      raise ValueError(f'{metric} of step {self.global_step} is unknown'
+                       ) from None
 
 
 class Evaluator:
@@ -220,8 +228,9 @@ def evaluate_new(
   try:
     result, is_new = _result_of(evaluator, prefix, eval_dir)
     if not is_new:
-      logging.info('Step %d was evaluated before: perplexity = %.4f',
-                   result.global_step, result.perplexity)
+      logging.info('Step %d was evaluated before: perplexity = %.4f%s',
+                   result.global_step, result.perplexity,
+                   result.scores and f'; {_describe(result.scores)}' or '')
     if keep_best:
       _keep_best(evaluator, prefix, result, eval_dir, keep_best)
   except (ValueError, OSError, tf.errors.NotFoundError):
@@ -266,6 +275,7 @@ def _keep_best(
     metric: str,
 ) -> None:
   """Makes the folder `best` a run folder with the better checkpoint only."""
+  merit = result.merit(metric)
   folder = os.path.dirname(prefix)
   best = os.path.join(folder, BEST_FOLDER)
   kept = checkpoints.newest(best)
@@ -273,7 +283,7 @@ def _keep_best(
     try:
       # On the same data; of another it says nothing.
       rival, _ = _result_of(evaluator, kept, eval_dir)
-      if rival.merit(metric) >= result.merit(metric):
+      if rival.merit(metric) >= merit:
         return
     except ValueError as error:
       logging.info('%s is replaced: %s', kept, error)
@@ -330,6 +340,7 @@ class TrainingEvaluation:
           f'{file_pattern} holds features of the encoder as it '
           'was before it is trained; evaluate on shards of pictures')
     self._metric = config.training.best_metric
+    check_metric(self._metric)
     captions = None
     if self._metric != 'perplexity':
       if vocab_file is None:
@@ -340,7 +351,6 @@ class TrainingEvaluation:
           Rules(vocabulary.Vocabulary(
               vocab_file, self.config.start_word, self.config.end_word,
               self.config.unknown_word)), beam_search.Options())
-    check_metric(self._metric, captions)
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
     self._patience = config.training.early_stopping_patience
@@ -361,21 +371,14 @@ class TrainingEvaluation:
     return True
 
 
-def check_metric(metric: str, captions: CaptionEvaluation | None) -> None:
+def check_metric(metric: str) -> None:
   """Refuses to look for the best in what will not be known.
 
-  Args:
-    metric: one of BEST_METRICS, if the user made no mistake.
-    captions: what scores captions, if anything does.
-
   Raises:
-    ValueError: it is none of them, or captions are not scored by it.
+    ValueError: it is none of BEST_METRICS, or cannot be computed here.
   """
   if metric not in BEST_METRICS:
     raise ValueError(f'best_metric is {metric!r}; it must be one of '
                      f'{", ".join(BEST_METRICS)}')
-  if metric != 'perplexity' and (
-      captions is None or metric not in captions.names):
-    raise ValueError(
-        f'{metric} will not be known: it needs ' + (
-            'java' if metric == 'METEOR' and captions else '--metrics'))
+  if metric != 'perplexity':
+    metrics.check_available(metric)

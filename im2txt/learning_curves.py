@@ -14,7 +14,7 @@ _WIDTH, _HEIGHT = 1200, 420  # Of the plot without its legend, pixels.
 _COLOURS = 10  # Of matplotlib's cycle, `C0` to `C9`.
 _LINE_STYLES = ('-', '--', ':', '-.')
 _LOSS = 'training loss (nats a word), smoothed'
-_PERPLEXITY = 'dev perplexity'
+_PERPLEXITY = 'perplexity in evaluation'
 
 
 def plot(runs: Sequence[Run], path: str) -> None:
@@ -43,7 +43,8 @@ def draw(runs: Sequence[Run]) -> Any:
     from matplotlib import figure, lines, ticker
   except ImportError:
     raise ValueError('--output_plot needs matplotlib: '
-                     "pip install 'im2txt[metrics]'") from None
+                     "pip install '.[metrics]' in the folder of this project"
+                     ) from None
   panels = {title: curves for title, curves in _panels(runs).items()
             if any(curves)}
   if not panels:
@@ -62,7 +63,8 @@ def draw(runs: Sequence[Run]) -> Any:
     for curve, style in zip(curves, styles, strict=True):
       if curve:
         axes.plot(*zip(*curve, strict=True), **style,
-                  marker='' if title == _LOSS else 'o', markersize=4)
+                  marker='o' if title != _LOSS or len(curve) == 1 else '',
+                  markersize=4)
     axes.set_title(title)
     axes.set_xlabel('step')
     axes.set_xlim(left=0)
@@ -93,8 +95,8 @@ def _panels(runs: Sequence[Run]) -> dict[str, list[Curve]]:
 def _results(run: Run, name: str) -> Curve:
   """A figure of the evaluations on the data of the best one."""
   # Of a step that was evaluated several times the last result.
-  known = {e.step: e.figures[name] for e in run.evaluations
-           if e.data == run.best.data and name in e.figures}
+  known = {e.step: e.figures[name] for e in run.comparable
+           if name in e.figures}
   return [point for point in sorted(known.items()) if math.isfinite(point[1])]
 
 

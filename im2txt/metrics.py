@@ -22,6 +22,25 @@ from im2txt.ptb_tokenizer import tokenize
 BLEU = ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4')
 # All of them, as COCO's evaluation spells them, in the order to show them in.
 NAMES = (*BLEU, 'METEOR', 'ROUGE_L', 'CIDEr')
+_JAVA_SECONDS = 60  # After which a Java that does not say its version fails.
+
+
+def check_available(name: str | None = None) -> None:
+  """Refuses to score where that cannot be done.
+
+  Args:
+    name: a score that is needed; METEOR may be missing otherwise.
+
+  Raises:
+    ValueError: pycocoevalcap is not installed, or METEOR is what is needed
+      and there is no working Java.
+  """
+  if importlib.util.find_spec('pycocoevalcap') is None:
+    raise ValueError("scores need pycocoevalcap: pip install '.[metrics]' in "
+                     'the folder of this project')
+  problem = _java_problem() if name == 'METEOR' else None
+  if problem:
+    raise ValueError(f'METEOR cannot be computed: {problem}')
 
 
 class Scores(NamedTuple):
@@ -85,9 +104,7 @@ class Scorer:
     Raises:
       ValueError: pycocoevalcap is not installed, or no reference has a word.
     """
-    if importlib.util.find_spec('pycocoevalcap') is None:
-      raise ValueError('scores need pycocoevalcap: pip install '
-                       "'im2txt[metrics]'")
+    check_available()
     self._references = {
         image: [' '.join(split(caption)) for caption in captions]
         for image, captions in references.items()}
@@ -95,7 +112,10 @@ class Scorer:
       raise ValueError('no caption of the references has a word')
     self._training = None if training_captions is None else {
         ' '.join(tokenize(caption)) for caption in training_captions}
-    self._has_java = _has_java()
+    problem = _java_problem()
+    if problem:
+      logging.warning('METEOR is left out: %s', problem)
+    self._has_java = problem is None
     choice = self._training or set().union(*self._references.values())
     # Split again as pycocoevalcap does, for a word of ours may have a blank.
     found = constant_caption.best(
@@ -197,15 +217,15 @@ def _diversity(
       mean_length=len(words) / len(captions))
 
 
-def _has_java() -> bool:
+def _java_problem() -> str | None:
+  """Why METEOR cannot be computed, if so."""
   java = shutil.which('java')
   if java is None:
-    logging.warning('METEOR is left out: it needs java, which is not on PATH')
-    return False
+    return 'it needs java, which is not on PATH'
   # On PATH may be a stub as macOS has it, or what is left of a package.
   try:
-    subprocess.run([java, '-version'], capture_output=True, check=True)
-  except (OSError, subprocess.CalledProcessError):
-    logging.warning('METEOR is left out: %s -version fails', java)
-    return False
-  return True
+    subprocess.run([java, '-version'], capture_output=True, check=True,
+                   timeout=_JAVA_SECONDS)
+  except (OSError, subprocess.SubprocessError):
+    return f'{java} -version fails'
+  return None

@@ -36,7 +36,8 @@ _HYPHENATED = (r'[a-z0-9][a-z0-9.,\xad]{0,99}'
 _INITIALS = r'[a-z](?:\.[a-z])*'  # U.S., p.m.
 _TAG = '[a-z][a-z0-9_:.-]*'
 _ATTRIBUTE = (
-    rf" +{_TAG}(?: *= *(?:{_TAG}|'[^']{{0,999}}'|\"[^\"]{{0,999}}\"))?")
+    rf' {{1,99}}{_TAG}(?: {{0,99}}= {{0,99}}'
+    rf"(?:{_TAG}|'[^']{{0,999}}'|\"[^\"]{{0,999}}\"))?")
 _LINE_NUMBER = r'\d{3,4}[- \xa0]?\d{3,5}'  # of a telephone
 _IN_ADDRESS = r'[^\s"<>|(){}]'
 _ENDS_ADDRESS = r'[^\s"<>|(){}.!?,-]'
@@ -78,7 +79,8 @@ _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     # Two words written as one.
     '(can)not', '(gon|wan)na', '(got)ta', '(lem|gim)me', "('t)(?:is|was)",
     # Markup.
-    rf'(</?{_TAG} *>|<{_TAG}(?:{_ATTRIBUTE})* */? *>)',
+    rf'(</?{_TAG} {{0,99}}>|'
+    rf'<{_TAG}(?:{_ATTRIBUTE})* {{0,99}}/? {{0,99}}>)',
     '(<[!?][a-z-][^>]{0,999}>)',
     '([–—―\x96\x97]|&(?:amp|lt|gt|quot|apos);)',
     # Words and what is put in front of `'s`, `n't`.
@@ -143,6 +145,7 @@ _PLAIN = re.compile(
     r'[.,]?[ \n]+|[.,](?=[a-z])|(?!cannot|gonna|wanna|gotta|lemme|gimme)'
     rf'([a-z]+(?=,?[ \n])|(?!(?:{_ABBREVIATIONS}|{_CAPITAL_ABBREVIATIONS}|'
     rf'{_TITLES}|{_BEFORE_NUMBERS}|[a-z])\.)[a-z]+(?=\.[ \n]))', re.IGNORECASE)
+_LINE_ENDS = re.compile('[\n\v\f\r\x85\u2028\u2029]')
 _QUOTES = re.compile(
     rf'["\'`‘’“”‛«»‹›\x91-\x94]+|{_APOS}(?:[msd]|re|ve|ll)|n{_APOS_ETC}t')
 _STRAIGHT = str.maketrans({
@@ -165,7 +168,7 @@ _PUNCTUATION = frozenset(
 def tokenize(caption: str) -> list[str]:
   """Returns the caption's words in small letters, without punctuation."""
   # The end of the line is something that can stand behind a token.
-  return list(_words(' '.join(caption.split('\n')) + '\n'))
+  return list(_words(_LINE_ENDS.sub(' ', caption) + '\n'))
 
 
 def _words(line: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ number of different words.
 --output_plot draws training loss, perplexity and CIDEr over the steps.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 
 from absl import flags
@@ -23,7 +25,7 @@ from im2txt.run_history import Run, read_run
 _OUTPUT_PLOT = flags.DEFINE_string(
     'output_plot', None, 'Also draw the learning curves into this file, '
     "1,200 pixels wide; its name's ending says which form: .png, .svg, .pdf. "
-    "Needs matplotlib: pip install 'im2txt[metrics]'.")
+    "Needs matplotlib: pip install '.[metrics]'.")
 
 # Heading, name of the figure in `metrics.jsonl`, form.
 _FIGURES = (
@@ -44,13 +46,12 @@ _UNKNOWN = '-'
 
 
 def table(runs: Sequence[Run]) -> str:
-  """The runs as a Markdown table; runs on the same pictures stand together."""
+  """The runs as a Markdown table; what can be compared stands together."""
   rows = [[*_TEXT_COLUMNS, 'steps', 'time',
            *(heading for heading, _, _ in _FIGURES)]]
   groups = {}
   for run in runs:
-    groups.setdefault(
-        run.best and (run.best.data[0], run.best.num_images), []).append(run)
+    groups.setdefault(run.best and run.best.conditions, []).append(run)
   for members in groups.values():
     rows += map(_row, members)
     floors = {}
@@ -61,7 +62,7 @@ def table(runs: Sequence[Run]) -> str:
     rows += [[f'"{caption}"', 'constant caption', _UNKNOWN, _UNKNOWN,
               *_cells(figures)] for caption, figures in floors.items()]
   lines = _aligned([[_escaped(cell) for cell in row] for row in rows])
-  return '\n'.join([*lines, *_differences(runs)])
+  return '\n'.join([*lines, *_conditions(groups)])
 
 
 def _row(run: Run) -> list[str]:
@@ -103,17 +104,29 @@ def _aligned(rows: list[list[str]]) -> list[str]:
           for row in (rows[0], rule, *rows[1:])]
 
 
-def _differences(runs: Sequence[Run]) -> list[str]:
-  """Says below the table which runs cannot be compared, if any."""
-  folders = {}
-  for run in runs:
-    if run.best:
-      folders.setdefault(run.best.data, []).append(run.folder)
-  if len(folders) < 2:
+def _conditions(
+    groups: Mapping[tuple[int, int, int | None, str] | None, Sequence[Run]]
+) -> list[str]:
+  """Says below the table on what, and how, the runs were evaluated."""
+  found = []
+  for conditions, members in groups.items():
+    if conditions:
+      pairs, _, num_images, settings = conditions
+      patterns = sorted({f'`{run.best.pattern}`' for run in members})
+      captioned = (f', {num_images:,} pictures captioned, beam '
+                   f'{json.loads(settings).get("beam_size")}'
+                   if num_images else '')
+      found.append(f'{", ".join(run.folder for run in members)} '
+                   f'on {", ".join(patterns)} ({pairs:,} pairs{captioned})')
+  if not found:
     return []
-  return ['', 'Evaluated on different data, not to be compared: ' + '; '.join(
-      f'{", ".join(names)} on `{pattern}` ({pairs:,} pairs)'
-      for (pattern, pairs), names in folders.items()) + '.']
+  data = {conditions[:2] for conditions in groups if conditions}
+  captioning = {conditions[2:] for conditions in groups
+                if conditions and conditions[2]}
+  differ = len(data) > 1 or len(captioning) > 1
+  return ['', 'Evaluated' + (
+      ' differently, not to be compared' if differ else '') + ': '
+      + '; '.join(found) + '.']
 
 
 def main(folders: Sequence[str]) -> None:
@@ -121,6 +134,9 @@ def main(folders: Sequence[str]) -> None:
   if not folders:
     raise ValueError('name the folders of the runs: '
                      'python -m im2txt.report RUN_DIR...')
+  if _OUTPUT_PLOT.value and os.path.isdir(_OUTPUT_PLOT.value):
+    raise ValueError(f'--output_plot={_OUTPUT_PLOT.value} is a folder; name a '
+                     'file')
   runs = [read_run(folder) for folder in folders]
   print(table(runs))
   if _OUTPUT_PLOT.value:

@@ -1,5 +1,6 @@
 """What a run folder says of a training run: its losses and evaluations."""
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,10 @@ class Evaluation(NamedTuple):
   """A line of `metrics.jsonl`, as far as it is reported."""
 
   step: int
-  data: tuple[str, int]          # pattern of the shards; pairs evaluated
-  num_images: int | None         # captioned; None: none was
+  pattern: str                   # of the shards
+  # What makes evaluations comparable: pairs, their words, pictures captioned
+  # (None: none was) and the search's settings.
+  conditions: tuple[int, int, int | None, str]
   figures: Mapping[str, float]   # by their names there, those that are known
   # Constant captions and what they score.
   constants: Sequence[tuple[str, Mapping[str, float]]]
@@ -38,9 +41,20 @@ class Run(NamedTuple):
   evaluations: list[Evaluation]  # in the order of their making
 
   @property
+  def comparable(self) -> list[Evaluation]:
+    """Those made as most of them were; the latest, of as many."""
+    # Scores only say something among evaluations that have them.
+    scored = [e for e in self.evaluations if 'CIDEr' in e.figures]
+    conditions = [e.conditions for e in (scored or self.evaluations)[::-1]]
+    if not conditions:
+      return []
+    chosen = max(conditions, key=conditions.count)
+    return [e for e in self.evaluations if e.conditions == chosen]
+
+  @property
   def best(self) -> Evaluation | None:
     """The evaluation that speaks for the run."""
-    scored = [e for e in self.evaluations if 'CIDEr' in e.figures]
+    scored = [e for e in self.comparable if 'CIDEr' in e.figures]
     if scored:
       return max(scored, key=lambda e: e.figures['CIDEr'])
 
@@ -48,7 +62,7 @@ class Run(NamedTuple):
       value = e.figures['perplexity']
       return math.isnan(value), value  # min() would take a first nan.
 
-    return min(self.evaluations, key=perplexity, default=None)
+    return min(self.comparable, key=perplexity, default=None)
 
 
 def read_run(folder: str) -> Run:
@@ -111,18 +125,21 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
 
 def _parse(result: evaluation.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
-  num_images, constants = None, []
+  num_images, constants, settings = None, [], {}
   scores = result.scores
   if scores is not None:
     num_images = int(scores['num_images'])
     figures |= _known(scores['captions'])
     figures |= _known(scores['diversity'])
+    # Not how the search went, but of what.
+    settings = {name: value for name, value in scores['settings'].items()
+                if name not in ('vocabulary', 'training_captions')}
     constants = [(str(constant['caption']), _known(constant['scores']))
                  for constant in scores['constants'].values()]
   return Evaluation(
-      int(result.global_step),
-      (str(result.input_file_pattern), int(result.num_examples)), num_images,
-      figures, constants)
+      int(result.global_step), str(result.input_file_pattern),
+      (int(result.num_examples), int(result.num_words), num_images,
+       json.dumps(settings, sort_keys=True)), figures, constants)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:

@@ -1,10 +1,10 @@
 r"""Scores captions against those that people wrote.
 
-  python -m im2txt.run_inference --checkpoint_path=runs/flickr8k \
-    --input_files=dev_photos --output_json=results.json
+  python -m im2txt.run_inference --checkpoint_path=runs/flickr8k/best \
+    --input_list=dev_photos.txt --output_json=results.json
   python -m im2txt.score_captions --results=results.json \
     --annotations=Flickr8k.token.txt \
-    --train_captions='flickr_shards/train-*'
+    --train_captions='flickr_features/train-*'
 
 prints BLEU, METEOR, ROUGE_L and CIDEr as COCO's evaluation computes them, how
 varied and how new the captions are, and what constant captions score: those
@@ -12,11 +12,13 @@ of training that do best in BLEU-4 and in CIDEr when they are said of every
 picture. A model that is not far better has not looked at the pictures.
 
 Results are JSON in COCO's format, [{"image_id": 42, "caption": "a man ..."},
-...]; an image_id may also be a file's name. METEOR needs Java.
+...]; an image_id may also be a file's name. METEOR needs Java. CIDEr depends on
+which pictures are scored together, for it weighs words by their rarity there.
 """
 
 import collections
 import json
+import os
 from collections.abc import Mapping, Sequence
 
 from absl import flags, logging
@@ -69,19 +71,24 @@ def find_references(
   known = {image.file_name: image for image in images}
   known |= {image.image_id: image for image in images}
   uses = collections.Counter(image.file_name for image in images)
+  # A number may be written as a text.
+  found = {name: known.get(name) or isinstance(name, str)
+           and name.isdecimal() and known.get(int(name)) for name in results}
+  unknown = [name for name, image in found.items() if not image]
+  if unknown:
+    raise ValueError(
+        f'image {unknown[0]!r} is not annotated' + (
+            f', nor are {len(unknown) - 1} others' if unknown[1:] else ''))
   names = {}
-  for name in results:
-    image = known.get(name)
-    if image is None:
-      raise ValueError(f'image {name!r} is not annotated')
-    if name != image.image_id and uses[name] > 1:
+  for name, image in found.items():
+    if name == image.file_name != image.image_id and uses[name] > 1:
       raise ValueError(f'image {name!r} is the name of {uses[name]} images')
     if not image.captions:
       raise ValueError(f'image {name!r} is without captions')
     other = names.setdefault(image.image_id, name)
     if other != name:
       raise ValueError(f'{other!r} and {name!r} are the same image')
-  return {name: known[name].captions for name in results}
+  return {name: image.captions for name, image in found.items()}
 
 
 def read_training_captions(source: str) -> list[str]:
@@ -92,13 +99,22 @@ def read_training_captions(source: str) -> list[str]:
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: there are no such shards, or the file is none of annotations.
+    ValueError: there are no such shards, or the file is none of annotations,
+      or has no captions.
   """
-  if source.removesuffix('.gz').endswith(('.json', '.txt')):
-    return [caption for image in annotations.read(source)
-            for caption in image.captions]
-  of_image = shard_captions.read(source).of_image
-  return [caption for captions in of_image.values() for caption in captions]
+  if os.path.isfile(source) and not _is_shard(source):
+    of_images = [image.captions for image in annotations.read(source)]
+  else:
+    of_images = shard_captions.read(source).of_images
+  if not any(of_images):
+    raise ValueError(f'{source} has no captions')
+  return [caption for captions in of_images for caption in captions]
+
+
+def _is_shard(path: str) -> bool:
+  # A TFRecord begins with a length of 64 bits, a text has no byte of 0.
+  with open(path, 'rb') as f:
+    return b'\0' in f.read(8) and not path.endswith('.gz')
 
 
 def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
@@ -114,20 +130,25 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
   diversity = evaluation.diversity
   novel = ('unknown, give --train_captions' if diversity.novel is None
            else f'{diversity.novel:.1%}')
-  source = 'training' if has_training else 'the annotations'
+  source = ('training' if has_training else
+            'these pictures (give --train_captions)')
   return '\n'.join([
       *lines, '',
       f'distinct captions    {diversity.distinct:.1%}',
       f'not in training      {novel}',
       f'different words      {diversity.num_words}',
       f'words a caption      {diversity.mean_length:.1f}', '',
-      f'Of the captions of {source}, said of every picture, these do best in',
+      f'Of the captions of {source},',
+      'said of every picture, these do best in',
       *(f'{name:<9}{constant.caption}'
         for name, constant in constants.items())])
 
 
 def main() -> None:
   """Reads the flags and scores."""
+  output = _OUTPUT_JSON.value
+  if output and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise ValueError(f'--output_json={output}: there is no such folder')
   results = coco_results.read(_RESULTS.value)
   images = annotations.read(_ANNOTATIONS.value)
   try:
@@ -144,15 +165,16 @@ def main() -> None:
       references, training,
       str.split if _TOKENIZED_ANNOTATIONS.value else ptb_tokenizer.tokenize)
   evaluation = scorer.evaluate(results)
-  if _OUTPUT_JSON.value:
-    with whole_file.write(_OUTPUT_JSON.value) as f:
+  print(to_table(evaluation, training is not None))
+  if output:
+    with whole_file.write(output) as f:
       json.dump(evaluation.summary() | {'of_image': [
           {'image_id': name} | {
               score: values[i]
               for score, values in evaluation.captions.each.items()}
           for i, name in enumerate(results)]}, f, indent=1)
       f.write('\n')
-  print(to_table(evaluation, training is not None))
+    logging.info('wrote %s', output)
 
 
 if __name__ == '__main__':

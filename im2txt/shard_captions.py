@@ -1,5 +1,6 @@
 """The captions that shards hold, as text; for scoring, not for training."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,18 +8,18 @@ import tensorflow as tf
 import tqdm
 from google.protobuf.message import DecodeError
 
-from im2txt import inputs, sequence_example
+from im2txt import graph_errors, inputs, sequence_example
 
 
 class ShardCaptions(NamedTuple):
   """What shards hold, in their order.
 
   Attributes:
-    of_image: captions by picture's id, in the order of their first records.
+    of_images: captions of each picture, in the order of their first records.
     first: of each record, whether it is the first one of its picture.
   """
 
-  of_image: dict[int, list[str]]
+  of_images: list[list[str]]
   first: list[bool]
 
 
@@ -30,25 +31,24 @@ def read(pattern: str) -> ShardCaptions:
 
   Raises:
     ValueError: no shard matches, one is damaged, or a record lacks the words
-      of its captions or its picture's id.
+      of its captions.
   """
-  found = ShardCaptions({}, [])
+  of_image = {}
+  first = []
   for where, record in _records(pattern):
     try:
       example = tf.train.SequenceExample.FromString(record)
-      image_ids = example.context.feature[
-          sequence_example.IMAGE_ID].int64_list.value
-      if len(image_ids) != 1:
-        raise ValueError(f'no {sequence_example.IMAGE_ID}')
       captions = sequence_example.captions_of(example)
     except (DecodeError, ValueError) as error:
       raise ValueError(f'{where}: no picture with captions in words: {error}'
                        ) from None
-    image_id = image_ids[0]
-    found.first.append(image_id not in found.of_image)
-    found.of_image.setdefault(image_id, []).extend(
+    # Ids alone may be the same in two data sets.
+    image = hashlib.sha256(
+        example.context.SerializeToString(deterministic=True)).digest()
+    first.append(image not in of_image)
+    of_image.setdefault(image, []).extend(
         ' '.join(caption.words[1:-1]) for caption in captions)
-  return found
+  return ShardCaptions(list(of_image.values()), first)
 
 
 def _records(pattern: str) -> Iterator[tuple[str, bytes]]:
@@ -60,4 +60,5 @@ def _records(pattern: str) -> Iterator[tuple[str, bytes]]:
       for number, record in enumerate(records):
         yield f'{file}, record {number}', record
     except tf.errors.OpError as error:
-      raise ValueError(f'{file} is damaged: {error.message}') from None
+      raise ValueError(f'{file} is damaged: {graph_errors.reason(error)}'
+                       ) from None

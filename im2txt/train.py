@@ -57,8 +57,9 @@ _INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
 _EVAL_FILE_PATTERN = flags.DEFINE_string(
     'eval_file_pattern', None, 'Also evaluate on these shards at each '
     'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
-    "configuration's best_metric: perplexity, or CIDEr, which captions the "
-    'pictures), and stop early if it has an early_stopping_patience.')
+    "configuration's best_metric: perplexity, or a score such as CIDEr, for "
+    'which the pictures are captioned), and stop early if it has an '
+    'early_stopping_patience.')
 _TRAIN_DIR = flags.DEFINE_string(
     'train_dir', None, 'The run folder: checkpoints, configuration, '
     'vocabulary and TensorBoard events.', required=True)
@@ -71,7 +72,7 @@ _LOG_EVERY_N_STEPS = flags.DEFINE_integer(
     'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1)
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, f'Vocabulary of the shards; copied to --train_dir. '
-    f'Default: {vocabulary.FILE_NAME} beside the shards, if there is one.')
+    f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the run.')
 _INIT_CHECKPOINT = flags.DEFINE_string(
     'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
     'this project or im2txt) at step 0, if --train_dir has none yet.')
@@ -100,13 +101,15 @@ def resolve_config() -> configuration.Config:
 
 
 def find_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None
+    config: configuration.ModelConfig, vocab_file: str | None, train_dir: str
 ) -> str | None:
   """Finds the shards' vocabulary and sees that the model has room for it.
 
   Args:
     config: a `vocab_size` of 0 is set to the vocabulary's.
-    vocab_file: the vocabulary, or None to look beside the shards.
+    vocab_file: the vocabulary, or None to look beside the shards and then in
+      the run folder.
+    train_dir: the run folder.
 
   Returns:
     The file, or None if none was named or found.
@@ -117,8 +120,9 @@ def find_vocabulary(
   """
   if vocab_file is None:
     shard = inputs.find_shards(config.input_file_pattern)[0]
-    beside = os.path.join(os.path.dirname(shard), vocabulary.FILE_NAME)
-    vocab_file = beside if os.path.exists(beside) else None
+    vocab_file = next(filter(os.path.exists, (
+        os.path.join(folder, vocabulary.FILE_NAME)
+        for folder in (os.path.dirname(shard), train_dir))), None)
   if vocab_file is None:
     if config.vocab_size == 0:
       raise ValueError(
@@ -354,7 +358,7 @@ def main() -> None:
       raise ValueError('best_metric needs --eval_file_pattern')
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
-  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value)
+  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, train_dir)
   if vocab_file:
     check_vocabulary(vocab_file, train_dir, resumed=bool(found))
 

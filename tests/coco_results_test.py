@@ -84,7 +84,8 @@ def test_a_broken_annotation_file_is_one_line(annotations, content):
   with pytest.raises(ValueError) as refused:
     coco_results.image_ids(['dog.jpg'], path)
   message = str(refused.value)
-  assert f'{path} is no annotation file' in message and '\n' not in message
+  assert message.startswith(path) and '\n' not in message
+  assert len(message) < len(path) + 99
 
 
 def test_no_annotation_file(tmp_path):

@@ -117,7 +117,7 @@ def test_metrics(launch, trained, task, run_folder):
   [result] = results_in(run_folder / 'eval')
   scores = result['scores']
   # The second shard counts its pictures from 0, like the first.
-  assert scores['num_images'] == 4
+  assert scores['num_images'] == 7
   assert scores['settings']['beam_size'] == 2
   assert set(scores['captions']) == {
       'Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr'}
@@ -284,7 +284,7 @@ def test_mistakes(launch, launch_once, task, tmp_path):
     assert f'{tmp_path}/eval/metrics.jsonl:1: ' in finished.lines[-1]
 
   assert error_of(launch_once('--keep_best=CIDEr')) == (
-      'evaluate: error: CIDEr will not be known: it needs --metrics')
+      'evaluate: error: --keep_best=CIDEr needs --metrics')
 
   finished = launch('im2txt.evaluate', f'--checkpoint_dir={tmp_path}')
   assert finished.returncode == 2

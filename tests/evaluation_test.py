@@ -36,10 +36,11 @@ def test_evaluations_since_the_best(perplexities, since):
        for perplexity in perplexities], 'CIDEr') == since
 
 
-def test_what_has_no_score_is_never_the_best():
-  results = [result(9.0, scores={'captions': {'CIDEr': 0.0}}), result(1.0),
-             result(1.0, scores={'captions': {'METEOR': 0.5}})]
-  assert evaluation.evaluations_since_best(results, 'CIDEr') == 2
+@pytest.mark.parametrize('scores', [None, {'captions': {'CIDEr': 0.5}}])
+def test_a_score_that_is_unknown_decides_nothing(scores):
+  # As where Java failed in the middle of training.
+  with pytest.raises(ValueError, match='METEOR of step 1 is unknown'):
+    evaluation.evaluations_since_best([result(1.0, scores=scores)], 'METEOR')
 
 
 @pytest.fixture(scope='module')
@@ -141,14 +142,24 @@ def test_what_has_no_scores_is_evaluated_again(
   assert not evaluate_new(evaluator, run_folder, 6)
 
 
-@pytest.mark.parametrize('metric, captions, reason', [
-    ('accuracy', Captions(), "best_metric is 'accuracy'; it must be one of "
-                             'perplexity, Bleu_1'),
-    ('CIDEr', None, 'CIDEr will not be known: it needs --metrics'),
-    ('METEOR', Captions(), 'METEOR will not be known: it needs java')])
-def test_a_best_that_will_not_be_known(metric, captions, reason):
+@pytest.mark.parametrize('metric, reason', [
+    ('accuracy', "best_metric is 'accuracy'; it must be one of perplexity, "
+                 'Bleu_1'),
+    ('METEOR', 'METEOR cannot be computed: it needs java')])
+def test_a_best_that_will_not_be_known(metric, reason, monkeypatch):
+  monkeypatch.setenv('PATH', NO_JAVA['PATH'])
   with pytest.raises(ValueError, match=reason):
-    evaluation.check_metric(metric, captions)
+    evaluation.check_metric(metric)
+
+
+def test_a_best_of_an_unknown_score_is_not_kept(
+    run_folder, trained, task):
+  config = captioner.load_config(str(trained.folder)).model
+  scoring = evaluation.Evaluator(dataclasses.replace(
+      config, input_file_pattern=task.val_pattern), 7, Captions())
+  with pytest.raises(ValueError, match='METEOR of step 6 is unknown'):
+    evaluate_new(scoring, run_folder, 6, 'METEOR')
+  assert not (run_folder / 'best').exists()
 
 
 def test_the_best_is_kept_only_if_asked_for(evaluator, run_folder):
@@ -244,7 +255,7 @@ def test_training_keeps_the_best_by_a_score(launch_train, task, tmp_path):
       '--config.training.best_metric=METEOR', *flags, '--number_of_steps=6',
       environment=NO_JAVA)
   assert finished.returncode == 1
-  assert 'METEOR will not be known: it needs java' in finished.lines[-1]
+  assert 'METEOR cannot be computed: it needs java' in finished.lines[-1]
 
 
 def test_captioning_takes_the_averages(

@@ -335,7 +335,7 @@ def test_without_pycocoevalcap_the_line_says_what_to_install(monkeypatch):
   with pytest.raises(ValueError, match='pycocoevalcap') as refused:
     metrics.Scorer(REFERENCES, None)
   message = str(refused.value)
-  assert "pip install 'im2txt[metrics]'" in message and '\n' not in message
+  assert "pip install '.[metrics]'" in message and '\n' not in message
 
 
 # References, results, expected scores of all and of each, the split.

@@ -130,6 +130,9 @@ def test_a_full_stop_at_the_end_belongs_to_the_sentence():
 def test_a_line_break_is_a_space():
   assert ptb_tokenizer.tokenize('a dog\nruns.\nIt\n') == [
       'a', 'dog', 'runs', 'it']
+  # Inside markup too: METEOR is given a line a caption.
+  assert ptb_tokenizer.tokenize('a <a href="x\ry"> b') == [
+      'a', '<a\xa0href="x\xa0y">', 'b']
 
 
 @pytest.mark.parametrize('caption', ['', ' \n\t ', '.', '?', '"\'`', '-- - ,'])
@@ -160,7 +163,7 @@ def test_words_are_split_no_further():
 @pytest.mark.parametrize('piece', [
     'a', 'a-', 'a.', 'a,', "a'", 'a/', 'a@', 'a_', '1.', '1 ', '1-', '.', "'",
     '-', ' ', '<', '<a ', '<!', "<a b='", '(', '&', 'A&', 'www.', 'http://',
-    'é', '“', '🐶', 'a!'])
+    'é', '“', '🐶', 'a!', '<a  '])
 def test_a_long_text_is_no_trouble(piece):
   # Rules that try every way to divide a text would never end here.
   assert ptb_tokenizer.tokenize(piece * 20000 + ' end')[-1] == 'end'

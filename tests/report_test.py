@@ -93,7 +93,10 @@ def test_the_table(make_run, launch, tmp_path):
   finished = launch('im2txt.report', 'a', 'b/', folder=tmp_path)
   assert finished.returncode == 0, finished.stderr
   assert not finished.lines
-  lines = finished.stdout.splitlines()
+  *lines, empty, below = finished.stdout.splitlines()
+  assert (empty, below) == ('', (
+      'Evaluated: a, b on `val-*` (5,000 pairs, 1,000 pictures captioned, '
+      'beam 3).'))
   heading, rule, *rows = [line.strip('| ').split(' | ') for line in lines]
   assert [[cell.strip() for cell in row] for row in (heading, *rows)] == [
       ['run', 'config', 'steps', 'time', 'perplexity', 'BLEU-1', 'BLEU-2',
@@ -132,7 +135,8 @@ def test_a_floor_for_each_set_of_pictures(make_run, cells):
                'scores': FLOOR['scores'] | {'METEOR': 0.1}}
   rows, below = cells(
       make_run('dev', line(1, scores=scores(0.3))),
-      make_run('test', line(1, pattern='test-*', scores=scores(0.3))),
+      make_run('test', line(1, pattern='test-*', num_words=9,
+                            scores=scores(0.3))),
       make_run('few', line(1, scores=scores(0.3, num_images=10))),
       make_run('old', line(1)),
       make_run('java', line(1, scores=scores(
@@ -147,21 +151,37 @@ def test_a_floor_for_each_set_of_pictures(make_run, cells):
       '0.300', '0.400', '0.093', '0.070', '0.300', '0.093', '0.300', '0.093',
       '-', '-']
   assert rows[2]['METEOR'] == '0.100'
-  assert below.startswith('Evaluated on different data, not to be compared: ')
-  on_val, on_test = below.split('; ')
-  assert on_val.endswith('java on `val-*` (5,000 pairs)')
-  assert on_test.endswith('/test on `test-*` (5,000 pairs).')
-  for name in ('dev', 'few', 'old'):
-    assert f'/{name}, ' in on_val
+  assert below.startswith('Evaluated differently, not to be compared: ')
+  groups = below.split('; ')
+  for group, names, how in zip(groups, (['dev', 'java'], ['test'], ['few'], [
+      'old']), ('val-*` (5,000 pairs, 1,000 pictures captioned, beam 3)',
+                'test-*` (5,000 pairs, 1,000 pictures captioned, beam 3)',
+                'val-*` (5,000 pairs, 10 pictures captioned, beam 3)',
+                'val-*` (5,000 pairs).'), strict=True):
+    assert group.endswith(f'/{names[-1]} on `{how}')
+    assert all(f'/{name}' in group for name in names)
   assert 'none' not in below
 
 
 def test_other_numbers_of_pairs_are_other_data(make_run, cells):
-  _, below = cells(make_run('a', line(1)), make_run('b', line(1)))
-  assert not below
+  # Another spelling of the shards is no other data, nor are features of them.
+  _, below = cells(make_run('a', line(1)), make_run('b', line(
+      1, pattern='features/val-*')))
+  assert below.startswith('Evaluated: ')
+  assert below.endswith('/b on `features/val-*`, `val-*` (5,000 pairs).')
   _, below = cells(
       make_run('c', line(1)), make_run('d', line(1, num_examples=20)))
-  assert '/d on `val-*` (20 pairs)' in below
+  assert below.startswith('Evaluated differently, not to be compared: ')
+  assert below.endswith('/d on `val-*` (20 pairs).')
+
+
+def test_the_row_is_of_the_most_usual_evaluations(make_run, cells):
+  searched = scores(0.5) | {'settings': {'beam_size': 1}}
+  rows, below = cells(make_run(
+      'run', line(1, scores=scores(0.3)), line(2, scores=scores(0.4)),
+      line(2, scores=searched), line(2, num_words=7, scores=scores(0.9))))
+  assert rows[0]['CIDEr'] == '0.400'
+  assert 'beam 3' in below
 
 
 def test_a_run_that_has_only_begun(make_run, cells):
@@ -254,7 +274,7 @@ def test_the_plot(two_runs, launch, tmp_path):
   finished = launch('im2txt.report', '--output_plot=curves.png', *two_runs,
                     folder=tmp_path)
   assert finished.returncode == 0, finished.stderr
-  assert len(finished.stdout.splitlines()) == 5
+  assert len(finished.stdout.splitlines()) == 7
   with Image.open(tmp_path / 'curves.png') as picture:
     assert picture.format == 'PNG'
     assert picture.size == (1200, 420 + 22)
@@ -269,7 +289,8 @@ def test_a_curve_a_run(report, two_runs):
   sheet = learning_curves.draw(runs)
   loss, perplexity, cider = sheet.axes
   assert [axes.get_title() for axes in sheet.axes] == [
-      'training loss (nats a word), smoothed', 'dev perplexity', 'CIDEr']
+      'training loss (nats a word), smoothed', 'perplexity in evaluation',
+      'CIDEr']
   assert [len(axes.lines) for axes in sheet.axes] == [2, 2, 1]
   assert [curve.get_color() for curve in loss.lines] == ['C0', 'C1']
   assert [curve.get_color() for curve in cider.lines] == ['C1']
@@ -295,7 +316,7 @@ def test_a_curve_is_of_one_set_of_data(report, make_run):
   pytest.importorskip('matplotlib')
   run = run_history.read_run(str(make_run(
       'run', line(30, math.inf), line(20, 8.0), line(10, 9.5), line(10, 9.0),
-      line(20, 99.0, pattern='other-*'))))
+      line(20, 99.0, pattern='other-*', num_words=9))))
   [axes] = learning_curves.draw([run]).axes
   [curve] = axes.lines
   assert curve.get_xydata().tolist() == [[10, 9], [20, 8]]
@@ -329,7 +350,7 @@ def test_a_plot_that_cannot_be_made(report, two_runs, monkeypatch, tmp_path):
     learning_curves.plot(
         [run_history.read_run(str(bare))], str(tmp_path / 'x.png'))
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
-  with pytest.raises(ValueError, match=r"pip install 'im2txt\[metrics\]'"):
+  with pytest.raises(ValueError, match=r"pip install '.\[metrics\]'"):
     learning_curves.plot(runs, str(tmp_path / 'x.png'))
   assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
       'curves.docx']

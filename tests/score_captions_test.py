@@ -105,16 +105,16 @@ def test_scores_without_training(score, by_name, annotations, expected):
   check_rows(finished.stdout, evaluation)
   # Of three captions two are the same: of a, dog, runs, on, grass, red, bus,
   # parked.
-  heading, names, *_, distinct, novel, words, length, _, source, bleu, cider = (
-      finished.stdout.splitlines())
+  *table, length, _, source, _, bleu, cider = finished.stdout.splitlines()
+  heading, names, *_, distinct, novel, words = table
   assert heading.strip() == 'captions   constant captions, best in'
   assert names.split() == ['Bleu_4', 'CIDEr']
   assert distinct == 'distinct captions    66.7%'
   assert novel == 'not in training      unknown, give --train_captions'
   assert words == 'different words      8'
   assert length == 'words a caption      4.7'
-  assert source == ('Of the captions of the annotations, said of every '
-                    'picture, these do best in')
+  assert source == (
+      'Of the captions of these pictures (give --train_captions),')
   assert [bleu, cider] == [
       f'{name:<9}{constant.caption}'
       for name, constant in evaluation.constants.items()]
@@ -181,7 +181,7 @@ def test_training_captions_of_shards_and_of_files(
   assert tables[0] == tables[1]
   check_rows(tables[0], expected(TRAINING))
   assert 'not in training      33.3%' in tables[0]
-  assert 'Of the captions of training, said of' in tables[0]
+  assert 'Of the captions of training,\n' in tables[0]
   assert '\nCIDEr    a dog runs on grass\n' in tables[0]
 
 
@@ -250,6 +250,28 @@ def test_hostile_results_are_one_line(
   assert finished.error.startswith(f'score_captions: error: {path}')
   assert message.format(annotations=annotations) in finished.error
   assert output.read_text() == 'old'
+
+
+def test_what_is_refused_before_any_work(score, write, by_name, annotations):
+  nothing = write('nothing.json', {'images': [], 'annotations': []})
+  for flag, part in ((f'--train_captions={nothing}',
+                      f'{nothing} has no captions'),
+                     ('--output_json=none/x.json',
+                      '--output_json=none/x.json: there is no such folder')):
+    finished = score(
+        f'--results={by_name}', f'--annotations={annotations}', flag)
+    assert finished.returncode == 1 and finished.stdout == ''
+    assert part in finished.error
+
+
+def test_a_number_may_be_written_as_a_text(import_command):
+  find = import_command('im2txt.score_captions').find_references
+  images = [AnnotatedImage(7, None, ['a dog'], 'x.json')]
+  assert find({'7': 'a'}, images) == {'7': ['a dog']}
+  with pytest.raises(ValueError, match="'7' and 7 are the same image"):
+    find({'7': 'a', 7: 'a'}, images)
+  with pytest.raises(ValueError, match='is not annotated, nor are 1 others'):
+    find({'x': 'a', 7: 'a', 'y': 'a'}, images)
 
 
 def test_a_name_that_two_images_have(import_command):

@@ -39,18 +39,22 @@ def test_pairs(write):
   found = shard_captions.read(write([
       pair(7, 'a dög .'), pair(3, 'a cat'), pair(7, 'the <S> dog'),
       pair(-1, '')]))
-  assert found.of_image == {
-      7: ['a dög .', 'the <S> dog'], 3: ['a cat'], -1: ['']}
-  assert list(found.of_image) == [7, 3, -1]
+  assert found.of_images == [['a dög .', 'the <S> dog'], ['a cat'], ['']]
   assert found.first == [True, True, False, True]
 
 
 def test_images_with_all_their_captions(write):
   found = shard_captions.read(write(
       [image(2**40, 'a dog', 'dogs .', ''), image(5, 'a cat')]))
-  assert found == ({2**40: ['a dog', 'dogs .', ''], 5: ['a cat']},
-                   [True, True])
-  assert list(found.of_image) == [2**40, 5]
+  assert found == ([['a dog', 'dogs .', ''], ['a cat']], [True, True])
+
+
+def test_pictures_of_the_same_id_are_told_apart(write):
+  # As where two data sets of one's own are evaluated at once.
+  other = sequence_example.make_pair(7, b'another JPEG', caption('a bus'))
+  found = shard_captions.read(write(
+      [pair(7, 'a dog')], [other, pair(7, 'the dog')]))
+  assert found == ([['a dog', 'the dog'], ['a bus']], [True, True, False])
 
 
 def test_shards_are_read_in_their_order(write):
@@ -58,16 +62,15 @@ def test_shards_are_read_in_their_order(write):
       [pair(9, 'a'), image(8, 'b', 'c')], [],
       [pair(1, 'd'), pair(9, 'e'), image(8, 'f'), pair(9, 'g')])
   found = shard_captions.read(pattern)
-  assert found == ({9: ['a', 'e', 'g'], 8: ['b', 'c', 'f'], 1: ['d']},
+  assert found == ([['a', 'e', 'g'], ['b', 'c', 'f'], ['d']],
                    [True, True, True, False, False, False])
-  assert list(found.of_image) == [9, 8, 1]
 
 
 def test_patterns_are_read_in_their_order(write, tmp_path):
   write([pair(1, 'a')], [pair(2, 'b')])
   pattern = ','.join(str(tmp_path / f'val-0000{i}-*') for i in (1, 0))
   found = shard_captions.read(pattern)
-  assert list(found.of_image.items()) == [(2, ['b']), (1, ['a'])]
+  assert found.of_images == [['b'], ['a']]
 
 
 @pytest.mark.parametrize('layout', [pair, image])
@@ -75,7 +78,7 @@ def test_captions_are_found_without_their_picture(write, layout):
   record = layout(7, 'a dog')
   for key in ('image/data', 'image/pooled'):
     record.context.feature.pop(key, None)
-  assert shard_captions.read(write([record])).of_image == {7: ['a dog']}
+  assert shard_captions.read(write([record])).of_images == [['a dog']]
 
 
 def without(key):
@@ -85,22 +88,10 @@ def without(key):
   return record
 
 
-def of_strange_id(feature):
-  record = pair(7, 'a dog')
-  record.context.feature['image/image_id'].CopyFrom(feature)
-  return record
-
-
 @pytest.mark.parametrize('record', [
-    without('image/image_id'),
-    of_strange_id(tf.train.Feature(
-        bytes_list=tf.train.BytesList(value=[b'7']))),
-    of_strange_id(tf.train.Feature(
-        int64_list=tf.train.Int64List(value=[7, 8]))),
     without('image/caption'), without('image/caption_ids'),
     image(7), tf.train.SequenceExample(), b'no protocol buffer',
-], ids=['no id', 'text for an id', 'two ids', 'no words', 'no ids of words',
-        'no captions', 'empty', 'no record'])
+], ids=['no words', 'no ids of words', 'no captions', 'empty', 'no record'])
 def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
   pattern = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
   with pytest.raises(ValueError, match='no picture with captions') as refused:
