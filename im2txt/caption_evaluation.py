@@ -55,12 +55,14 @@ class CaptionEvaluation:
     self._num_images = len(found.of_images)
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
-    self._settings = json.loads(json.dumps(dataclasses.asdict(options) | {
+    settings = dataclasses.asdict(options) | {
         field.name: getattr(rules, field.name)
-        for field in dataclasses.fields(rules) if field.name != 'vocab'} | {
-            'vocabulary': _digest(map(
-                rules.vocab.id_to_word, range(len(rules.vocab)))),
-            'training_captions': training and _digest(training)}))
+        for field in dataclasses.fields(rules) if field.name != 'vocab'}
+    settings['vocabulary'] = _digest(
+        map(rules.vocab.id_to_word, range(len(rules.vocab))))
+    settings['training_captions'] = training and _digest(training)
+    # As they are when they are read again.
+    self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
     with self._graph.as_default():
       decoder, memory = captioner.build_memory(
