@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from im2txt import feature_cache, vocabulary, whole_file
+from im2txt import feature_cache, sequence_example, vocabulary, whole_file
 
 # A TFRecord's length and checksums before and behind its bytes.
 _BEFORE, _BEHIND = 12, 4
@@ -62,13 +62,11 @@ class FeatureStore:
 
   def _index(self, path: str) -> None:
     offset = 0
-    try:
-      for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+    for record in sequence_example.read_records(path):
+      try:
         context = tf.train.SequenceExample.FromString(record).context.feature
         [digest] = context[feature_cache.DIGEST].bytes_list.value
-        self._places[digest] = _Place(path, offset + _BEFORE, len(record))
-        offset += _BEFORE + len(record) + _BEHIND
-    except tf.errors.OpError as error:
-      raise ValueError(f'{path} is damaged: {error.message}') from None
-    except (DecodeError, ValueError):
-      raise ValueError(f'{path} is no shard of features') from None
+      except (DecodeError, ValueError):
+        raise ValueError(f'{path} is no shard of features') from None
+      self._places[digest] = _Place(path, offset + _BEFORE, len(record))
+      offset += _BEFORE + len(record) + _BEHIND

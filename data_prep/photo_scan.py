@@ -94,16 +94,13 @@ def _scan_group(
   first = []
   for file in files:
     firsts = []
-    try:
-      for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
-        where = f'{file}, record {len(firsts)}'
-        found = _photo(record, image_feature, caption_feature, where)
-        known = photos.setdefault((found.image_id, found.digest), found)
-        firsts.append(known is found)
-        if known is not found:
-          known.captions.extend(found.captions)
-    except tf.errors.OpError as error:
-      raise ValueError(f'{file} is damaged: {error.message}') from None
+    for record in sequence_example.read_records(file):
+      where = f'{file}, record {len(firsts)}'
+      found = _photo(record, image_feature, caption_feature, where)
+      known = photos.setdefault((found.image_id, found.digest), found)
+      firsts.append(known is found)
+      if known is not found:
+        known.captions.extend(found.captions)
     first.append(np.array(firsts, bool))
     bar.update()
   return Group(files, first, list(photos.values()))

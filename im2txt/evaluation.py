@@ -23,6 +23,7 @@ from im2txt import (
     encoder_weights,
     inputs,
     metrics,
+    trained_model,
     variable_loader,
     vocabulary,
     whole_file,
@@ -348,9 +349,8 @@ class TrainingEvaluation:
                          'give --vocab_file')
       captions = CaptionEvaluation(
           self.config, config.model.input_file_pattern,
-          Rules(vocabulary.Vocabulary(
-              vocab_file, self.config.start_word, self.config.end_word,
-              self.config.unknown_word)), beam_search.Options())
+          Rules(trained_model.load_vocabulary(
+              self.config, train_dir, vocab_file)), beam_search.Options())
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
     self._patience = config.training.early_stopping_patience

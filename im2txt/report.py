@@ -13,14 +13,13 @@ number of different words.
 --output_plot draws training loss, perplexity and CIDEr over the steps.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 
 from absl import flags
 
 from im2txt import command_line, learning_curves
-from im2txt.run_history import Run, read_run
+from im2txt.run_history import Conditions, Run, read_run
 
 _OUTPUT_PLOT = flags.DEFINE_string(
     'output_plot', None, 'Also draw the learning curves into this file, '
@@ -105,24 +104,24 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _conditions(
-    groups: Mapping[tuple[int, int, int | None, str] | None, Sequence[Run]]
+    groups: Mapping[Conditions | None, Sequence[Run]]
 ) -> list[str]:
   """Says below the table on what, and how, the runs were evaluated."""
   found = []
   for conditions, members in groups.items():
     if conditions:
-      pairs, _, num_images, settings = conditions
       patterns = sorted({f'`{run.best.pattern}`' for run in members})
-      captioned = (f', {num_images:,} pictures captioned, beam '
-                   f'{json.loads(settings).get("beam_size")}'
-                   if num_images else '')
-      found.append(f'{", ".join(run.folder for run in members)} '
-                   f'on {", ".join(patterns)} ({pairs:,} pairs{captioned})')
+      captioned = (
+          f', {conditions.num_images:,} pictures captioned, beam '
+          f'{conditions.beam_size}' if conditions.num_images else '')
+      found.append(
+          f'{", ".join(run.folder for run in members)} on '
+          f'{", ".join(patterns)} ({conditions.num_pairs:,} pairs{captioned})')
   if not found:
     return []
-  data = {conditions[:2] for conditions in groups if conditions}
-  captioning = {conditions[2:] for conditions in groups
-                if conditions and conditions[2]}
+  known = list(filter(None, groups))
+  data = {(c.num_pairs, c.num_words) for c in known}
+  captioning = {(c.num_images, c.settings) for c in known if c.num_images}
   differ = len(data) > 1 or len(captioning) > 1
   return ['', 'Evaluated' + (
       ' differently, not to be compared' if differ else '') + ': '

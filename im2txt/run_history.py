@@ -18,14 +18,22 @@ _LOSS_TAG = 'losses/batch_loss'  # Nats a word, nothing added.
 Curve = list[tuple[int, float]]  # (step, value) in order of steps
 
 
+class Conditions(NamedTuple):
+  """What evaluations must have in common to be compared."""
+
+  num_pairs: int
+  num_words: int          # of these pairs' captions
+  num_images: int | None  # captioned; None: none was
+  settings: str           # of the search, JSON
+  beam_size: int | None   # one of them
+
+
 class Evaluation(NamedTuple):
   """A line of `metrics.jsonl`, as far as it is reported."""
 
   step: int
   pattern: str                   # of the shards
-  # What makes evaluations comparable: pairs, their words, pictures captioned
-  # (None: none was) and the search's settings.
-  conditions: tuple[int, int, int | None, str]
+  conditions: Conditions
   figures: Mapping[str, float]   # by their names there, those that are known
   # Constant captions and what they score.
   constants: Sequence[tuple[str, Mapping[str, float]]]
@@ -138,8 +146,9 @@ def _parse(result: evaluation.Result) -> Evaluation:
                  for constant in scores['constants'].values()]
   return Evaluation(
       int(result.global_step), str(result.input_file_pattern),
-      (int(result.num_examples), int(result.num_words), num_images,
-       json.dumps(settings, sort_keys=True)), figures, constants)
+      Conditions(int(result.num_examples), int(result.num_words), num_images,
+                 json.dumps(settings, sort_keys=True),
+                 settings.get('beam_size')), figures, constants)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:

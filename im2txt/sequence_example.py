@@ -16,10 +16,12 @@ with what an encoder said of the picture in the place of `image/data`.
 Writer and parser stand side by side so that they cannot drift apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from im2txt import graph_errors
 
 IMAGE_ID = 'image/image_id'
 IMAGE_DATA = 'image/data'
@@ -71,6 +73,19 @@ def make_image(
       image_id, data,
       [_bytes(caption.words) for caption in captions],
       [_int64(caption.ids) for caption in captions])
+
+
+def read_records(file: str) -> Iterator[bytes]:
+  """Yields the records of a shard, serialized.
+
+  Raises:
+    ValueError: the shard is damaged.
+  """
+  try:
+    yield from tf.data.TFRecordDataset(file).as_numpy_iterator()
+  except tf.errors.OpError as error:
+    raise ValueError(f'{file} is damaged: {graph_errors.reason(error)}'
+                     ) from None
 
 
 def captions_of(example: tf.train.SequenceExample) -> list[Caption]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tqdm
 from google.protobuf.message import DecodeError
 
-from im2txt import graph_errors, inputs, sequence_example
+from im2txt import inputs, sequence_example
 
 
 class ShardCaptions(NamedTuple):
@@ -55,10 +55,5 @@ def _records(pattern: str) -> Iterator[tuple[str, bytes]]:
   """Yields SHARD, record NUMBER and the record."""
   for file in tqdm.tqdm(inputs.find_shards(pattern), unit='shard',
                         desc='reading captions', disable=None, leave=False):
-    try:
-      records = tf.data.TFRecordDataset(file).as_numpy_iterator()
-      for number, record in enumerate(records):
-        yield f'{file}, record {number}', record
-    except tf.errors.OpError as error:
-      raise ValueError(f'{file} is damaged: {graph_errors.reason(error)}'
-                       ) from None
+    for number, record in enumerate(sequence_example.read_records(file)):
+      yield f'{file}, record {number}', record

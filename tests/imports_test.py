@@ -28,9 +28,9 @@ LAYERS = (
     ('gallery', 'contact_sheet', 'coco_results', 'result_files',
      'result_journal', 'picture_files', 'constant_caption', 'ptb_tokenizer'),
     ('annotations',),
-    ('configuration', 'vocabulary', 'sequence_example', 'graph_errors',
-     'command_line', 'results', 'json_files'),
-    ('whole_file',),
+    ('configuration', 'vocabulary', 'sequence_example', 'command_line',
+     'results', 'json_files'),
+    ('whole_file', 'graph_errors'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
