@@ -1,6 +1,7 @@
 """Both input pipelines, on the same small shards: one contract."""
 
 import io
+import operator
 
 import numpy as np
 import pytest
@@ -490,15 +491,17 @@ def test_training_draws_a_version_each_time(
   seen = {}
   batch = inputs.make_batch(config, True)
   assert batch.images.regions is None
-  for found in run(batch._replace(images=batch.images.pooled), 40):
+  for found in run(batch._replace(images=batch.images.pooled), 150):
     assert found.images[found.image_rows, 0].tolist() == numbers([found])
     for picture, version in found.images.astype(int).tolist():
       seen.setdefault(picture, []).append(version)
   assert seen.keys() == {0, 1, 2}
   for versions in seen.values():
     assert set(versions) == set(range(1, 8))
-    # Each of a picture's captions has its own draw.
-    assert len(set(versions[:4])) > 1
+    # Each of a picture's captions has its own draw: one in seven is like the
+    # one before it.
+    repeated = sum(map(operator.eq, versions, versions[1:]))
+    assert repeated < len(versions) / 2, versions
 
 
 def test_evaluation_sees_the_plain_version(distorted_features, pipeline):
