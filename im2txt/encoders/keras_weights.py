@@ -1,11 +1,14 @@
 """Reads convolutions and batch norms of a Keras `.h5` weights file.
 
-Keras numbers its layers in the order in which the network makes them
-(`conv2d_1`, `conv2d_2`, …), and slim makes the same layers in the same order:
-sorting Keras's by number and pairing them with slim's gives the conversion.
+Keras and slim make the same layers in the same order, so pairing them in that
+order gives the conversion. A file has the order in one of two ways: in the
+numbers at the ends of its layers' names (`conv2d_1`, `conv2d_2`, …), or, where
+the network names its layers, in the list of them that Keras writes beside.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator, Mapping
 
 import h5py
 import numpy as np
@@ -13,29 +16,50 @@ import numpy as np
 _CONVOLUTION = 'conv2d'
 _NORM = 'batch_normalization'
 _NORM_NAMES = ('beta', 'moving_mean', 'moving_variance')
+# Ends of slim's names, where they are not Keras's.
+_SLIM_NAMES = {
+    'kernel': 'weights', 'depthwise_kernel': 'weights', 'bias': 'biases'}
 
 
-def _numbered_layers(f: h5py.File, kind: str) -> list[h5py.Group]:
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[h5py.Group]:
+  """The group of the layers, in a file of weights or of a whole model."""
+  try:
+    f = h5py.File(path, 'r')
+  except FileNotFoundError:
+    raise FileNotFoundError(f'{path}: no such weights file') from None
+  except OSError as error:
+    raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
+  with f:
+    yield f.get('model_weights', f)
+
+
+def _numbered_layers(root: h5py.Group, kind: str) -> list[h5py.Group]:
   pattern = re.compile(rf'{kind}(?:_(\d+))?$')
-  found = [(int(match[1] or 0), name) for name in f
+  found = [(int(match[1] or 0), name) for name in root
            if (match := pattern.match(name))]
-  return [f[name] for _, name in sorted(found)]
+  return [root[name] for _, name in sorted(found)]
+
+
+def _last_name(path: str) -> str:
+  """`kernel` of `conv2d_1/kernel:0`."""
+  return re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])
 
 
 def _arrays(layer: h5py.Group) -> dict[str, np.ndarray]:
-  """Arrays of a layer by their last name, `kernel:0` as `kernel`."""
+  """Arrays of a layer by their last name."""
   arrays = {}
 
   def visit(path, item):
     if isinstance(item, h5py.Dataset):
-      arrays[re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])] = item[()]
+      arrays[_last_name(path)] = item[()]
 
   layer.visititems(visit)
   return arrays
 
 
 def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
-  """Reads the weights of a network of convolutions with batch norms.
+  """Reads the weights of a network whose layers Keras has numbered.
 
   Args:
     path: the `.h5` file; weights only, or a whole Keras model's.
@@ -49,14 +73,7 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
     OSError: the file is not there.
     ValueError: it is no such file, or has another number of layers.
   """
-  try:
-    f = h5py.File(path, 'r')
-  except FileNotFoundError:
-    raise FileNotFoundError(f'{path}: no such weights file') from None
-  except OSError as error:
-    raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
-  with f:
-    root = f.get('model_weights', f)
+  with _open(path) as root:
     convolutions = _numbered_layers(root, _CONVOLUTION)
     norms = _numbered_layers(root, _NORM)
     if not len(convolutions) == len(norms) == len(scopes):
@@ -75,3 +92,54 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
         raise ValueError(f'{path}: {convolution.name} or {norm.name} has no '
                          f'array {error}') from None
     return weights
+
+
+def _listed_arrays(root: h5py.Group) -> Iterator[h5py.Dataset]:
+  """Arrays of all layers, unread, in the order that Keras has noted."""
+  for layer_name in root.attrs['layer_names']:
+    layer = root[layer_name]
+    for name in layer.attrs['weight_names']:
+      yield layer[name]
+
+
+def read_in_order(
+    path: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+  """Reads the weights of a network whose layers have names of their own.
+
+  Arrays are paired by place, as Keras itself does when it loads such a file;
+  kinds and shapes must agree. What follows the network, as a classifier does,
+  is left alone.
+
+  Args:
+    path: the `.h5` file; weights only, or a whole Keras model's.
+    shapes: of slim's variables by name, in the order of making.
+
+  Returns:
+    Value of each of these variables.
+
+  Raises:
+    OSError: the file is not there.
+    ValueError: it is no such file, or another network's.
+  """
+  weights = {}
+  with _open(path) as root:
+    if 'layer_names' not in root.attrs:
+      raise ValueError(f'{path} has no list of layers; save the model or its '
+                       'weights with Keras as legacy .h5, not as .weights.h5')
+    try:
+      for name, array in zip(shapes, _listed_arrays(root), strict=False):
+        kind = _last_name(array.name)
+        if (not name.endswith(_SLIM_NAMES.get(kind, kind))
+            or array.shape != shapes[name]):
+          raise ValueError(
+              f'{array.name} {list(array.shape)} stands where {name} '
+              f'{list(shapes[name])} should')
+        weights[name] = array[()].astype(np.float32)
+      if len(weights) < len(shapes):
+        raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
+    except Exception as error:  # Damaged files raise nearly anything.
+      line = ' '.join(str(error).split())
+      raise ValueError(
+          f"{path} has not this network's weights: {line}") from None
+  return weights
