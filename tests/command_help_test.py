@@ -10,6 +10,7 @@ import pytest
     ('im2txt.export', ['beam_size', 'output_dir']),
     ('im2txt.train', ['config', 'eval_file_pattern', 'train_inception']),
     ('im2txt.evaluate', ['keep_best', 'metrics', 'beam_size']),
+    ('data_prep.build_conceptual_captions_data', ['fetch', 'max_side']),
     ('data_prep.cache_features', ['config', 'augmentations', 'reuse']),
 ])
 def test_help_lists_the_flags_of_every_file(launch, module, names):

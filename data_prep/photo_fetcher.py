@@ -1,0 +1,312 @@
+"""Fetches photos by their addresses, and remembers which cannot be had.
+
+The folder's `fetch.jsonl` gets a line for each address that was tried:
+
+  {"url": "http://...", "status": "done"}
+  {"url": "http://...", "status": "failed", "reason": "404 Not Found",
+   "passing": false}
+
+An address is not asked again once it failed for a reason that will not pass;
+whether it is done the photo's file says and not the line.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+import requests
+import urllib3
+from absl import logging
+from tqdm import tqdm
+
+from data_prep import images
+from im2txt import whole_file
+
+JOURNAL = 'fetch.jsonl'
+
+_CHUNK_BYTES = 1 << 16
+_MAX_REDIRECTS = 10
+# As in download.py: too busy or too slow just now.
+_PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+_BROKEN_CONNECTION = (requests.RequestException, urllib3.exceptions.HTTPError)
+
+
+class Photo(NamedTuple):
+  """A photo to fetch."""
+  url: str
+  path: str  # Its file; the folder need not be there.
+
+
+class Limits(NamedTuple):
+  """What a photo may cost."""
+  silence_secs: float = 10     # To connect, and between any two bytes.
+  total_secs: float = 60       # For one try.
+  max_bytes: int = 20_000_000
+  retries: int = 2             # Further tries after a passing failure.
+  wait_secs: float = 1         # Before the first of these; doubled each time.
+
+
+class _Failure(Exception):
+  """Why a photo cannot be had."""
+
+  def __init__(self, reason: str, passing: bool):
+    super().__init__(' '.join(reason.split()))
+    self.passing = passing  # Whether a later run may have more luck.
+
+
+class _Answer(NamedTuple):
+  """What became of a download: a body, or what stood in its way."""
+  photo: Photo
+  body: bytes = b''
+  error: Exception | None = None
+
+
+def fetch(
+    photos: Iterable[Photo],
+    folder: str,
+    limits: Limits,
+    threads: int,
+    retry_failed: bool,
+    total: int | None = None,
+) -> None:
+  """Fetches photos that are not there yet; one that fails is no error.
+
+  Args:
+    photos: what to fetch; read only as far as the threads have come.
+    folder: existing folder of the journal.
+    limits: see there.
+    threads: number of downloads at a time.
+    retry_failed: asks addresses, too, that an earlier run found to fail for
+      good.
+    total: number of `photos`, for the progress bar.
+
+  Raises:
+    OSError: a file cannot be written, or another process fetches into the
+      folder.
+    ValueError: the journal is damaged.
+  """
+  counts = Counter()
+  with (_Journal(os.path.join(folder, JOURNAL)) as journal,
+        tqdm(desc='fetching photos', total=total, unit='photo',
+             disable=None) as bar):
+
+    def untried() -> Iterator[Photo]:
+      # The journal's own set: it can be millions, and nobody else reads it.
+      asked = set() if retry_failed else journal.refused
+      for photo in photos:
+        key = _key(photo.url)
+        if key in asked:
+          bar.update()
+        else:
+          asked.add(key)
+          yield photo
+
+    for photo, body, error in _download_all(untried(), limits, threads):
+      try:
+        if error:
+          raise error
+        _store(body, photo.path)
+        journal.done(photo.url)
+        counts['done'] += 1
+      except _Failure as failure:
+        journal.failed(photo.url, failure)
+        counts['passing' if failure.passing else 'refused'] += 1
+      bar.update()
+  logging.info('fetched %d photos; %d cannot be had, %d not now: see %s',
+               counts['done'], counts['refused'], counts['passing'],
+               os.path.join(folder, JOURNAL))
+
+
+class _Journal:
+  """The file of outcomes, for one process at a time."""
+
+  def __init__(self, path: str):
+    """Opens it, or begins one; what a kill left of the last line is dropped.
+
+    Raises:
+      OSError: it cannot be read or written, or another process has it open.
+      ValueError: it is damaged.
+    """
+    self.refused: set[bytes] = set()  # Keys of what failed for good.
+    self._path = path
+    self._file = open(path, 'a+b')  # noqa: SIM115
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      self._read()
+    except BaseException as error:
+      self._file.close()
+      if isinstance(error, BlockingIOError):
+        raise BlockingIOError(
+            f'{path}: another process is fetching into this folder') from None
+      raise
+
+  def done(self, url: str) -> None:
+    """Notes that a photo is there."""
+    self._write({'url': url, 'status': 'done'})
+
+  def failed(self, url: str, failure: _Failure) -> None:
+    """Notes that a photo is not to be had, and why."""
+    self._write({'url': url, 'status': 'failed', 'reason': str(failure),
+                 'passing': failure.passing})
+
+  def __enter__(self) -> '_Journal':
+    """Returns itself."""
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Closes it."""
+    self._file.close()
+
+  def _write(self, line: dict[str, str | bool]) -> None:
+    self._file.write(json.dumps(line).encode('ascii') + b'\n')
+    self._file.flush()
+
+  def _read(self) -> None:
+    self._file.seek(0)
+    whole = 0
+    for number, line in enumerate(self._file, 1):
+      if not line.endswith(b'\n'):
+        break
+      try:
+        entry = json.loads(line)
+        key = _key(entry['url'])
+        # The last line of an address counts.
+        if entry['status'] == 'failed' and not entry['passing']:
+          self.refused.add(key)
+        else:
+          self.refused.discard(key)
+      except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f'{self._path}:{number}: no line of a journal of '
+                         'fetched photos; delete it') from None
+      whole += len(line)
+    self._file.truncate(whole)
+
+
+def _key(url: str) -> bytes:
+  # Millions of these are kept in memory, and addresses can be long.
+  return hashlib.sha256(url.encode()).digest()[:16]
+
+
+def _store(body: bytes, path: str) -> None:
+  """Writes a photo's file, if it is one."""
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  with whole_file.replacing(path) as temporary:
+    with open(temporary, 'wb') as f:
+      f.write(body)
+    # In one thread only: Pillow's warnings are silenced for all of them.
+    problem = images.judge(temporary, images.Form()).problem
+    if problem:
+      raise _Failure(problem, passing=False)
+
+
+def _download_all(
+    photos: Iterable[Photo], limits: Limits, threads: int
+) -> Iterator[_Answer]:
+  """Yields answers as they come, a few photos ahead of them at most."""
+  todo, answers = queue.SimpleQueue(), queue.SimpleQueue()
+  for _ in range(threads):
+    # Not a pool of futures: after Ctrl-C that waits for its slowest server.
+    threading.Thread(
+        target=_work, args=(todo, answers, limits), daemon=True).start()
+  under_way = 0
+  try:
+    for photo in photos:
+      todo.put(photo)
+      under_way += 1
+      if under_way == 2 * threads:
+        yield answers.get()
+        under_way -= 1
+    for _ in range(under_way):
+      yield answers.get()
+  finally:
+    for _ in range(threads):
+      todo.put(None)
+
+
+def _work(
+    todo: queue.SimpleQueue, answers: queue.SimpleQueue, limits: Limits
+) -> None:
+  while photo := todo.get():
+    try:
+      answers.put(_Answer(photo, _download(photo.url, limits)))
+    except Exception as error:  # A defect's, too, ends the main thread's wait.
+      answers.put(_Answer(photo, error=error))
+
+
+def _download(url: str, limits: Limits) -> bytes:
+  wait = limits.wait_secs
+  for retries_left in reversed(range(limits.retries + 1)):
+    try:
+      return _transfer(url, limits)
+    except ValueError as error:  # No address that requests can use.
+      raise _Failure(str(error), passing=False) from None
+    except _BROKEN_CONNECTION as error:
+      if not retries_left:
+        reason = error
+        while reason.__context__:  # The socket's words, which others wrapped.
+          reason = reason.__context__
+        raise _Failure(str(reason), passing=True) from None
+    time.sleep(wait)
+    wait *= 2
+
+
+class _Session(requests.Session):
+  """Leaves redirections alone; following one, requests reads its whole body."""
+
+  def get_redirect_target(self, resp: requests.Response) -> None:
+    """Says that there is none."""
+
+  def next_url(self, response: requests.Response) -> str | None:
+    """The address that an answer redirects to, if it does."""
+    target = super().get_redirect_target(response)
+    return target and urljoin(response.url, target)
+
+
+def _transfer(url: str, limits: Limits) -> bytes:
+  deadline = time.monotonic() + limits.total_secs
+  with _Session() as session:
+    for _ in range(_MAX_REDIRECTS + 1):
+      if not url.lower().startswith(('http://', 'https://')):
+        raise _Failure(f'{url} is no http(s) address', passing=False)
+      _check_time(deadline, limits)
+      with session.get(url, stream=True, timeout=limits.silence_secs,
+                       headers={'Accept-Encoding': 'identity'}) as response:
+        url = session.next_url(response)
+        if url is None:
+          return _body(response, deadline, limits)
+  raise _Failure(f'more than {_MAX_REDIRECTS} redirections', passing=False)
+
+
+def _body(
+    response: requests.Response, deadline: float, limits: Limits
+) -> bytes:
+  said = f'{response.status_code} {response.reason}'
+  if response.status_code in _PASSING_STATUSES:
+    raise requests.HTTPError(said)
+  if response.status_code != 200:
+    raise _Failure(said, passing=False)
+  length = response.headers.get('Content-Length', '')
+  size, body = int(length) if length.isdecimal() else 0, bytearray()
+  # Unlike iter_content it does not wait for a whole chunk, which a server
+  # that sends a byte now and then would take for ever to fill.
+  while (size <= limits.max_bytes
+         and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True))):
+    body += chunk
+    size = len(body)
+    _check_time(deadline, limits)
+  if size > limits.max_bytes:
+    raise _Failure(f'more than {limits.max_bytes} bytes', passing=False)
+  return bytes(body)
+
+
+def _check_time(deadline: float, limits: Limits) -> None:
+  if time.monotonic() > deadline:
+    raise _Failure(f'takes more than {limits.total_secs:g} s', passing=True)
