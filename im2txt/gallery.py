@@ -1,6 +1,10 @@
 """A page of captioned pictures to look at and search, whole in one HTML file.
 
 The page asks nothing of any network: thumbnails, style and script are inside.
+
+Where the model attends, a word under the pointer, tapped, or reached with the
+arrow keys lights up on the picture what the model looked at for it, as in
+`attention_sheets`.
 """
 
 import base64
@@ -9,6 +13,8 @@ import html
 import math
 import os
 from collections.abc import Iterator
+
+import numpy as np
 
 from im2txt import results, whole_file
 
@@ -46,11 +52,12 @@ output, .name, small { font-size: 13px; font-variant-numeric: tabular-nums }
 output, .name, small, ::placeholder { color: var(--faint); opacity: 1 }
 main { display: grid; gap: 16px; padding: 20px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)) }
-figure { overflow: hidden; background: var(--card); border-radius: 8px;
-  border: 1px solid var(--line); overflow-wrap: anywhere;
+figure { position: relative; overflow: hidden; overflow-wrap: anywhere;
+  background: var(--card); border-radius: 8px; border: 1px solid var(--line);
   content-visibility: auto; contain-intrinsic-size: auto 400px }
 figure[hidden] { display: none }
-img { display: block; width: 100%; height: 210px; object-fit: contain }
+img, canvas { display: block; width: 100%; height: 210px; object-fit: contain }
+canvas { position: absolute; top: 0; pointer-events: none }
 figcaption { padding: 10px 14px 14px }
 .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
 ol { padding: 0; list-style: none }
@@ -58,12 +65,17 @@ li { margin-top: 8px; display: grid; grid-template-columns: 1fr 11ch;
   align-items: center }
 li:first-child .text { font-weight: 600 }
 .text { grid-column: 1 / -1 }
+.attends { border-radius: 3px }
+.attends:focus-visible { outline: 2px solid var(--bar); outline-offset: 5px }
+.attends .text { justify-self: start; cursor: pointer }
+.lit { border-radius: 3px; background: var(--ink); color: var(--card);
+  box-shadow: -3px 0 var(--ink) }
 .bar, .bar i { display: block; height: 6px; border-radius: 3px }
 img, .bar { background: var(--well) }
 .bar i { background: var(--bar) }
 small { text-align: right }
 .error { margin-top: 8px; color: var(--bad) }
-@media print { header { position: static } label { display: none }
+@media print { header { position: static } label, canvas { display: none }
   figure { content-visibility: visible; break-inside: avoid }
   .bar, .bar i { print-color-adjust: exact } }
 </style>
@@ -113,6 +125,86 @@ function follow() {
   filter();
 }
 
+// Lays a word's weights over its picture: white where the model looked, black
+// elsewhere, both let the picture through.
+const veil = document.createElement('canvas');
+const grid = document.createElement('canvas');
+let lit = null;
+
+// Captions are split into words where someone looks; most never are.
+function split(list) {
+  for (const text of list.querySelectorAll('.text')) {
+    if (text.dataset.weights === undefined || text.children.length) continue;
+    text.replaceChildren(...text.textContent.split(' ').map((word, i, all) => {
+      const part = document.createElement('span');
+      part.className = 'word';
+      // With its space: no gaps for the pointer to fall in.
+      part.textContent = i + 1 < all.length ? word + ' ' : word;
+      return part;
+    }));
+  }
+  return Array.from(list.querySelectorAll('.word'));
+}
+
+function light(word) {
+  if (word === lit) return;
+  if (lit) lit.classList.remove('lit');
+  veil.remove();
+  lit = word;
+  if (!word) return;
+  word.classList.add('lit');
+  const text = word.parentNode, figure = word.closest('figure');
+  const image = figure.querySelector('img');
+  const [rows, columns] = text.dataset.grid.split('x').map(Number);
+  const weights = atob(text.dataset.weights);
+  const start = Array.from(text.children).indexOf(word) * rows * columns;
+  const pixels = new ImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) {
+    const weight = weights.charCodeAt(start + i) / 255;
+    const alpha = .7 - .3 * weight;
+    const grey = 255 * .4 * weight / alpha;
+    pixels.data.set([grey, grey, grey, 255 * alpha], 4 * i);
+  }
+  grid.width = columns;
+  grid.height = rows;
+  grid.getContext('2d').putImageData(pixels, 0, 0);
+  const {naturalWidth: width, naturalHeight: height} = image;
+  const seen = [width, height].map(
+    side => Math.max(1, Math.round(side * figure.dataset.seen)));
+  const part = [Math.floor((width - seen[0]) / 2),
+                Math.floor((height - seen[1]) / 2), ...seen];
+  veil.width = width;
+  veil.height = height;
+  const pen = veil.getContext('2d');
+  pen.fillStyle = 'rgb(0 0 0 / 70%)';
+  pen.fillRect(0, 0, width, height);
+  pen.clearRect(...part);
+  pen.drawImage(grid, ...part);
+  figure.append(veil);
+}
+
+for (const list of document.querySelectorAll('.attends')) {
+  list.tabIndex = 0;  // One stop a card; the arrow keys go on from there.
+  list.addEventListener('focus', () => {
+    if (list.matches(':focus-visible')) light(split(list)[0] || null);
+  });
+  list.addEventListener('blur', () => light(null));
+  list.addEventListener('keydown', event => {
+    const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (event.key === 'Escape') light(null);
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    const all = split(list), next = all[all.indexOf(lit) + step];
+    if (next) light(next);
+    event.preventDefault();
+  });
+}
+document.addEventListener('pointerover', event => {
+  const list = event.target.closest('.attends');
+  if (list) split(list);
+  light(list && document.elementFromPoint(
+    event.clientX, event.clientY)?.closest('.word'));
+});
+
 box.addEventListener('input', () => {
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(() => { filter(); scrollTo(0, 0); });
@@ -156,8 +248,12 @@ def write(path: str) -> Iterator[results.Write]:
 
 
 def _card(result: results.Result) -> str:
-  parts = ['<figure>\n']
-  if result.thumbnail is not None and result.error is None:
+  pictured = result.thumbnail is not None and result.error is None
+  attends = pictured and any(
+      caption.attention is not None for caption in result.captions)
+  parts = [f'<figure data-seen="{result.seen:.6g}">\n' if attends
+           else '<figure>\n']
+  if pictured:
     best = result.captions[0].text if result.captions else ''
     picture = base64.b64encode(result.thumbnail).decode('ascii')
     parts.append(f'<img loading="lazy" decoding="async" '
@@ -169,21 +265,35 @@ def _card(result: results.Result) -> str:
   if result.error is not None:
     parts.append(f'<p class="error">{html.escape(result.error)}</p>\n')
   elif result.captions:
-    parts += ['<ol>\n', *_lines(result.captions), '</ol>\n']
+    parts += ['<ol class="attends">\n' if attends else '<ol>\n',
+              *_lines(result.captions, attends), '</ol>\n']
   parts.append('</figcaption>\n</figure>\n')
   return ''.join(parts)
 
 
-def _lines(captions: tuple[results.Caption, ...]) -> Iterator[str]:
+def _lines(
+    captions: tuple[results.Caption, ...], attends: bool
+) -> Iterator[str]:
   # Not the first's: a search that weighs length may rank a less probable
   # caption first. A difference of logarithms serves where both are 0.
   top = max(caption.log_probability for caption in captions)
   for caption in captions:
     share = (0.0 if top == -math.inf
              else math.exp(caption.log_probability - top))
-    yield (f'<li><span class="text">{html.escape(caption.text)}</span> '
+    yield (f'<li><span class="text"{_weights(caption) if attends else ""}>'
+           f'{html.escape(caption.text)}</span> '
            f'<span class="bar"><i style="width:{share:.2%}"></i></span> '
            f'<small>p={_in_print(caption.probability)}</small></li>\n')
+
+
+def _weights(caption: results.Caption) -> str:
+  """Attributes that the script reads: a byte a weight, word by word."""
+  if caption.attention is None or not caption.words:
+    return ''
+  weights = np.rint(255 * caption.relative_attention).astype(np.uint8)
+  _, rows, columns = weights.shape
+  encoded = base64.b64encode(weights.tobytes()).decode('ascii')
+  return f' data-grid="{rows}x{columns}" data-weights="{encoded}"'
 
 
 def _in_print(probability: float) -> str:

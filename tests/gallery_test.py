@@ -7,6 +7,7 @@ import os
 import re
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from im2txt import gallery, results
@@ -18,6 +19,13 @@ HOSTILE = ['<script>alert(1)</script>', '"onerror="alert(1)', "'><b>&amp;",
 def caption(text='a dog .', probability=0.5):
   log_probability = math.log(probability) if probability else -math.inf
   return results.Caption(text, log_probability)
+
+
+def attending(text='a dog .', rows=3, columns=5, seed=1):
+  weights = np.random.default_rng(seed).random(
+      [len(text.split(' ')), rows, columns], np.float32)
+  return caption(text)._replace(
+      attention=weights / weights.sum((1, 2), keepdims=True))
 
 
 class Page(html.parser.HTMLParser):
@@ -35,12 +43,18 @@ class Page(html.parser.HTMLParser):
     assert len(attributes) == len(attrs), attrs
     self.tags.append((tag, attributes))
     if tag == 'figure':
-      self.cards.append({'captions': [], 'in print': [], 'bars': []})
+      self.cards.append({'captions': [], 'in print': [], 'bars': [],
+                         'weights': [], 'figure': attributes})
     elif tag == 'img':
       assert 'image' not in self.cards[-1]
       self.cards[-1]['image'] = attributes
     elif tag == 'i':
       self.cards[-1]['bars'].append(attributes['style'])
+    elif tag == 'ol':
+      self.cards[-1]['list'] = attributes
+    elif attributes.get('class') == 'text':
+      self.cards[-1]['weights'].append(
+          (attributes.get('data-grid'), attributes.get('data-weights')))
     elif attributes.get('class') == 'name':
       self.cards[-1]['title'] = attributes['title']
     if tag not in ('meta', 'img', 'input'):
@@ -199,16 +213,72 @@ def test_the_search_box_has_a_label_and_the_count_is_spoken(path):
 
 
 def test_the_script_finds_the_parts_it_reads(path):
-  """What the script selects is what the cards are made of."""
-  page = write(path, results.Result('a.jpg', (caption(),)),
+  """What the script selects is what the cards are made of, or it makes."""
+  page = write(path, results.Result('a.jpg', (attending(),), thumbnail=b'x'),
                results.Result('b.jpg', error='c'))
+  text = source(path)
   tags = [tag for tag, _ in page.tags]
   classes = {attributes.get('class') for _, attributes in page.tags}
-  selected = re.findall(r"querySelector(?:All)?\('([^']+)'", source(path))
+  classes |= set(re.findall(r"className = '(\w+)'", text))
+  selected = re.findall(r"(?:querySelector(?:All)?|closest)\('([^']+)'", text)
   assert selected
   for selector in ', '.join(selected).split(', '):
     assert selector in tags or selector.removeprefix('.') in classes, selector
   assert tags.count('input') == tags.count('output') == 1
+  read = set(re.findall(r'dataset\.(\w+)', text))
+  assert read == {name.removeprefix('data-') for _, attributes in page.tags
+                  for name in attributes if name.startswith('data-')}
+
+
+def decode(grid, weights):
+  rows, columns = map(int, grid.split('x'))
+  decoded = np.frombuffer(base64.b64decode(weights, validate=True), np.uint8)
+  return decoded.reshape(-1, rows, columns)
+
+
+def test_the_page_has_where_the_model_looked(path):
+  given = attending('a dog .', 3, 5), attending('two dogs', 7, 2, seed=2)
+  shown = card(path, 'a.jpg', given, thumbnail=b'x', seen=299 / 346)
+  assert float(shown['figure']['data-seen']) == pytest.approx(299 / 346)
+  assert shown['list'] == {'class': 'attends'}
+  assert len(shown['weights']) == 2
+  for written, was in zip(shown['weights'], given, strict=True):
+    weights = decode(*written)
+    assert weights.shape == was.attention.shape
+    assert weights.max((1, 2)).tolist() == [255] * len(was.words)
+    for word, looked in zip(weights, was.attention, strict=True):
+      np.testing.assert_allclose(
+          word / 255, looked / looked.max(), atol=0.51 / 255)
+
+
+def test_captions_are_plain_text_where_the_model_attends_too(path):
+  text = 'a "dog" & <b> 犬'
+  shown = card(path, 'a.jpg', (attending(text),), thumbnail=b'x')
+  assert shown['captions'] == [text] and shown['image']['alt'] == text
+
+
+def test_captions_with_and_without_attention(path):
+  shown = card(path, 'a.jpg', (caption(), attending(), caption('')._replace(
+      attention=np.zeros([0, 3, 5], np.float32))), thumbnail=b'x')
+  none, some, empty = shown['weights']
+  assert none == empty == (None, None) and some[0] == '3x5'
+
+
+@pytest.mark.parametrize('result', [
+    results.Result('a.jpg', (caption(), caption('')), thumbnail=b'x'),
+    results.Result('a.jpg', (attending(),)),  # Nothing to lay it over.
+    results.Result('a.jpg', (attending(),), 'no picture', b'x')],
+    ids=['no attention', 'no thumbnail', 'an error'])
+def test_cards_without_attention_are_plain(path, result):
+  without = result._replace(seen=1.0, captions=tuple(
+      caption._replace(attention=None) for caption in result.captions))
+  write(path, result._replace(seen=0.5))
+  page = source(path)
+  write(path, without)
+  assert page == source(path)
+  shown, = Page(page).cards
+  assert shown['figure'] == shown.get('list', {}) == {}
+  assert set(shown['weights']) <= {(None, None)}
 
 
 def test_an_empty_gallery(path):
