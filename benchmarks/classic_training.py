@@ -62,7 +62,7 @@ def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
   if isinstance(images, tf.Tensor):
     images = encoders.make(config).encode(images, False, False)
   # Embeddings and logits are the same; the LSTM and the loss are not.
-  decoder = ShowAndTell.from_config(config, training=False)
+  decoder = ShowAndTell(config, training=False)
   image_embeddings = decoder.prepare(images)
   seq_embeddings = decoder.embed(batch.input_seqs)
   cell = BasicLSTMCell(

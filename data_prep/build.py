@@ -3,6 +3,7 @@
 The folder then holds:
   train-00000-of-00256 ...  the records, likewise val-* and test-*
   word_counts.txt           the vocabulary, unless it is kept elsewhere
+  word_counts.style.json    how its captions became words
   images.tsv                split, id and file of every picture in the shards
   bad_images.txt            skipped files and why, if there were any
   build.json                what was built from what, so that a build that
@@ -26,13 +27,18 @@ from absl import logging
 from tqdm import tqdm
 
 from data_prep import images, shards
-from data_prep.captioned_images import SPLITS, CaptionedImage, Splits
+from data_prep.captioned_images import (
+    SPLITS,
+    CaptionedImage,
+    Splits,
+    sample_pairs,
+)
 from data_prep.worker_pool import (
     available_cpus,
     map_in_chunks,
     worker_pool,
 )
-from im2txt import vocabulary, whole_file
+from im2txt import caption_styles, vocabulary, whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +46,13 @@ class Options:
   """How to build; the same for every data set."""
   output_dir: str
   num_shards: Mapping[str, int]  # By split; those not built are ignored.
-  start_word: str = vocabulary.START_WORD
-  end_word: str = vocabulary.END_WORD
-  unknown_word: str = vocabulary.UNKNOWN_WORD
+  # How captions become words.
+  style: caption_styles.CaptionStyle = caption_styles.named('nltk')
+  # A seeded sample of so many image-caption pairs is built; None: all.
+  max_pairs: int | None = None
   min_word_count: int = 4
+  # Most words of a new vocabulary, markers counted; None: any number.
+  max_words: int | None = None
   # Where to write a new vocabulary; None: word_counts.txt in output_dir.
   word_counts_output_file: str | None = None
   # Use this vocabulary and count no words.
@@ -89,6 +98,8 @@ def build(splits: Splits, options: Options) -> None:
       another build, or too many pictures are bad.
     OSError: a file cannot be read or written, or a worker died.
   """
+  if options.max_pairs is not None:
+    splits = sample_pairs(splits, options.max_pairs)
   try:
     _build(splits, options)
   except KeyboardInterrupt:
@@ -170,16 +181,18 @@ def _count_pairs(captioned: Sequence[CaptionedImage]) -> int:
 def _settings(splits: Splits, options: Options) -> dict[str, Any]:
   """Everything that a shard's bytes depend on, file contents aside."""
   settings = {
-      'start_word': options.start_word,
-      'end_word': options.end_word,
-      'unknown_word': options.unknown_word,
+      'start_word': options.style.start_word,
+      'end_word': options.style.end_word,
+      'unknown_word': options.style.unknown_word,
       'nltk version': nltk.__version__,
       'pillow version': PIL.__version__,
   }
   # Folders from before there were these must still be recognised.
   settings |= {name: getattr(options, name)
-               for name in ('layout', 'max_side', 'jpeg_quality')
+               for name in ('layout', 'max_side', 'jpeg_quality', 'max_words')
                if getattr(options, name) != getattr(Options, name)}
+  if options.style.name != Options.style.name:
+    settings['caption_style'] = options.style.name
   if options.vocab_file:
     with open(options.vocab_file, 'rb') as f:
       settings['vocab_file'] = hashlib.sha256(f.read()).hexdigest()
@@ -276,8 +289,7 @@ def _tokenize(
   """Returns the pictures with captions as `shards.Item` has them."""
   captions = [caption for captioned in splits.values()
               for image in captioned for caption in image.captions]
-  tokenize = functools.partial(_tokenize_caption, options.start_word,
-                               options.end_word)
+  tokenize = functools.partial(_tokenize_caption, options.style)
   tokenized = iter(list(tqdm(
       map_in_chunks(pool, tokenize, captions, 200), desc='reading captions',
       total=len(captions), unit='caption', disable=None)))
@@ -287,8 +299,11 @@ def _tokenize(
           for split, captioned in splits.items()}
 
 
-def _tokenize_caption(start_word: str, end_word: str, caption: str) -> str:
-  return ' '.join(vocabulary.tokenize(caption, start_word, end_word))
+def _tokenize_caption(
+    style: caption_styles.CaptionStyle, caption: str
+) -> shards.ItemCaption:
+  return shards.ItemCaption(' '.join(style.tokenize(caption)),
+                            '' if style.faithful else caption)
 
 
 def _make_vocabulary(
@@ -297,19 +312,21 @@ def _make_vocabulary(
   path = options.vocabulary_path
   if not options.vocab_file:
     counts = vocabulary.count_words(
-        (caption.split() for image in splits['train']
+        (caption.words.split() for image in splits['train']
          for caption in image.captions),
-        options.min_word_count)
+        options.min_word_count, options.max_words)
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     vocabulary.write_word_counts(path, counts)
+    caption_styles.write(path, options.style)
   vocab = _load_vocabulary(options)
   logging.info('%d words, the unknown word included: %s', len(vocab), path)
   return vocab
 
 
 def _load_vocabulary(options: Options) -> vocabulary.Vocabulary:
-  return vocabulary.Vocabulary(options.vocabulary_path, options.start_word,
-                               options.end_word, options.unknown_word)
+  style = options.style
+  return vocabulary.Vocabulary(options.vocabulary_path, style.start_word,
+                               style.end_word, style.unknown_word)
 
 
 def _write_shards(

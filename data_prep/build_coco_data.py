@@ -7,6 +7,8 @@ r"""Builds TFRecord shards of COCO 2014 or 2017 (im2txt's build_mscoco_data.py).
   official  the training file trains, the validation file is `val`; either may
             be left out
   karpathy  as --karpathy_file says; needs no caption files
+  random    --val_fraction of the pictures of the training file, and of the
+            validation file if it is given, is `val`, the others train
 
 Example:
   python -m data_prep.build_coco_data \
@@ -21,7 +23,7 @@ from absl import flags
 
 from data_prep import build_flags, coco
 from data_prep.build import build
-from data_prep.captioned_images import check_folder
+from data_prep.captioned_images import check_folder, split_at_random
 from im2txt import command_line
 
 FLAGS = flags.FLAGS
@@ -30,9 +32,12 @@ flags.DEFINE_string('train_image_dir', None, 'Folder of the training JPEGs.')
 flags.DEFINE_string('val_image_dir', None, 'Folder of the validation JPEGs.')
 flags.DEFINE_string('train_captions_file', None, 'captions_train2014.json.')
 flags.DEFINE_string('val_captions_file', None, 'captions_val2014.json.')
-flags.DEFINE_enum('split', 'im2txt', ['im2txt', 'official', 'karpathy'],
+flags.DEFINE_enum('split', 'im2txt',
+                  ['im2txt', 'official', 'karpathy', 'random'],
                   'Which pictures train; see above.')
 flags.DEFINE_string('karpathy_file', None, 'Karpathy\'s dataset_coco.json.')
+flags.DEFINE_float('val_fraction', 0.2, 'With --split=random: share of the '
+                   'pictures for the split val.', lower_bound=0, upper_bound=1)
 build_flags.define(train_shards=256, val_shards=4, test_shards=8)
 
 
@@ -45,7 +50,7 @@ def main() -> None:
     build(coco.read_karpathy(FLAGS.karpathy_file, image_dirs), options)
     return
   names = ['train', 'val']
-  if FLAGS.split == 'official':
+  if FLAGS.split in ('official', 'random'):
     names = [name for name in names if files[name]]
   for name in names:
     require(f'{name}_captions_file', f'{name}_image_dir')
@@ -54,6 +59,10 @@ def main() -> None:
   coco.check_ids_differ(splits)
   if FLAGS.split == 'im2txt':
     splits = coco.split_as_im2txt(splits['train'], splits['val'])
+  elif FLAGS.split == 'random':
+    splits = split_at_random(
+        [image for captioned in splits.values() for image in captioned],
+        FLAGS.val_fraction, 0)
   build(splits, options)
 
 

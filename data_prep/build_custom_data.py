@@ -23,7 +23,7 @@ from absl import flags
 
 from data_prep import build_flags, custom
 from data_prep.build import build
-from data_prep.captioned_images import check_folder
+from data_prep.captioned_images import check_folder, split_at_random
 from im2txt import command_line
 
 FLAGS = flags.FLAGS
@@ -54,7 +54,7 @@ def main() -> None:
                           FLAGS.caption_column, FLAGS.split_column)
   splits = custom.group_rows(rows, image_dir)
   if not FLAGS.split_column:
-    splits = custom.split_at_random(
+    splits = split_at_random(
         splits[None], FLAGS.val_fraction, FLAGS.test_fraction)
   build(splits, options)
 

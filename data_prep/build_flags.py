@@ -4,7 +4,7 @@ from absl import flags
 
 from data_prep.build import Options
 from data_prep.shards import LAYOUTS
-from im2txt import vocabulary
+from im2txt import caption_styles
 
 # --help of a command line then lists these flags as its own.
 flags.disclaim_key_flags()
@@ -42,15 +42,26 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
   flags.DEFINE_integer('jpeg_quality', Options.jpeg_quality,
                        'Of pictures that are shrunk, or no JPEG to begin '
                        'with.', lower_bound=1, upper_bound=100)
-  flags.DEFINE_string('start_word', vocabulary.START_WORD,
-                      'Marker put before every caption.')
-  flags.DEFINE_string('end_word', vocabulary.END_WORD,
-                      'Marker put behind every caption.')
-  flags.DEFINE_string('unknown_word', vocabulary.UNKNOWN_WORD,
+  flags.DEFINE_enum('caption_style', None, caption_styles.NAMES,
+                    "How captions become words: nltk's tokens, as im2txt has "
+                    'them; clean: only words of two letters and more; keras: '
+                    'without punctuation. Default: that of --vocab_file, or '
+                    'else nltk.')
+  flags.DEFINE_string('start_word', None, 'Marker put before every caption. '
+                      'Default: <S>, or what the style is known with '
+                      '(startseq, <start>); likewise the next two.')
+  flags.DEFINE_string('end_word', None, 'Marker put behind every caption.')
+  flags.DEFINE_string('unknown_word', None,
                       'Stands for every word that is not in the vocabulary.')
+  flags.DEFINE_integer('max_pairs', None, 'Build a sample of so many '
+                       'image-caption pairs, of all splits together; the '
+                       'same ones each time. Default: all.', lower_bound=1)
   flags.DEFINE_integer('min_word_count', 4,
                        'A word that the training captions have less often '
                        'does not get into the vocabulary.', lower_bound=1)
+  flags.DEFINE_integer('max_words', None, 'Most words of the vocabulary, the '
+                       'most frequent ones, both markers counted. Default: '
+                       'any number.', lower_bound=3)
   flags.DEFINE_string('word_counts_output_file', None,
                       'Where to write the vocabulary. Default: '
                       'word_counts.txt in --output_dir (im2txt: '
@@ -74,10 +85,6 @@ def options() -> Options:
   Raises:
     ValueError: two flags do not go together.
   """
-  markers = (FLAGS.start_word, FLAGS.end_word, FLAGS.unknown_word)
-  if len(set(markers)) < 3 or any(word.split() != [word] for word in markers):
-    raise ValueError('--start_word, --end_word and --unknown_word must be '
-                     f'three different words, not {markers}')
   if FLAGS.vocab_file and FLAGS.word_counts_output_file:
     raise ValueError('--vocab_file says to count no words, '
                      '--word_counts_output_file where to write the counts; '
@@ -86,10 +93,10 @@ def options() -> Options:
       output_dir=FLAGS.output_dir,
       num_shards={'train': FLAGS.train_shards, 'val': FLAGS.val_shards,
                   'test': FLAGS.test_shards},
-      start_word=FLAGS.start_word,
-      end_word=FLAGS.end_word,
-      unknown_word=FLAGS.unknown_word,
+      style=_style(),
+      max_pairs=FLAGS.max_pairs,
       min_word_count=FLAGS.min_word_count,
+      max_words=FLAGS.max_words,
       word_counts_output_file=FLAGS.word_counts_output_file,
       vocab_file=FLAGS.vocab_file,
       layout=FLAGS.layout,
@@ -97,3 +104,19 @@ def options() -> Options:
       jpeg_quality=FLAGS.jpeg_quality,
       max_bad_fraction=FLAGS.max_bad_fraction,
       max_workers=FLAGS.num_threads)
+
+
+def _style() -> caption_styles.CaptionStyle:
+  """How captions become words; that of the vocabulary if there is one."""
+  markers = {name: FLAGS[name].value
+             for name in ('start_word', 'end_word', 'unknown_word')}
+  known = FLAGS.vocab_file and caption_styles.read(FLAGS.vocab_file)
+  if not known:
+    return caption_styles.named(FLAGS.caption_style or 'nltk', **markers)
+  for name, value in {'caption_style': FLAGS.caption_style, **markers}.items():
+    theirs = known.name if name == 'caption_style' else getattr(known, name)
+    if value not in (None, theirs):
+      raise ValueError(f'--{name}={value}, but the captions of '
+                       f'--vocab_file={FLAGS.vocab_file} were read with '
+                       f'{theirs}')
+  return known

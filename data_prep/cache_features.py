@@ -116,7 +116,9 @@ class FeatureMaker:
         weights=encoder_weights.digest(self._config, self._values),
         image_height=self._config.image_height,
         image_width=self._config.image_width,
-        preprocessing=image_processing.PREPROCESSING,
+        preprocessing=image_processing.describe(
+            self._config.resize_ratio,
+            self._config.distort_colors or not augmentations),
         precision=precision,
         augmentations=augmentations,
         shapes={key: self._encoding[key].shape[1:].as_list()
@@ -178,14 +180,17 @@ class FeatureMaker:
     """The plain version of each photo and then the distorted ones."""
     config = self._config
     size = config.image_height, config.image_width
+    how = {'resize_ratio': config.resize_ratio,
+           'distort_colors': config.distort_colors}
 
     def decode(number: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
       record = sequence_example.parse(serialized, [config.image_feature_name])
       image = image_processing.decode_image(
           record.data[config.image_feature_name])
-      return tf.stack([image_processing.fit_image(image, False, *size)] + [
-          image_processing.fit_image(image, True, *size, number + i)
-          for i in range(1, versions)])
+      return tf.stack([image_processing.fit_image(
+          image, False, *size, **how)] + [
+              image_processing.fit_image(image, True, *size, number + i, **how)
+              for i in range(1, versions)])
 
     plain = tf.autograph.experimental.do_not_convert
     records = tf.data.Dataset.zip((
@@ -292,6 +297,7 @@ def main() -> None:
   config = config_flag.value()
   if config is None:
     raise ValueError('which encoder? Give the --config of the training')
+  encoders.resolve_sides(config.model)
   configuration.check(config)
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
@@ -309,7 +315,7 @@ def main() -> None:
   claim_folder(output_dir, description)
   words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
   if os.path.exists(words):
-    whole_file.copy(words, os.path.join(output_dir, vocabulary.FILE_NAME))
+    vocabulary.copy(words, output_dir)
 
   due = [shard for shard in all_shards if not os.path.exists(shard.path)]
   records = choose_records(groups, due, store)

@@ -1,6 +1,7 @@
 """What every reader of captions hands on, and the checks they share."""
 
 import os
+import random
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 from im2txt import annotations
 
 SPLITS = ('train', 'val', 'test')
+_SEED = 12345
 
 
 class CaptionedImage(NamedTuple):
@@ -68,3 +70,47 @@ def number_images(names: Sequence[str]) -> list[int]:
       and max(ids, default=0) <= annotations.MAX_INT64):
     return ids
   return list(range(1, len(names) + 1))
+
+
+def split_at_random(
+    captioned: list[CaptionedImage], val_fraction: float, test_fraction: float
+) -> Splits:
+  """Deals pictures out to splits, the same way each time.
+
+  Args:
+    captioned: all pictures.
+    val_fraction: share of the pictures; one picture at least, unless 0.
+    test_fraction: likewise.
+  """
+  if val_fraction + test_fraction >= 1:
+    raise ValueError(f'--val_fraction={val_fraction:g} and --test_fraction='
+                     f'{test_fraction:g} leave nothing to train on')
+  shuffled = list(captioned)
+  random.Random(_SEED).shuffle(shuffled)
+  splits = {}
+  for split, fraction in (('val', val_fraction), ('test', test_fraction)):
+    if fraction:
+      size = max(1, round(fraction * len(captioned)))
+      splits[split], shuffled = shuffled[:size], shuffled[size:]
+  return {'train': shuffled, **splits}
+
+
+def sample_pairs(splits: Splits, number: int) -> Splits:
+  """Draws image-caption pairs, the same ones each time.
+
+  Args:
+    splits: the pictures; of those none of whose captions is drawn none is
+      left.
+    number: of pairs, of all splits together.
+  """
+  pairs = [(split, i, j) for split, captioned in splits.items()
+           for i, image in enumerate(captioned)
+           for j in range(len(image.captions))]
+  drawn = {}
+  for split, i, j in random.Random(_SEED).sample(
+      pairs, min(number, len(pairs))):
+    drawn.setdefault((split, i), []).append(j)
+  return {split: [image._replace(
+      captions=[image.captions[j] for j in sorted(drawn[split, i])])
+                  for i, image in enumerate(captioned) if (split, i) in drawn]
+          for split, captioned in splits.items()}

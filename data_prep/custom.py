@@ -6,7 +6,6 @@ A row has one caption; a picture with several captions has several rows.
 import csv
 import json
 import os
-import random
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ from im2txt import annotations
 _DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 _SPLIT_NAMES = {'train': 'train', 'val': 'val', 'dev': 'val',
                 'validation': 'val', 'valid': 'val', 'test': 'test'}
-_SPLIT_SEED = 12345
 
 
 class Row(NamedTuple):
@@ -114,29 +112,6 @@ def group_rows(rows: list[Row], image_dir: str) -> Splits:
     splits.setdefault(first.split, []).append(
         CaptionedImage(image_id, path, of_image))
   return splits
-
-
-def split_at_random(
-    captioned: list[CaptionedImage], val_fraction: float, test_fraction: float
-) -> Splits:
-  """Deals pictures out to splits, the same way each time.
-
-  Args:
-    captioned: all pictures.
-    val_fraction: share of the pictures; one picture at least, unless 0.
-    test_fraction: likewise.
-  """
-  if val_fraction + test_fraction >= 1:
-    raise ValueError(f'--val_fraction={val_fraction:g} and --test_fraction='
-                     f'{test_fraction:g} leave nothing to train on')
-  shuffled = list(captioned)
-  random.Random(_SPLIT_SEED).shuffle(shuffled)
-  splits = {}
-  for split, fraction in (('val', val_fraction), ('test', test_fraction)):
-    if fraction:
-      size = max(1, round(fraction * len(captioned)))
-      splits[split], shuffled = shuffled[:size], shuffled[size:]
-  return {'train': shuffled, **splits}
 
 
 def _read_table(

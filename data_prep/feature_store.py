@@ -6,12 +6,19 @@ from typing import NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from im2txt import feature_cache, sequence_example, vocabulary, whole_file
+from im2txt import (
+    caption_styles,
+    feature_cache,
+    sequence_example,
+    vocabulary,
+    whole_file,
+)
 
 # A TFRecord's length and checksums before and behind its bytes.
 _BEFORE, _BEHIND = 12, 4
 # What else lies in a folder of features.
-_NO_SHARDS = (feature_cache.FILE_NAME, vocabulary.FILE_NAME)
+_NO_SHARDS = (feature_cache.FILE_NAME, vocabulary.FILE_NAME,
+              caption_styles.path_of(vocabulary.FILE_NAME))
 
 
 class _Place(NamedTuple):

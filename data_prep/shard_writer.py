@@ -12,10 +12,11 @@ from im2txt import sequence_example
 def make_record(item: Item, recipe: Recipe) -> bytes:
   """Reads the picture and returns the item's serialized SequenceExample."""
   picture = images.read(item.path, item.reencode, recipe.form)
-  captions = [
-      sequence_example.Caption(
-          words, [recipe.vocab.word_to_id(word) for word in words])
-      for words in (caption.split() for caption in item.captions)]
+  captions = []
+  for words, raw in item.captions:
+    words = words.split()
+    captions.append(sequence_example.Caption(
+        words, [recipe.vocab.word_to_id(word) for word in words], raw))
   if recipe.layout == 'image':
     example = sequence_example.make_image(
         item.image_id, {sequence_example.IMAGE_DATA: picture}, captions)

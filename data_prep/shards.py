@@ -25,6 +25,17 @@ SHUFFLE_SEED = 12345  # im2txt's.
 LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'picture'}
 
 
+class ItemCaption(NamedTuple):
+  """A caption of an item.
+
+  Attributes:
+    words: markers included, with blanks between.
+    raw: what a person wrote, where the words say less, or ''.
+  """
+  words: str
+  raw: str
+
+
 class Item(NamedTuple):
   """What becomes one record: a picture with one or all of its captions.
 
@@ -32,12 +43,12 @@ class Item(NamedTuple):
     image_id: the picture's id.
     path: its file.
     reencode: the file is not stored as it is, see `images.judge`.
-    captions: their words, markers included, with blanks between.
+    captions: one, or all.
   """
   image_id: int
   path: str
   reencode: bool
-  captions: Sequence[str]
+  captions: Sequence[ItemCaption]
 
 
 class Shard(NamedTuple):

@@ -4,8 +4,9 @@
 reference. `greedy` takes the most probable word each time, `sample` draws it.
 
 Shapes: B pictures, K captions of each side by side, N = B * K, R captions
-returned, T longest caption (words, both markers counted), V vocabulary, P
-proposals of a caption. What follows the end of a caption is end markers too.
+returned, T longest caption (words, both markers counted), V vocabulary, L
+regions of a picture, 0 if the decoder does not attend to them, P proposals of
+a caption. What follows the end of a caption is end markers too.
 """
 
 import dataclasses
@@ -28,6 +29,9 @@ class Captions(NamedTuple):
   sentences: tf.Tensor          # int32 [B, R, T], the start marker first
   log_probabilities: tf.Tensor  # float32 [B, R], nats
   scores: tf.Tensor             # float32 [B, R], what they are ranked by
+  # float32 [B, R, T, L], where the decoder looked for each word; 0 for the
+  # start marker and for what follows the end.
+  alignments: tf.Tensor
 
 
 class _Beam(NamedTuple):
@@ -36,6 +40,7 @@ class _Beam(NamedTuple):
   sentences: tf.Tensor          # int32 [B, K, T]
   log_probabilities: tf.Tensor  # float64 [B, K]
   scores: tf.Tensor             # float64 [B, K]
+  alignments: tf.Tensor         # float32 [B, K, T, L]
 
 
 class _Proposals(NamedTuple):
@@ -130,14 +135,16 @@ def beam_search(
     sentences = _join(partials).sentences
     batch_size, width = tf.unstack(tf.shape(sentences)[:2])
     sentences = tf.reshape(sentences, [batch_size * width, max_length])
-    probabilities, state = _read_word(
+    probabilities, alignment, state = _read_word(
         decoder, memory, rules, sentences, length, state)
-    probabilities = tf.reshape(
-        probabilities, [batch_size, width, probabilities.shape[1]])
+    probabilities, alignment = (
+        tf.split(tf.reshape(x, [batch_size, width, x.shape[1]]),
+                 beam_groups, axis=1) for x in (probabilities, alignment))
     extended, finished, rows = [], [], []
-    for partial, complete, of_group in zip(
-        partials, completes, tf.split(probabilities, beam_groups, axis=1),
-        strict=True):
+    for partial, complete, of_group, looked in zip(
+        partials, completes, probabilities, alignment, strict=True):
+      partial = partial._replace(
+          alignments=_put(partial.alignments, length, looked, axis=2))
       proposals = _propose(
           partial, of_group, group_size,
           _costs(extended, length, options.diversity_strength, of_group))
@@ -155,8 +162,9 @@ def beam_search(
   state = decoder.initial_state(memory)
   batch_size = _rows(state)
   start = _Beam(
-      _first_words(rules, batch_size)[:, tf.newaxis],
-      *2 * [tf.zeros([batch_size, 1], tf.float64)])
+      _first_words(decoder, rules, batch_size)[:, tf.newaxis],
+      *2 * [tf.zeros([batch_size, 1], tf.float64)],
+      _nowhere(decoder, rules, state)[:, tf.newaxis])
   state = tf.nest.map_structure(lambda x: tf.repeat(x, beam_groups, 0), state)
   # A group cannot complete more captions than it has partial ones.
   nothing = _empty(start, tf.minimum(num_captions, group_size))
@@ -173,12 +181,14 @@ def beam_search(
   complete, partial = (
       _best(_join([beam, _empty(beam, num_captions)]), num_captions)
       for beam in (complete, partial))
-  completed = complete.scores[:, :1] > _IMPOSSIBLE
+  completed = complete.scores[:, 0] > _IMPOSSIBLE  # [B]
+  found = tf.nest.map_structure(
+      lambda x, y: tf.where(
+          tf.reshape(completed, [-1, *(len(x.shape) - 1) * [1]]), x, y),
+      complete, partial)
   return Captions(
-      tf.where(completed[..., tf.newaxis], complete.sentences,
-               partial.sentences),
-      *(tf.cast(tf.where(completed, x, y), tf.float32)
-        for x, y in zip(complete[1:], partial[1:], strict=True)))
+      found.sentences, tf.cast(found.log_probabilities, tf.float32),
+      tf.cast(found.scores, tf.float32), found.alignments)
 
 
 def greedy(decoder: decoders.Decoder, memory: Any, rules: Rules) -> Captions:
@@ -277,37 +287,41 @@ def _write(
   """
   end_id = rules.vocab.end_id
 
-  def going_on(length, sentences, log_probabilities):
+  def going_on(length, sentences, log_probabilities, *_):
     return (tf.not_equal(sentences[:, length - 1], end_id)
             & (log_probabilities > _IMPOSSIBLE))
 
-  def any_going_on(length, sentences, log_probabilities, _):
+  def any_going_on(length, *captions):
     return (length < rules.max_caption_length) & tf.reduce_any(
-        going_on(length, sentences, log_probabilities))
+        going_on(length, *captions))
 
-  def step(length, sentences, log_probabilities, state):
+  def step(length, sentences, log_probabilities, alignments, state):
     unfinished = going_on(length, sentences, log_probabilities)
-    probabilities, state = _read_word(
+    probabilities, alignment, state = _read_word(
         decoder, memory, rules, sentences, length, state)
     words = choose(probabilities, length)
     gains = _log(tf.gather(probabilities, words, batch_dims=1))
     return (
         length + 1,
-        _put(sentences, length, tf.where(unfinished, words, end_id)),
+        _put(sentences, length, tf.where(unfinished, words, end_id), axis=1),
         log_probabilities + tf.where(unfinished, gains, 0.0),
+        _put(alignments, length, tf.where(
+            unfinished[:, tf.newaxis], alignment, 0.0), axis=1),
         state)
 
   state = tf.nest.map_structure(
       lambda x: tf.repeat(x, num_captions, 0), decoder.initial_state(memory))
   rows = _rows(state)
-  _, sentences, log_probabilities, _ = _loop(
-      any_going_on, step, _first_words(rules, rows),
-      tf.zeros([rows], tf.float64), state)
-  log_probabilities = tf.cast(
-      tf.reshape(log_probabilities, [-1, num_captions]), tf.float32)
+  _, sentences, log_probabilities, alignments, _ = _loop(
+      any_going_on, step, _first_words(decoder, rules, rows),
+      tf.zeros([rows], tf.float64), _nowhere(decoder, rules, state), state)
+  sentences, log_probabilities, alignments = (
+      tf.reshape(x, tf.concat(
+          [[rows // num_captions, num_captions], tf.shape(x)[1:]], axis=0))
+      for x in (sentences, log_probabilities, alignments))
+  log_probabilities = tf.cast(log_probabilities, tf.float32)
   return Captions(
-      tf.reshape(sentences, [-1, num_captions, rules.max_caption_length]),
-      log_probabilities, log_probabilities)
+      sentences, log_probabilities, log_probabilities, alignments)
 
 
 def _loop(
@@ -334,15 +348,29 @@ def _loop(
 def _read_word(
     decoder: decoders.Decoder, memory: Any, rules: Rules,
     sentences: tf.Tensor, length: tf.Tensor, state: Any,
-) -> tuple[tf.Tensor, Any]:
+) -> tuple[tf.Tensor, tf.Tensor, Any]:
   """Reads the last words of captions [N, T].
 
   Returns:
-    float32 [N, V], probabilities of the next words, and the next state.
+    float32 [N, V], probabilities of the next words, float32 [N, L], where the
+    decoder looked for them, and the next state.
   """
   hidden, state = decoder.step(memory, sentences[:, length - 1], state)
-  return rules.allow(
-      tf.nn.softmax(decoder.logits(hidden)), sentences, length), state
+  probabilities = rules.allow(
+      tf.nn.softmax(decoder.logits(hidden)), sentences, length)
+  return probabilities, _alignment(decoder, state), state
+
+
+def _alignment(decoder: decoders.Decoder, state: Any) -> tf.Tensor:
+  """Where the decoder looked last, float32 [N, L]."""
+  return (state.alignment if decoder.attends
+          else tf.zeros([_rows(state), 0]))
+
+
+def _nowhere(decoder: decoders.Decoder, rules: Rules, state: Any) -> tf.Tensor:
+  """Alignments float32 [N, T, L] of captions that have not begun."""
+  rows, regions = tf.unstack(tf.shape(_alignment(decoder, state)))
+  return tf.zeros([rows, rules.max_caption_length, regions])
 
 
 def _propose(
@@ -413,7 +441,7 @@ def _finish(
 
   # The sentences are filled up with the end marker already.
   ended = _Beam(beam.sentences, of_end(proposals.log_probabilities),
-                of_end(proposals.scores) / normalizer)
+                of_end(proposals.scores) / normalizer, beam.alignments)
   return _best(_join([complete, ended]), tf.shape(complete.scores)[1])
 
 
@@ -434,8 +462,9 @@ def _extend(
   sentences = tf.gather(beam.sentences, parents, batch_dims=1)
   words = tf.gather(words, places, batch_dims=1)
   return _Beam(
-      _put(sentences, length, words),
-      tf.gather(log_probabilities, places, batch_dims=1), scores), parents
+      _put(sentences, length, words, axis=2),
+      tf.gather(log_probabilities, places, batch_dims=1), scores,
+      tf.gather(beam.alignments, parents, batch_dims=1)), parents
 
 
 def _costs(
@@ -463,24 +492,33 @@ def _drop_repeats(beam: _Beam) -> _Beam:
   places = tf.range(tf.shape(there)[1])
   repeated = tf.reduce_any(
       same & (places[:, tf.newaxis] > places), axis=2)
-  return _Beam(beam.sentences, *(
-      tf.where(repeated, _IMPOSSIBLE, x) for x in beam[1:]))
+  log_probabilities, scores = (
+      tf.where(repeated, _IMPOSSIBLE, x)
+      for x in (beam.log_probabilities, beam.scores))
+  return beam._replace(log_probabilities=log_probabilities, scores=scores)
 
 
-def _first_words(rules: Rules, n: tf.Tensor) -> tf.Tensor:
+def _first_words(
+    decoder: decoders.Decoder, rules: Rules, n: tf.Tensor
+) -> tf.Tensor:
   """Captions int32 [n, T] of the start marker alone."""
   length = rules.max_caption_length
+  if (decoder.max_length is not None and isinstance(length, int)
+      and length > decoder.max_length):
+    raise ValueError(f'max_caption_length is {length}, but the decoder can '
+                     f'read {decoder.max_length} words at the most')
   return tf.concat([
       tf.fill([n, 1], rules.vocab.start_id),
       tf.fill([n, length - 1], rules.vocab.end_id)], axis=1)
 
 
 def _put(
-    sentences: tf.Tensor, place: tf.Tensor, words: tf.Tensor
+    values: tf.Tensor, place: tf.Tensor, new: tf.Tensor, axis: int
 ) -> tf.Tensor:
-  """Sentences [..., T] with the words [...] at one place."""
-  here = tf.equal(tf.range(tf.shape(sentences)[-1]), place)
-  return tf.where(here, words[..., tf.newaxis], sentences)
+  """Values with new ones, which lack the axis T, at one place of it."""
+  here = tf.equal(tf.range(tf.shape(values)[axis]), place)
+  here = tf.reshape(here, [-1, *(len(values.shape) - axis - 1) * [1]])
+  return tf.where(here, tf.expand_dims(new, axis), values)
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:
@@ -492,10 +530,11 @@ def _log(probabilities: tf.Tensor) -> tf.Tensor:
 
 def _empty(like: _Beam, n: int | tf.Tensor) -> _Beam:
   """n places [B, n] without a caption."""
-  batch_size, _, length = tf.unstack(tf.shape(like.sentences))
+  batch_size, _, length, regions = tf.unstack(tf.shape(like.alignments))
   nothing = tf.fill([batch_size, n], _IMPOSSIBLE)
   return _Beam(
-      tf.zeros([batch_size, n, length], tf.int32), nothing, nothing)
+      tf.zeros([batch_size, n, length], tf.int32), nothing, nothing,
+      tf.zeros([batch_size, n, length, regions]))
 
 
 def _join(beams: Sequence[_Beam]) -> _Beam:
@@ -504,8 +543,9 @@ def _join(beams: Sequence[_Beam]) -> _Beam:
 
 def _best(beam: _Beam, n: int | tf.Tensor) -> _Beam:
   """The n captions of the highest scores; of equal ones the earlier."""
-  scores, places = tf.math.top_k(beam.scores, n)
-  return _Beam(*(tf.gather(x, places, batch_dims=1) for x in beam[:2]), scores)
+  _, places = tf.math.top_k(beam.scores, n)
+  return tf.nest.map_structure(
+      lambda x: tf.gather(x, places, batch_dims=1), beam)
 
 
 def _rows(state: Any) -> tf.Tensor:

@@ -115,13 +115,12 @@ class CaptionEvaluation:
 
 def _read(training_pattern: str) -> list[str] | None:
   try:
-    found = shard_captions.read(training_pattern).of_images
+    return shard_captions.read(training_pattern).everything()
   except ValueError as error:
     logging.info('Without the captions of training it is unknown which are '
                  'new, and constant captions are chosen from the references: '
                  '%s; give --train_file_pattern', error)
     return None
-  return [caption for captions in found for caption in captions]
 
 
 def _digest(texts: Iterable[str]) -> str:

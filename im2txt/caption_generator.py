@@ -189,7 +189,8 @@ class CaptionGenerator:
           score /= len(sentence) ** self.length_normalization_factor
         yield Caption(
             sentence, states[i], logprob, score,
-            (beam.metadata or []) + [metadata[i]] if metadata else None)
+            None if metadata is None
+            else (beam.metadata or []) + [metadata[i]])
 
 
 def _most_probable(probabilities: np.ndarray, n: int) -> np.ndarray:

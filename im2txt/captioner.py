@@ -1,7 +1,7 @@
 """Connects an encoder and a decoder, once for training and once for captions.
 
-Shapes: B batch, T padded caption length, V vocabulary, S all of a decoder's
-state in one row.
+Shapes: B batch, T padded caption length, V vocabulary, L regions, S all of a
+decoder's state in one row.
 """
 
 import enum
@@ -52,6 +52,8 @@ class StepTensors(NamedTuple):
   initial_state: tf.Tensor  # float32 [1, S], of the picture
   softmax: tf.Tensor        # float32 [B, V], probabilities of the next word
   state: tf.Tensor          # float32 [B, S]
+  # float32 [B, L], the regions' shares; None: the decoder does not attend.
+  alignment: tf.Tensor | None
 
 
 def load_config(folder: str) -> configuration.Config:
@@ -86,7 +88,7 @@ def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
     raise ValueError(
         f'the decoder {config.decoder!r} needs a '
         f'{decoder_class.config_class.__name__}; use a --config of its own')
-  return decoder_class.from_config(config, training)
+  return decoder_class(config, training)
 
 
 def build(
@@ -132,6 +134,7 @@ def build(
   tf1.summary.scalar('losses/batch_loss', caption_loss.mean)
   tf1.summary.scalar('losses/regularization_loss', regularization_loss)
   tf1.summary.scalar('losses/total_loss', total_loss)
+  tf1.summary.scalar('accuracy', caption_loss.accuracy)
   return Outputs(total_loss, regularization_loss, caption_loss, memory)
 
 
@@ -193,7 +196,7 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
   input_feed = tf1.placeholder(tf.int64, [None], 'input_feed')
   images = image_processing.process_image(
       image_feed, False, config.image_height, config.image_width,
-      config.image_format)[tf.newaxis]
+      config.image_format, resize_ratio=config.resize_ratio)[tf.newaxis]
   decoder, memory = build_memory(config, images)
   state = decoder.initial_state(memory)
   carried = (state, memory) if decoder.step_reads_memory else (state, ())
@@ -210,7 +213,8 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
       image_feed, input_feed, state_feed, images, memory,
       tf.identity(packed, f'{decoder.scope}/initial_state'),
       softmax,
-      tf.identity(_pack((state, fed_memory)), f'{decoder.scope}/state'))
+      tf.identity(_pack((state, fed_memory)), f'{decoder.scope}/state'),
+      state.alignment if decoder.attends else None)
 
 
 def _pack(nest: Any) -> tf.Tensor:

@@ -46,16 +46,18 @@ class ModelConfig:
   batch_size: int = 32
   # File with the encoder's pretrained weights.
   inception_checkpoint_file: str | None = None
-  # Pixels that the encoder sees.
+  # Pixels that the encoder sees; 0: as many as it was made for.
   image_height: int = 299
   image_width: int = 299
   # Variables of the decoder begin uniform in +- this.
   initializer_scale: float = 0.08
-  # Width of word embeddings and of the embedded picture.
+  # Width of word embeddings and of the embedded picture; 0: of the word
+  # vectors.
   embedding_size: int = 512
-  # Units of the LSTM.
+  # Units of the LSTM, or of the layer that is in its place.
   num_lstm_units: int = 512
-  # Share of LSTM inputs and outputs kept in training.
+  # Share of LSTM inputs and outputs kept in training; other decoders say what
+  # theirs is of.
   lstm_dropout_keep_prob: float = 0.7
 
   # Fields that im2txt does not have.
@@ -64,6 +66,11 @@ class ModelConfig:
   encoder: str = 'inception_v3'
   # A name of im2txt.decoders.DECODERS.
   decoder: str = 'show_and_tell'
+  # Pixels to which a picture is resized, over those that are cropped for the
+  # encoder; im2txt's 346 over 299.
+  resize_ratio: float = 346 / 299
+  # Whether training also distorts the colours.
+  distort_colors: bool = True
   # 'tf_data', or 'queue' as in im2txt.
   input_pipeline: str = 'tf_data'
   # Whether training batches hold captions of about one length, so that little
@@ -80,6 +87,14 @@ class ModelConfig:
   # trained (im2txt's Inception builder has them as defaults).
   encoder_dropout_keep_prob: float = 0.8
   encoder_weight_decay: float = 0.00004
+  # File of word vectors in GloVe's text format, which word embeddings begin
+  # with; words that it lacks begin at zero. None: all begin at random.
+  word_vectors_file: str | None = None
+  # Whether word embeddings are trained.
+  train_word_vectors: bool = True
+  # Whether the output biases begin at the words' log frequencies. The start
+  # marker and the unknown word are then never said, nor trained on.
+  bias_from_counts: bool = False
   # Markers of the captions.
   start_word: str = '<S>'
   end_word: str = '</S>'
@@ -156,7 +171,8 @@ class Config:
 
 # Whole numbers that may be 0; all others count something.
 _MAY_BE_ZERO = (
-    'vocab_size', 'save_interval_secs', 'save_interval_steps',
+    'vocab_size', 'embedding_size', 'image_height', 'image_width',
+    'save_interval_secs', 'save_interval_steps',
     'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience')
 
 
@@ -193,6 +209,9 @@ def check(config: Config) -> None:
     if not 0.0 < value <= 1.0:
       raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
                        '0 not included')
+  if not config.model.resize_ratio >= 1.0:
+    raise ValueError(f'resize_ratio is {config.model.resize_ratio}; it must '
+                     'be at least 1')
   if config.training.weight_decay and config.training.optimizer != 'AdamW':
     raise ValueError('weight_decay needs optimizer AdamW, not '
                      f'{config.training.optimizer}')

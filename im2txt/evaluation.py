@@ -55,6 +55,8 @@ class Result(NamedTuple):
   fingerprint: str        # of the model's values in the checkpoint
   # See CaptionEvaluation.evaluate; None: nothing was captioned.
   scores: dict[str, Any] | None = None
+  # Share of the words that were the most probable ones; None: not counted.
+  accuracy: float | None = None
 
   def merit(self, metric: str) -> float:
     """How good it is in one of BEST_METRICS; the more the better.
@@ -98,7 +100,8 @@ class Evaluator:
       shape = tf.shape(batch.input_mask)
       self._fetches = [  # Each [B, T].
           tf.reshape(outputs.caption_loss.losses, shape),
-          tf.reshape(outputs.caption_loss.weights, shape)]
+          tf.reshape(outputs.caption_loss.weights, shape),
+          tf.reshape(outputs.caption_loss.correct, shape)]
       self._variables = tf1.global_variables()
       self._loader = variable_loader.VariableLoader(self._variables)
       self._init = [tf1.local_variables_initializer(),
@@ -125,7 +128,7 @@ class Evaluator:
     """
     values = checkpoints.read_values(prefix, self._variables, averaged=True)
     encoder_weights.check_features(self._config, values)
-    total_loss = total_words = examples = 0
+    total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
           inputs.explained_errors(self.pattern),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
@@ -138,13 +141,14 @@ class Evaluator:
         threads = tf1.train.start_queue_runners(session, coordinator)
       while examples < self.num_examples:
         try:
-          losses, words = session.run(self._fetches)
+          losses, words, correct = session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break
         wanted = self.num_examples - examples
-        losses, words = losses[:wanted], words[:wanted]
+        losses = losses[:wanted]
         total_loss += np.sum(losses, dtype=np.float64)
-        total_words += int(np.sum(words))
+        total_words += int(np.sum(words[:wanted]))
+        total_correct += int(np.sum(correct[:wanted]))
         examples += len(losses)
         bar.update(len(losses))
       coordinator.request_stop()
@@ -157,7 +161,8 @@ class Evaluator:
       perplexity = float(np.exp(total_loss / total_words))
     return Result(step, perplexity, examples, total_words, self.pattern,
                   self.num_examples, variable_loader.digest(values),
-                  self._captions and self._captions.evaluate(values))
+                  self._captions and self._captions.evaluate(values),
+                  total_correct / total_words)
 
   def knows(self, result: Result) -> bool:
     """Whether an earlier result is what this would find of its model."""
@@ -194,7 +199,7 @@ def write_result(result: Result, eval_dir: str) -> None:
   os.makedirs(eval_dir, exist_ok=True)
   with open(os.path.join(eval_dir, METRICS_FILE), 'a', encoding='utf-8') as f:
     f.write(json.dumps(result._asdict()) + '\n')
-  scalars = {'Perplexity': result.perplexity}
+  scalars = {'Perplexity': result.perplexity, 'Accuracy': result.accuracy}
   if result.scores:
     scalars |= result.scores['captions'] | {
         f'Diversity/{name}': value
@@ -253,9 +258,10 @@ def _result_of(
       return known, False
   result = evaluator.evaluate(prefix)
   write_result(result, eval_dir)
-  logging.info('Step %d: perplexity = %.4f over %d pairs, %d words (%.0f s)',
-               result.global_step, result.perplexity, result.num_examples,
-               result.num_words, time.monotonic() - started)
+  logging.info('Step %d: perplexity = %.4f, accuracy = %.4f over %d pairs, %d '
+               'words (%.0f s)', result.global_step, result.perplexity,
+               result.accuracy, result.num_examples, result.num_words,
+               time.monotonic() - started)
   if result.scores:
     logging.info('%s', _describe(result.scores))
   return result, True
@@ -289,10 +295,12 @@ def _keep_best(
     except ValueError as error:
       logging.info('%s is replaced: %s', kept, error)
   checkpoints.keep_only(prefix, best)
-  for name in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
-    source = os.path.join(folder, name)
-    if os.path.exists(source):
-      whole_file.copy(source, os.path.join(best, name))
+  config, words = (os.path.join(folder, name) for name in (
+      configuration.CONFIG_FILE, vocabulary.FILE_NAME))
+  if os.path.exists(config):
+    whole_file.copy(config, os.path.join(best, configuration.CONFIG_FILE))
+  if os.path.exists(words):
+    vocabulary.copy(words, best)
   logging.info('The best so far, kept in %s', best)
 
 

@@ -87,7 +87,8 @@ def captioning_signatures(
   images = tf.map_fn(
       lambda encoded: image_processing.process_image(
           encoded, False, config.image_height, config.image_width,
-          config.image_format), image_bytes, fn_output_signature=tf.float32)
+          config.image_format, resize_ratio=config.resize_ratio),
+      image_bytes, fn_output_signature=tf.float32)
   captions = beam_search.beam_search(
       *captioner.build_memory(config, images),
       dataclasses.replace(rules, max_caption_length=max_length),

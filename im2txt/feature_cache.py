@@ -39,7 +39,7 @@ class Description:
     weights: digest of the encoder's weights.
     image_height: pixels that the encoder saw.
     image_width: likewise.
-    preprocessing: `image_processing.PREPROCESSING` of then.
+    preprocessing: `image_processing.describe` of then.
     precision: one of `PRECISIONS`.
     augmentations: distorted versions of each picture, beside the plain one.
     shapes: of one version, by context key.
@@ -81,7 +81,9 @@ class Description:
     """
     wanted = {'encoder': config.encoder, 'image_height': config.image_height,
               'image_width': config.image_width,
-              'preprocessing': image_processing.PREPROCESSING}
+              'preprocessing': image_processing.describe(
+                  config.resize_ratio,
+                  config.distort_colors or not self.augmentations)}
     for name, value in wanted.items():
       if getattr(self, name) != value:
         raise ValueError(

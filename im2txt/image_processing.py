@@ -11,9 +11,22 @@ tf1 = tf.compat.v1
 
 _FORMATS = ('jpeg', 'png')
 # im2txt resizes to 346 pixels and crops 299 of them.
-_RESIZE_RATIO = 346 / 299
-# Names what is done here; another name makes feature caches be made anew.
-PREPROCESSING = 'im2txt: resized to 346/299, cropped, in [-1, 1]'
+IM2TXT_RESIZE_RATIO = 346 / 299
+
+
+def describe(
+    resize_ratio: float = IM2TXT_RESIZE_RATIO, distort_colors: bool = True
+) -> str:
+  """Names what is done here; another name makes feature caches be made anew.
+
+  Args:
+    resize_ratio: see `fit_image`.
+    distort_colors: likewise.
+  """
+  ratio = ('346/299' if resize_ratio == IM2TXT_RESIZE_RATIO
+           else f'{resize_ratio:.6g}')
+  return (f'im2txt: resized to {ratio}, cropped, in [-1, 1]'
+          + ', colours left' * (not distort_colors))
 
 
 def process_image(
@@ -23,6 +36,8 @@ def process_image(
     width: int,
     image_format: str = 'jpeg',
     distortion_order: int | tf.Tensor = 0,
+    resize_ratio: float = IM2TXT_RESIZE_RATIO,
+    distort_colors: bool = True,
 ) -> tf.Tensor:
   """Decodes, resizes, crops and, in training, distorts one picture.
 
@@ -34,6 +49,8 @@ def process_image(
     image_format: 'jpeg' or 'png', as in im2txt; but what the file is, is told
       by its content: these two, GIF (its first frame), BMP or WebP.
     distortion_order: see `distort_image`.
+    resize_ratio: see `fit_image`.
+    distort_colors: likewise.
 
   Returns:
     float32 [height, width, 3], pixels in [-1, 1].
@@ -45,7 +62,8 @@ def process_image(
     raise ValueError(f'image_format is {image_format!r}; it must be one of '
                      f'{", ".join(map(repr, _FORMATS))}')
   return fit_image(
-      decode_image(encoded_image), training, height, width, distortion_order)
+      decode_image(encoded_image), training, height, width, distortion_order,
+      resize_ratio, distort_colors)
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
@@ -62,16 +80,33 @@ def fit_image(
     height: int,
     width: int,
     distortion_order: int | tf.Tensor = 0,
+    resize_ratio: float = IM2TXT_RESIZE_RATIO,
+    distort_colors: bool = True,
 ) -> tf.Tensor:
-  """What `process_image` does once the picture, uint8 [., ., 3], is there."""
-  resized = [round(side * _RESIZE_RATIO) for side in (height, width)]
+  """What `process_image` does once the picture is there.
+
+  Args:
+    image: uint8 [., ., 3].
+    training: whether to crop, flip and distort at random.
+    height: of the result.
+    width: of the result.
+    distortion_order: see `distort_image`.
+    resize_ratio: pixels of each side before cropping, over those behind it.
+    distort_colors: whether training distorts the colours.
+
+  Returns:
+    float32 [height, width, 3], pixels in [-1, 1].
+  """
+  resized = [round(side * resize_ratio) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
   # checkpoints were trained on that.
   image = tf1.image.resize_images(image, resized)  # [0, 255]
   if training:
     image = tf.image.random_crop(image, [height, width, 3]) / 255.0
     image = tf.image.random_flip_left_right(image)
-    return distort_image(image, distortion_order) * 2.0 - 1.0
+    if distort_colors:
+      image = distort_image(image, distortion_order)
+    return image * 2.0 - 1.0
   top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
   return image[top:top + height, left:left + width] * (2.0 / 255.0) - 1.0
 

@@ -1,6 +1,7 @@
 """A trained model as the step-by-step search sees it.
 
-Shapes: B partial captions, V vocabulary, S all of a decoder's state in a row.
+Shapes: B partial captions, V vocabulary, S all of a decoder's state in a row,
+L regions.
 """
 
 import numpy as np
@@ -54,7 +55,7 @@ class InferenceWrapper:
 
   def inference_step(
       self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
-  ) -> tuple[np.ndarray, np.ndarray, None]:
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Reads one word of each partial caption.
 
     Args:
@@ -64,9 +65,13 @@ class InferenceWrapper:
 
     Returns:
       float32 [B, V], probabilities of the next word, float32 [B, S], the next
-      states, and None, as im2txt's metadata.
+      states, and as metadata float32 [B, L], where the model looked, or None
+      if it does not attend to regions.
     """
-    softmax, state = sess.run(
-        [self._step.softmax, self._step.state],
+    fetches = [self._step.softmax, self._step.state]
+    if self._step.alignment is not None:
+      fetches.append(self._step.alignment)
+    softmax, state, *metadata = sess.run(
+        fetches,
         {self._step.input_feed: input_feed, self._step.state_feed: state_feed})
-    return softmax, state, None
+    return softmax, state, metadata[0] if metadata else None

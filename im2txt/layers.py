@@ -74,6 +74,36 @@ def batch_norm(
     return outputs
 
 
+def layer_norm(inputs: tf.Tensor, scope: str) -> tf.Tensor:
+  """Layer normalisation (Ba et al. 2016, https://arxiv.org/abs/1607.06450).
+
+  Args:
+    inputs: float32 [..., C].
+    scope: variable scope, of `gamma` and `beta`, each [C].
+
+  Returns:
+    float32 [..., C].
+  """
+  channels = inputs.shape[-1]
+  with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
+    gamma = tf1.get_variable(
+        'gamma', [channels], initializer=tf1.ones_initializer())
+    beta = tf1.get_variable(
+        'beta', [channels], initializer=tf1.zeros_initializer())
+  mean, variance = tf.nn.moments(inputs, axes=[-1], keepdims=True)
+  return (inputs - mean) * tf.math.rsqrt(variance + 1e-6) * gamma + beta
+
+
+def dropout(x: tf.Tensor, keep_prob: float) -> tf.Tensor:
+  """Keeps a share of the values, scaled up; all where it is 1."""
+  return x if keep_prob == 1.0 else tf.nn.dropout(x, rate=1.0 - keep_prob)
+
+
+def uniform(scale: float) -> Initializer:
+  """Values uniform in +- `scale`."""
+  return tf1.random_uniform_initializer(-scale, scale)
+
+
 def matmul(x: tf.Tensor, y: tf.Tensor, dtype: str) -> tf.Tensor:
   """Product of float32 [N, M] and [M, K], computed in a type; float32 [N, K].
 
@@ -100,7 +130,7 @@ def dense(
   """A linear layer with variables `weights` [E, units] and `biases` [units].
 
   Args:
-    inputs: float32 [N, E].
+    inputs: float32 [..., E].
     units: output width.
     scope: variable scope.
     initializer: of the weights; biases begin at 0.
@@ -108,12 +138,15 @@ def dense(
     dtype: of the product.
 
   Returns:
-    float32 [N, units].
+    float32 [..., units].
   """
+  width = inputs.shape[-1]
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
     weights = tf1.get_variable(
-        'weights', [inputs.shape[-1], units], initializer=initializer)
-    outputs = matmul(inputs, weights, dtype)
+        'weights', [width, units], initializer=initializer)
+    outputs = matmul(tf.reshape(inputs, [-1, width]), weights, dtype)
+    outputs = tf.reshape(
+        outputs, tf.concat([tf.shape(inputs)[:-1], [units]], axis=0))
     if use_bias:
       outputs += tf1.get_variable(
           'biases', [units], initializer=tf1.zeros_initializer())
@@ -126,6 +159,7 @@ def embedding(
     width: int,
     scope: str,
     initializer: Initializer,
+    trainable: bool = True,
 ) -> tf.Tensor:
   """Rows of the variable `map` [vocab_size, width].
 
@@ -137,11 +171,13 @@ def embedding(
     width: their width.
     scope: variable scope.
     initializer: of the map.
+    trainable: whether it is trained.
 
   Returns:
     float32 [..., width].
   """
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
     table = tf1.get_variable(
-        'map', [vocab_size, width], initializer=initializer)
+        'map', [vocab_size, width], initializer=initializer,
+        trainable=trainable)
     return tf.identity(tf.gather(table, ids), 'embedding_lookup')

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# Nats; an output bias that bans a word.
+BANNED = -1e9
+
 
 class SequenceLoss(NamedTuple):
   """Cross-entropy of a batch of captions; B captions of padded length T."""
@@ -12,7 +15,10 @@ class SequenceLoss(NamedTuple):
   mean: tf.Tensor      # float32 [], nats per word
   smoothed: tf.Tensor  # float32 [], nats per word, what training minimises
   losses: tf.Tensor    # float32 [B * T], nats; 0 for padding
-  weights: tf.Tensor   # float32 [B * T], 1 for words and 0 for padding
+  # float32 [B * T], 1 for words and 0 for padding and words that are banned.
+  weights: tf.Tensor
+  correct: tf.Tensor   # float32 [B * T], 1 where the target was most probable
+  accuracy: tf.Tensor  # float32 [], share of the words that were
 
 
 def sequence_loss(
@@ -25,7 +31,8 @@ def sequence_loss(
   """Cross-entropy of the target words, summed and divided by their number.
 
   Only real words are projected to the vocabulary, which is where most of the
-  decoder's time goes.
+  decoder's time goes. Words whose output bias is `BANNED` are not counted as
+  targets.
 
   Args:
     hidden: float32 [B, T, H].
@@ -33,7 +40,7 @@ def sequence_loss(
     mask: integers [B, T], 1 for words and 0 for padding.
     logits: maps hidden [N, H] to unnormalised log probabilities [N, V].
     label_smoothing: probability taken from the target word and spread evenly
-      over all V (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567,
+      over all V that are not banned (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567,
       section 7); in `smoothed` only.
   """
   words = tf.where(tf.reshape(mask, [-1]) > 0)  # [N, 1]
@@ -42,14 +49,26 @@ def sequence_loss(
   scores = logits(hidden)  # [N, V]
   word_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=targets, logits=scores)  # [N]
-  weights = tf.cast(tf.reshape(mask, [-1]), tf.float32)  # [B * T]
-  mean = smoothed = tf.math.divide_no_nan(
-      tf.reduce_sum(word_losses), tf.reduce_sum(weights))
+  # Of a model gone astray no loss may be hidden, whatever it is.
+  counted = tf.logical_not(tf.abs(word_losses + BANNED) < -0.01 * BANNED)
+  word_losses = tf.where(counted, word_losses, 0.0)
+  counted = tf.cast(counted, tf.float32)
+  number = tf.reduce_sum(counted)
+  mean = smoothed = tf.math.divide_no_nan(tf.reduce_sum(word_losses), number)
   if label_smoothing:
+    possible = scores > 0.5 * BANNED
     # The even distribution's cross-entropy exceeds the target's by this.
-    excess = (tf.gather(scores, targets, batch_dims=1)
-              - tf.reduce_mean(scores, axis=1))  # [N]
+    excess = tf.gather(scores, targets, batch_dims=1) - (
+        tf.reduce_sum(tf.where(possible, scores, 0.0), axis=1)
+        / tf.reduce_sum(tf.cast(possible, tf.float32), axis=1))  # [N]
     smoothed += label_smoothing * tf.math.divide_no_nan(
-        tf.reduce_sum(excess), tf.reduce_sum(weights))
-  losses = tf.scatter_nd(words, word_losses, tf.shape(weights, tf.int64))
-  return SequenceLoss(mean, smoothed, losses, weights)
+        tf.reduce_sum(counted * excess), number)
+  correct = counted * tf.cast(tf.equal(
+      tf.argmax(scores, axis=1, output_type=targets.dtype), targets),
+      tf.float32)
+  shape = [tf.size(mask, tf.int64)]
+  losses, weights, all_correct = (
+      tf.scatter_nd(words, x, shape) for x in (word_losses, counted, correct))
+  return SequenceLoss(
+      mean, smoothed, losses, weights, all_correct,
+      tf.math.divide_no_nan(tf.reduce_sum(correct), number))

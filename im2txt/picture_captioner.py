@@ -1,6 +1,6 @@
 """Captions files of pictures, a batch at a time, in the order given.
 
-Shapes: B pictures of a batch.
+Shapes: B pictures of a batch, T longest caption, L regions.
 """
 
 import os
@@ -79,14 +79,21 @@ def caption_files(
     session.run(iterator.initializer,
                 {names: [os.fsencode(file) for file in files]})
 
-    def to_result(file, thumbnail, readable, sentences, log_probabilities):
+    def to_caption(sentence, log_probability, looked):
+      return results.Caption(
+          model.vocab.to_sentence(sentence), float(log_probability),
+          _attention(sentence, looked, model) if decoder.attends else None)
+
+    def to_result(
+        file, thumbnail, readable, sentences, log_probabilities, looked):
       if not readable:
         return results.Result(os.fsdecode(file), error=_failure(
             session, why_unreadable, {name: file}))
       return results.Result(os.fsdecode(file), tuple(
-          results.Caption(model.vocab.to_sentence(sentence), float(p))
-          for sentence, p in zip(sentences, log_probabilities, strict=True)
-          if np.isfinite(p)), thumbnail=thumbnail or None)
+          to_caption(*caption) for caption in zip(
+              sentences, log_probabilities, looked, strict=True)
+          if np.isfinite(caption[1])), thumbnail=thumbnail or None,
+          seen=1.0 / model.config.resize_ratio if decoder.attends else 1.0)
 
     following = session.run(encoded) if files else None
     while following:
@@ -98,7 +105,8 @@ def caption_files(
       except tf.errors.OutOfRangeError:
         found, following = session.run(captions, feeds), None
       yield list(map(to_result, current.files, current.thumbnails,
-                     current.readable, *found[:2]))
+                     current.readable, found.sentences,
+                     found.log_probabilities, found.alignments))
 
 
 def _batches(
@@ -132,10 +140,42 @@ def _read(
   return _Batch(
       file,
       image_processing.fit_image(
-          image, False, config.image_height, config.image_width),
+          image, False, config.image_height, config.image_width,
+          resize_ratio=config.resize_ratio),
       tf.constant('') if thumbnail_side is None
       else image_processing.thumbnail(image, thumbnail_side),
       tf.constant(True))
+
+
+def _attention(
+    sentence: np.ndarray, looked: np.ndarray, model: TrainedModel
+) -> np.ndarray:
+  """Where the model looked for each word of a caption.
+
+  Args:
+    sentence: int32 [T].
+    looked: float32 [T, L].
+    model: has the markers, which are left out, and the pictures' sides.
+
+  Returns:
+    float32 [words, rows, columns].
+  """
+  markers = (model.vocab.start_id, model.vocab.end_id)
+  rows, columns = _grid(
+      looked.shape[1], model.config.image_height / model.config.image_width)
+  return looked[~np.isin(sentence, markers)].reshape(-1, rows, columns)
+
+
+def _grid(num_regions: int, ratio: float) -> tuple[int, int]:
+  """Rows and columns whose cells are most nearly square.
+
+  Args:
+    num_regions: cells.
+    ratio: of the picture's height to its width.
+  """
+  rows = min((n for n in range(1, num_regions + 1) if num_regions % n == 0),
+             key=lambda n: abs(np.log(n * n / num_regions / ratio)))
+  return rows, num_regions // rows
 
 
 def _failure(

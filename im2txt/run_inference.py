@@ -14,6 +14,11 @@ Files of results instead, of all pictures in a folder and those within it:
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
     --input_files=photos --output_jsonl=photos.jsonl --output_html=photos.html
 
+Where a model with attention looked for each word:
+
+  python -m im2txt.run_inference --checkpoint_path=runs/attend \
+    --input_files=photos --attention_dir=sheets --output_html=photos.html
+
 Cut off, the same command goes on where it was. A checkpoint of im2txt itself
 works too; it needs its --vocab_file.
 """
@@ -29,6 +34,7 @@ import tqdm
 from absl import flags, logging
 
 from im2txt import (
+    attention_sheets,
     beam_search,
     captioning_flags,
     coco_results,
@@ -42,6 +48,7 @@ from im2txt import (
     results,
     search_flags,
 )
+from im2txt.decoders import DECODERS
 
 _THUMBNAIL_SIDE = 320  # Pixels.
 
@@ -75,6 +82,10 @@ _OUTPUT_HTML = flags.DEFINE_string(
 _CONTACT_SHEET = flags.DEFINE_string(
     'contact_sheet', None, 'Also draw the pictures with their captions into '
     f'this file (.png or .jpg); the first {contact_sheet.MAX_PICTURES}.')
+_ATTENTION_DIR = flags.DEFINE_string(
+    'attention_dir', None, 'Also draw a sheet for each picture into this '
+    'folder: where the model looked for each word of the best caption. Of '
+    'models that attend to regions only; --output_html shows it, too.')
 flags.register_multi_flags_validator(
     ['input_files', 'input_list'], lambda values: any(values.values()),
     'give --input_files or --input_list.')
@@ -186,10 +197,17 @@ def main() -> int:
       (_OUTPUT_JSONL.value, result_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
   model = captioning_flags.model()
+  if _ATTENTION_DIR.value and not DECODERS[model.config.decoder].attends:
+    attending = ', '.join(
+        name for name, decoder in DECODERS.items() if decoder.attends)
+    raise ValueError(
+        f'--attention_dir: the decoder {model.config.decoder!r} of '
+        f'{model.prefix} does not attend to regions; {attending} do')
   search = functools.partial(
       beam_search.beam_search, rules=search_flags.rules(model.vocab),
       options=captioning_flags.options())
-  thumbnails = bool(_OUTPUT_HTML.value or _CONTACT_SHEET.value)
+  thumbnails = bool(
+      _OUTPUT_HTML.value or _CONTACT_SHEET.value or _ATTENTION_DIR.value)
 
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
@@ -216,6 +234,9 @@ def main() -> int:
     if _CONTACT_SHEET.value:
       writers.append(stack.enter_context(
           contact_sheet.write(_CONTACT_SHEET.value)))
+    if _ATTENTION_DIR.value:
+      writers.append(stack.enter_context(
+          attention_sheets.write(_ATTENTION_DIR.value)))
     for result in found:
       unreadable += result.error is not None
       for write in writers:

@@ -103,12 +103,13 @@ def read_training_captions(source: str) -> list[str]:
       or has no captions.
   """
   if os.path.isfile(source) and not _is_shard(source):
-    of_images = [image.captions for image in annotations.read(source)]
+    found = [caption for image in annotations.read(source)
+             for caption in image.captions]
   else:
-    of_images = shard_captions.read(source).of_images
-  if not any(of_images):
+    found = shard_captions.read(source).everything()
+  if not found:
     raise ValueError(f'{source} has no captions')
-  return [caption for captions in of_images for caption in captions]
+  return found
 
 
 def _is_shard(path: str) -> bool:

@@ -7,6 +7,8 @@ written by im2txt are read here and the other way round:
                   image/data         bytes   the encoded picture
   feature lists:  image/caption      bytes   the caption's words, with markers
                   image/caption_ids  int64   the same as ids
+                  image/raw_caption  bytes   what a person wrote, where the
+                                             words say less; an entry a caption
 
 In im2txt's layout each entry of a feature list is one word, and the record one
 image-caption pair. In the layout `image` each entry is one whole caption, and
@@ -27,13 +29,20 @@ IMAGE_ID = 'image/image_id'
 IMAGE_DATA = 'image/data'
 CAPTION = 'image/caption'
 CAPTION_IDS = 'image/caption_ids'
+RAW_CAPTION = 'image/raw_caption'
 
 
 class Caption(NamedTuple):
-  """A caption as a record has it, markers included."""
+  """A caption as a record has it."""
 
-  words: Sequence[str]
+  words: Sequence[str]  # Markers included.
   ids: Sequence[int]
+  raw: str = ''         # What a person wrote, where the words say less.
+
+  @property
+  def text(self) -> str:
+    """The caption for people, and to be scored against."""
+    return self.raw or ' '.join(self.words[1:-1])
 
 
 class Record(NamedTuple):
@@ -56,7 +65,8 @@ def make_pair(
   return _make(
       image_id, {IMAGE_DATA: encoded_image},
       [_bytes([word]) for word in caption.words],
-      [_int64([word_id]) for word_id in caption.ids])
+      [_int64([word_id]) for word_id in caption.ids],
+      [caption.raw])
 
 
 def make_image(
@@ -72,7 +82,8 @@ def make_image(
   return _make(
       image_id, data,
       [_bytes(caption.words) for caption in captions],
-      [_int64(caption.ids) for caption in captions])
+      [_int64(caption.ids) for caption in captions],
+      [caption.raw for caption in captions])
 
 
 def read_records(file: str) -> Iterator[bytes]:
@@ -102,9 +113,15 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
          for feature in lists[CAPTION_IDS].feature]
   if not ids or [len(x) for x in words] != [len(x) for x in ids]:
     raise ValueError(f'{CAPTION} and {CAPTION_IDS} do not hold the same words')
-  if max(map(len, ids)) > 1:
-    return list(map(Caption, words, ids))
-  return [Caption(sum(words, []), sum(ids, []))]
+  if max(map(len, ids)) <= 1:
+    words, ids = [sum(words, [])], [sum(ids, [])]
+  raw = [text.decode(errors='surrogateescape')
+         for feature in lists[RAW_CAPTION].feature
+         for text in feature.bytes_list.value] or len(ids) * ['']
+  if len(raw) != len(ids):
+    raise ValueError(f'{RAW_CAPTION} holds {len(raw)} captions, {CAPTION} '
+                     f'{len(ids)}')
+  return list(map(Caption, words, ids, raw))
 
 
 def parse(
@@ -137,14 +154,17 @@ def parse(
       values, splits, validate=False))
 
 
-def _make(image_id, data, words, ids) -> tf.train.SequenceExample:
+def _make(image_id, data, words, ids, raw) -> tf.train.SequenceExample:
+  lists = {CAPTION: words, CAPTION_IDS: ids}
+  if any(raw):
+    lists[RAW_CAPTION] = [_bytes([text]) for text in raw]
   return tf.train.SequenceExample(
       context=tf.train.Features(feature={
           IMAGE_ID: _int64([image_id]),
           **{key: _bytes([value]) for key, value in data.items()}}),
       feature_lists=tf.train.FeatureLists(feature_list={
-          CAPTION: tf.train.FeatureList(feature=words),
-          CAPTION_IDS: tf.train.FeatureList(feature=ids)}))
+          key: tf.train.FeatureList(feature=features)
+          for key, features in lists.items()}))
 
 
 def _int64(values: Sequence[int]) -> tf.train.Feature:

@@ -17,10 +17,18 @@ class ShardCaptions(NamedTuple):
   Attributes:
     of_images: captions of each picture, in the order of their first records.
     first: of each record, whether it is the first one of its picture.
+    words: captions of all pictures as a model is told them, where that is not
+      all that people wrote.
   """
 
   of_images: list[list[str]]
   first: list[bool]
+  words: list[str]
+
+  def everything(self) -> list[str]:
+    """All captions in either form."""
+    return [caption for captions in (*self.of_images, self.words)
+            for caption in captions]
 
 
 def read(pattern: str) -> ShardCaptions:
@@ -35,6 +43,7 @@ def read(pattern: str) -> ShardCaptions:
   """
   of_image = {}
   first = []
+  words = []
   for where, record in _records(pattern):
     try:
       example = tf.train.SequenceExample.FromString(record)
@@ -47,8 +56,10 @@ def read(pattern: str) -> ShardCaptions:
         example.context.SerializeToString(deterministic=True)).digest()
     first.append(image not in of_image)
     of_image.setdefault(image, []).extend(
-        ' '.join(caption.words[1:-1]) for caption in captions)
-  return ShardCaptions(list(of_image.values()), first)
+        caption.text for caption in captions)
+    words.extend(' '.join(caption.words[1:-1]) for caption in captions
+                 if caption.raw)
+  return ShardCaptions(list(of_image.values()), first, words)
 
 
 def _records(pattern: str) -> Iterator[tuple[str, bytes]]:

@@ -23,25 +23,31 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 import contextlib
 import filecmp
 import os
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import (
+    caption_samples,
+    caption_styles,
     captioner,
     checkpoints,
     command_line,
     config_flag,
     configuration,
     encoder_weights,
+    encoders,
     evaluation,
     inputs,
     optimization,
+    trained_model,
     training_hooks,
     variable_loader,
     vocabulary,
-    whole_file,
+    word_values,
 )
 
 tf1 = tf.compat.v1
@@ -76,6 +82,10 @@ _VOCAB_FILE = flags.DEFINE_string(
 _INIT_CHECKPOINT = flags.DEFINE_string(
     'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
     'this project or im2txt) at step 0, if --train_dir has none yet.')
+_SAMPLE_IMAGE = flags.DEFINE_string(
+    'sample_image', None, 'A picture that is captioned at each checkpoint: by '
+    'the most probable words (temperature 0) and by words drawn at '
+    'temperatures 0.5 and 1.')
 _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
     'allow_random_encoder', False, 'Train on a frozen encoder without '
     'pretrained weights; good for tests only.')
@@ -94,6 +104,7 @@ def resolve_config() -> configuration.Config:
     config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
+  encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
@@ -106,7 +117,8 @@ def find_vocabulary(
   """Finds the shards' vocabulary and sees that the model has room for it.
 
   Args:
-    config: a `vocab_size` of 0 is set to the vocabulary's.
+    config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
+      that the vocabulary's captions have.
     vocab_file: the vocabulary, or None to look beside the shards and then in
       the run folder.
     train_dir: the run folder.
@@ -128,6 +140,11 @@ def find_vocabulary(
       raise ValueError(
           'vocab_size is 0, the size of the vocabulary; give --vocab_file')
     return None
+  style = caption_styles.read(vocab_file)
+  if style:
+    config.start_word = style.start_word
+    config.end_word = style.end_word
+    config.unknown_word = style.unknown_word
   size = len(vocabulary.Vocabulary(
       vocab_file, config.start_word, config.end_word, config.unknown_word))
   if config.vocab_size == 0:
@@ -164,12 +181,14 @@ def make_init_fn(
     train_dir: str,
     init_checkpoint: str | None,
     eval_config: configuration.ModelConfig | None,
+    first_values: Mapping[str, np.ndarray],
 ) -> variable_loader.RestoreFn:
   """Makes the function that gives variables their values in a new session.
 
   Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights > leave everything as initialised. Features to
-  train on (`config`) and to evaluate on (`eval_config`) must be of them.
+  encoder's pretrained weights and first values of others > leave everything as
+  initialised. Features to train on (`config`) and to evaluate on
+  (`eval_config`) must be of them.
   """
   variables = tf1.global_variables()
   model_variables = [
@@ -191,10 +210,10 @@ def make_init_fn(
     elif encoder_weights.find(config):
       logging.info('Starting from scratch, with a pretrained encoder')
       values = encoder_weights.read(
-          config, encoder_weights.variables(config))
+          config, encoder_weights.variables(config)) | first_values
     else:
       logging.info('Starting from scratch, with a random encoder')
-      values = {}
+      values = dict(first_values)
     for shards in filter(None, (config, eval_config)):
       encoder_weights.check_features(shards, values)
     optimization.complete(variables, values)
@@ -251,6 +270,8 @@ def train(
     init_checkpoint: str | None,
     on_start: Callable[[], None] = lambda: None,
     eval_during: evaluation.TrainingEvaluation | None = None,
+    first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
+    samples: caption_samples.CaptionSamples | None = None,
 ) -> None:
   """Trains to a step.
 
@@ -263,6 +284,8 @@ def train(
     init_checkpoint: where to start warm from, if the folder is new.
     on_start: called when the variables have their values, and so fit.
     eval_during: run after each checkpoint; may end training early.
+    first_values: by variable name, what a new run begins with.
+    samples: captioned after each checkpoint.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
@@ -302,7 +325,7 @@ def train(
         max_to_keep=config.training.max_checkpoints_to_keep)
     saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
     load = make_init_fn(config.model, train_dir, init_checkpoint,
-                        eval_during and eval_during.config)
+                        eval_during and eval_during.config, first_values)
 
     def init(_, session):
       load(session)
@@ -312,8 +335,13 @@ def train(
     progress = training_hooks.ProgressHook(
         statistics, number_of_steps, log_every_n_steps, train_dir)
     with training_hooks.interruption() as interrupted:
-      listeners = [training_hooks.AfterSaveListener(
-          eval_during.run, interrupted, progress)] if eval_during else []
+      after_save = [eval_during.run] if eval_during else []
+      if samples:
+        after_save.append(
+            lambda: samples.log(checkpoints.newest(train_dir)))
+      listeners = [
+          training_hooks.AfterSaveListener(call, interrupted, progress)
+          for call in after_save]
       hooks = [
           training_hooks.CheckFiniteHook(
               statistics, lambda: checkpoints.newest(train_dir)),
@@ -361,19 +389,31 @@ def main() -> None:
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, train_dir)
   if vocab_file:
     check_vocabulary(vocab_file, train_dir, resumed=bool(found))
+  word_values.resolve_width(config.model)
+  first_values = {} if found or _INIT_CHECKPOINT.value else (
+      word_values.first_values(config.model, vocab_file))
 
   def keep() -> None:
     configuration.save(config, train_dir)
     copy = os.path.join(train_dir, vocabulary.FILE_NAME)
     if vocab_file and not _same(vocab_file, copy):
-      whole_file.copy(vocab_file, copy)
+      vocabulary.copy(vocab_file, train_dir)
 
   os.makedirs(train_dir, exist_ok=True)
   eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
       config, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
       _TRAIN_INCEPTION.value)
+  samples = None
+  if _SAMPLE_IMAGE.value:
+    if vocab_file is None:
+      raise ValueError('--sample_image needs the vocabulary; give '
+                       '--vocab_file')
+    samples = caption_samples.CaptionSamples(
+        config.model, trained_model.load_vocabulary(
+            config.model, train_dir, vocab_file), _SAMPLE_IMAGE.value)
   train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during)
+        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
+        first_values, samples)
 
 
 if __name__ == '__main__':

@@ -194,7 +194,7 @@ class AfterSaveListener(tf1.train.CheckpointSaverListener):
 
   def __init__(
       self,
-      after_save: Callable[[], bool],
+      after_save: Callable[[], bool | None],
       interrupted: threading.Event,
       progress: ProgressHook,
   ):
@@ -214,4 +214,4 @@ class AfterSaveListener(tf1.train.CheckpointSaverListener):
     if global_step_value == 0 or self._interrupted.is_set():
       return False
     with self._progress.paused():
-      return self._after_save()
+      return bool(self._after_save())

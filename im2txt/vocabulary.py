@@ -1,4 +1,4 @@
-"""Words and their ids, and how a caption becomes words.
+"""Words and their ids.
 
 A vocabulary file has a line `word count` for each word, most frequent first;
 a word's id is its line number, counted from 0. The unknown word takes the
@@ -7,12 +7,12 @@ next id and does not stand in the file.
 
 import ast
 import collections
+import os
 from collections.abc import Iterable
 
-import nltk
 from absl import logging
 
-from im2txt import whole_file
+from im2txt import caption_styles, whole_file
 
 # What builders call the file, and where run folders keep a copy.
 FILE_NAME = 'word_counts.txt'
@@ -22,26 +22,16 @@ END_WORD = '</S>'
 UNKNOWN_WORD = '<UNK>'
 
 
-def tokenize(
-    caption: str, start_word: str = START_WORD, end_word: str = END_WORD
-) -> list[str]:
-  """Returns the caption's lower-cased nltk tokens between the two markers.
-
-  im2txt's tokens but for full stops inside a caption: `preserve_line` spares
-  the sentence splitter, whose model nltk would have to download.
-  """
-  words = nltk.word_tokenize(caption.lower(), preserve_line=True)
-  return [start_word, *words, end_word]
-
-
 def count_words(
-    captions: Iterable[list[str]], min_word_count: int
+    captions: Iterable[list[str]], min_word_count: int,
+    max_words: int | None = None,
 ) -> list[tuple[str, int]]:
   """Counts tokens, most frequent first and ties by word.
 
   Args:
     captions: tokenized captions, markers included.
     min_word_count: rarer words are left out.
+    max_words: so many, the most frequent, are kept; None: all.
 
   Returns:
     (word, count) pairs; the same captions in any order give the same list.
@@ -51,13 +41,45 @@ def count_words(
     counter.update(words)
   frequent = [wc for wc in counter.items() if wc[1] >= min_word_count]
   return sorted(frequent, key=lambda word_count: (-word_count[1],
-                                                  word_count[0]))
+                                                  word_count[0]))[:max_words]
 
 
 def write_word_counts(path: str, counts: list[tuple[str, int]]) -> None:
   """Writes a vocabulary file whole or not at all."""
   with whole_file.write(path) as f:
     f.writelines(f'{word} {count}\n' for word, count in counts)
+
+
+def copy(vocab_file: str, folder: str) -> None:
+  """Copies a vocabulary, and its captions' style if it has one, to a folder.
+
+  Args:
+    vocab_file: the vocabulary.
+    folder: where it is to be named `FILE_NAME`.
+  """
+  target = os.path.join(folder, FILE_NAME)
+  style = caption_styles.read(vocab_file)
+  if style:
+    caption_styles.write(target, style)
+  whole_file.copy(vocab_file, target)
+
+
+def read_counts(vocab_file: str) -> list[int]:
+  """How often training had each word of a vocabulary file, by id.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: a line has no count.
+  """
+  counts = []
+  with open(vocab_file, encoding='utf-8') as f:
+    for number, line in enumerate(f, 1):
+      try:
+        counts.append(int(line.split()[1]))
+      except (IndexError, ValueError):
+        raise ValueError(f'{vocab_file}:{number}: no count behind the word'
+                         ) from None
+  return counts
 
 
 class Vocabulary:

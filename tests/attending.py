@@ -63,7 +63,7 @@ class State(NamedTuple):
 
   hidden: tf.Tensor    # float32 [B, H]
   words_read: tf.Tensor  # int32 [B]
-  shares: tf.Tensor    # float32 [B, L], where it looked last
+  alignment: tf.Tensor  # float32 [B, L], where it looked last
 
 
 class Attending(Decoder):
@@ -73,16 +73,12 @@ class Attending(Decoder):
   scope = 'attending'
   step_reads_memory = True
   reads_regions = True
+  attends = True
 
-  def __init__(self, config, keep_prob):
+  def __init__(self, config, training):
     self._config = config
-    self._keep_prob = keep_prob
-    self._initializer = tf1.random_uniform_initializer(
-        -config.initializer_scale, config.initializer_scale)
-
-  @classmethod
-  def from_config(cls, config, training):
-    return cls(config, config.lstm_dropout_keep_prob if training else 1.0)
+    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._initializer = layers.uniform(config.initializer_scale)
 
   def _dense(self, x, units, name):
     return layers.dense(x, units, f'{self.scope}/{name}', self._initializer)

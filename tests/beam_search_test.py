@@ -41,7 +41,7 @@ def run(find, script, pictures=(0,), on_step=None):
 def listed(captions):
   """Captions as lists, those that are none left out."""
   found = []
-  for sentences, logprobs, scores in zip(*captions, strict=True):
+  for sentences, logprobs, scores in zip(*captions[:3], strict=True):
     there = np.isfinite(logprobs)
     assert (there == np.isfinite(scores)).all()
     found.append([

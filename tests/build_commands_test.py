@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import build, custom
+from data_prep import build, captioned_images, custom
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 COCO_SAMPLE = REPOSITORY.parent / 'shared' / 'data' / 'coco'
@@ -179,7 +179,7 @@ def build_here(tmp_path, out, num_shards, layout):
   """Builds in this process what the test below has built by command."""
   rows = custom.read_rows(str(tmp_path / 'pics' / 'captions.csv'), 'image',
                           'caption', None)
-  splits = custom.split_at_random(
+  splits = captioned_images.split_at_random(
       custom.group_rows(rows, str(tmp_path / 'pics'))[None], 0.1, 0.2)
   build.build(splits, build.Options(
       str(out), {'train': num_shards, 'val': 1, 'test': 1}, layout=layout))

@@ -224,7 +224,7 @@ def test_features_json(made, encoder_config):
   assert found['both'] == {
       'encoder': 'efficientnet_lite0', 'image_height': 96, 'image_width': 64,
       'weights': encoder_weights.digest(encoder_config, weights),
-      'preprocessing': image_processing.PREPROCESSING,
+      'preprocessing': image_processing.describe(),
       'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
   assert found['pooled'] == found['both'] | {
       'precision': 'float16', 'shapes': {'features/pooled': [1280]}}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data_prep import custom
+from data_prep import captioned_images, custom
 from data_prep.captioned_images import CaptionedImage
 
 CSV = '''image,caption,part
@@ -92,18 +92,18 @@ def test_group_rows_refuses_paths_that_leave_the_folder(name):
 
 def test_split_at_random():
   captioned = [CaptionedImage(i, f'{i}.jpg', ['x']) for i in range(43)]
-  splits = custom.split_at_random(captioned, 0.1, 0.2)
+  splits = captioned_images.split_at_random(captioned, 0.1, 0.2)
   assert {name: len(split) for name, split in splits.items()} == {
       'train': 30, 'val': 4, 'test': 9}
   assert sorted(sum(splits.values(), [])) == captioned
   assert splits['val'] != captioned[:4]
-  assert splits == custom.split_at_random(captioned, 0.1, 0.2)
+  assert splits == captioned_images.split_at_random(captioned, 0.1, 0.2)
 
 
 def test_split_at_random_of_few():
   captioned = [CaptionedImage(i, f'{i}.jpg', ['x']) for i in range(3)]
-  splits = custom.split_at_random(captioned, 0.05, 0)
+  splits = captioned_images.split_at_random(captioned, 0.05, 0)
   assert {name: len(split) for name, split in splits.items()} == {
       'train': 2, 'val': 1}
   with pytest.raises(ValueError, match='--val_fraction=0.5'):
-    custom.split_at_random(captioned, 0.5, 0.5)
+    captioned_images.split_at_random(captioned, 0.5, 0.5)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
-from attending import HEIGHT, WIDTH, Attending, AttendingConfig, Cells
+from attending import HEIGHT, WIDTH, Attending, AttendingConfig, Cells, L
 from PIL import Image
 
 from im2txt import (
@@ -31,7 +31,12 @@ from im2txt import (
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.caption_rules import Rules
 from im2txt.captioner import Mode
-from im2txt.decoders import DECODERS
+from im2txt.decoders import (
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
+)
 from im2txt.encoders import ENCODERS
 
 tf1 = tf.compat.v1
@@ -45,8 +50,21 @@ SMALL = {
     'encoder': 'cells', 'image_height': HEIGHT, 'image_width': WIDTH,
     'vocab_size': V, 'embedding_size': E, 'num_lstm_units': H,
 }
+TRANSFORMER = {
+    'embedding_size': 15, 'num_layers': 2, 'num_heads': 3,
+    'feed_forward_size': 19, 'max_positions': 21}
 CONFIGS = [
     configuration.ModelConfig(decoder='show_and_tell', **SMALL),
+    configuration.ModelConfig(decoder='merge', **SMALL),
+    CnnLstmConfig(decoder='cnn_lstm', num_lstm_layers=2, **SMALL),
+    ShowAttendTellConfig(
+        decoder='show_attend_tell', attention_size=17,
+        attention_regularization=0.5, **SMALL),
+    ShowAttendTellConfig(
+        decoder='show_attend_tell', cell='lstm', attention_size=17, **SMALL),
+    TransformerConfig(decoder='transformer', **SMALL | TRANSFORMER),
+    TransformerConfig(
+        decoder='transformer', pre_norm=True, **SMALL | TRANSFORMER),
     AttendingConfig(decoder='attending', **SMALL),
 ]
 
@@ -124,6 +142,15 @@ def add_train_op(built):
   return train
 
 
+def anything(random):
+  """Gives every variable values of its own."""
+  return [
+      tf1.assign(v, random.uniform(
+          0.1 if v.op.name.endswith('moving_variance') else -0.5, 0.5,
+          v.shape))
+      for v in tf1.global_variables()]
+
+
 def test_unroll_equals_step_repeated(config, random):
   arrays = batch_arrays(random)
   with tf.Graph().as_default(), tf1.Session() as session:
@@ -141,9 +168,7 @@ def test_unroll_equals_step_repeated(config, random):
           memory, tf.constant(arrays.input_seqs[:, t]), state)
       stepped.append(hidden)
     logits = decoder.logits(stepped[0])
-    session.run([
-        tf1.assign(v, random.uniform(-0.5, 0.5, v.shape))
-        for v in tf1.global_variables()])
+    session.run(anything(random))
     unrolled, stepped, logits = session.run(
         [unrolled, tf.stack(stepped, axis=1), logits])
   words = arrays.input_mask == 1
@@ -166,9 +191,7 @@ def test_several_captions_of_an_image_share_its_memory(config, random):
       for t in range(2):
         hidden, state = decoder.step(rows, words[t], state)
       outputs.append([hidden, *tf.nest.flatten(state)])
-    session.run([
-        tf1.assign(v, random.uniform(-0.5, 0.5, v.shape))
-        for v in tf1.global_variables()])
+    session.run(anything(random))
     for shared, own in zip(*session.run(outputs), strict=True):
       assert len(shared) == B * n
       np.testing.assert_allclose(shared, own, atol=1e-6)
@@ -263,6 +286,7 @@ def encode(pixels):
 class Trained(NamedTuple):
   """A training run's checkpoint and what its own pass says of captions."""
 
+  config: configuration.ModelConfig
   folder: str
   encoded_images: list[bytes]
   input_seqs: np.ndarray
@@ -303,7 +327,7 @@ def trained(config, tmp_path_factory):
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
               inputs.Batch(images, words[:, :-1], words[:, 1:],
                            np.ones((B, T)), np.arange(B))))
-    yield Trained(str(tmp_path), encoded_images, words,
+    yield Trained(config, str(tmp_path), encoded_images, words,
                   np.exp(-losses).reshape(B, T), model, inference_session)
 
 
@@ -314,7 +338,13 @@ def test_a_training_checkpoint_gives_inference_the_same_probabilities(
     for t in range(T):
       softmax, state, metadata = trained.model.inference_step(
           trained.session, trained.input_seqs[i, t:t + 1], state)
-      assert softmax.shape == (1, V) and metadata is None
+      assert softmax.shape == (1, V)
+      if DECODERS[trained.config.decoder].attends:
+        assert metadata.shape == (1, L)
+        np.testing.assert_allclose(metadata.sum(), 1.0, rtol=1e-5)
+        assert np.ptp(metadata) > 0.0
+      else:
+        assert metadata is None
       np.testing.assert_allclose(softmax.sum(), 1.0, rtol=1e-5)
       np.testing.assert_allclose(
           softmax[0, trained.input_seqs[i, t + 1]],
@@ -372,12 +402,20 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
         checkpoints.latest(trained.folder))(session)
     captions = session.run(captions)
   generator = CaptionGenerator(trained.model, Vocab(), beam_size, 6)
-  for encoded_image, sentences, logprobs, _ in zip(
+  for encoded_image, sentences, logprobs, _, looked in zip(
       trained.encoded_images, *captions, strict=True):
     expected = generator.beam_search(trained.session, encoded_image)
-    for caption, sentence in zip(expected, sentences.tolist(), strict=True):
-      ends = (6 - len(caption.sentence)) * [Vocab.end_id]
-      assert sentence == caption.sentence + ends
+    for caption, sentence, of_words in zip(
+        expected, sentences.tolist(), looked, strict=True):
+      padding = 6 - len(caption.sentence)
+      assert sentence == caption.sentence + padding * [Vocab.end_id]
+      if not decoder.attends:
+        assert caption.metadata is None and of_words.shape == (6, 0)
+        continue
+      # The start marker is not chosen.
+      np.testing.assert_allclose(
+          of_words[1:6 - padding], caption.metadata, atol=1e-5)
+      assert not of_words[0].any() and not of_words[6 - padding:].any()
     np.testing.assert_allclose(
         logprobs, [caption.logprob for caption in expected], atol=1e-4)
 

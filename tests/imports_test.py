@@ -13,7 +13,7 @@ LAYERS = (
      'report'),
     ('learning_curves',),
     ('run_history',),
-    ('captioning_flags', 'evaluation'),
+    ('captioning_flags', 'evaluation', 'caption_samples', 'word_values'),
     ('caption_evaluation', 'config_flag', 'picture_captioner',
      'search_flags'),
     ('inference_wrapper', 'caption_generator', 'beam_search',
@@ -23,12 +23,14 @@ LAYERS = (
     ('captioner',),
     ('encoder_weights', 'scheduled_sampling'),
     ('encoders', 'decoders', 'inputs', 'losses'),
-    ('lstm', 'feature_cache', 'optimization'),
+    ('lstm', 'gru', 'feature_cache', 'optimization'),
     ('layers', 'image_processing', 'variable_loader'),
-    ('gallery', 'contact_sheet', 'coco_results', 'result_files',
+    ('gallery', 'contact_sheet', 'attention_sheets', 'coco_results', 'result_files',
      'result_journal', 'picture_files', 'constant_caption', 'ptb_tokenizer'),
     ('annotations',),
-    ('configuration', 'vocabulary', 'sequence_example', 'command_line',
+    ('vocabulary',),
+    ('caption_styles',),
+    ('configuration', 'sequence_example', 'command_line',
      'results', 'json_files'),
     ('whole_file', 'graph_errors'),
 )
@@ -88,7 +90,8 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize('path', DATA_PREP, ids=relative)
 def test_data_prep_knows_only_the_records(path):
-  records = {'vocabulary', 'sequence_example', 'configuration', 'command_line',
+  records = {'vocabulary', 'caption_styles', 'sequence_example',
+             'configuration', 'command_line',
              'whole_file', 'annotations', 'json_files'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}

@@ -473,7 +473,7 @@ def distorted_features(tmp_path_factory):
   """Features of 3 pictures in a plain and 7 distorted versions."""
   folder = tmp_path_factory.mktemp('features')
   description = feature_cache.Description(
-      'inception_v3', 'x', HEIGHT, WIDTH, image_processing.PREPROCESSING,
+      'inception_v3', 'x', HEIGHT, WIDTH, image_processing.describe(),
       'float32', 7, {feature_cache.POOLED: [2]}, '')
   feature_cache.write(str(folder), description)
   write(folder / 'train', [sequence_example.make_image(

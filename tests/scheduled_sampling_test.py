@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import scheduled_sampling
+from im2txt import configuration, scheduled_sampling
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.encoders import Encoding
 
@@ -62,7 +62,9 @@ def test_each_word_is_by_a_coin_of_its_own():
 
 
 def test_at_rate_0_it_is_the_plain_unrolling():
-  decoder = ShowAndTell(V, 5, 11, 0.5, 1.0)
+  decoder = ShowAndTell(configuration.ModelConfig(
+      vocab_size=V, embedding_size=5, num_lstm_units=11,
+      initializer_scale=0.5), training=False)
   memory = decoder.prepare(Encoding(tf.random.normal([B, C], seed=1), None))
   given = tf.constant(captions(B, T))
   weights = tf.random.normal([B, T, 11], seed=2)

@@ -57,6 +57,9 @@ def at_random(seed, states, vocab_size, end_id, concentration=0.3):
 class ScriptedDecoder:
   """Plays a script; the memory is int32 [B], each picture's first state."""
 
+  attends = False
+  max_length = None
+
   def __init__(self, script, on_step=None):
     """Takes the script, and what to call whenever a step is computed."""
     self._script = script

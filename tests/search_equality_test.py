@@ -114,7 +114,7 @@ def test_same_captions_in_the_same_order(weights, images, model, factor):
       for longest in (1, 2, 3, 20):
         generator = CaptionGenerator(model, Vocab(), beam, longest, factor)
         found = session.run(captions, {beam_size: beam, length: longest})
-        for picture, ours in enumerate(zip(*found, strict=True)):
+        for picture, ours in enumerate(zip(*found[:3], strict=True)):
           expected = generator.beam_search(None, picture)
           assert np.isfinite(ours[1]).sum() == len(expected)
           for sentence, logprob, score, caption in zip(

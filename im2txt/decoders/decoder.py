@@ -21,7 +21,7 @@ class Decoder(abc.ABC):
   """Constructed with numbers, connected to tensors any number of times.
 
   Attributes:
-    config_class: what `from_config` takes; a decoder with further numbers
+    config_class: what the constructor takes; a decoder with further numbers
       derives its own from `configuration.ModelConfig`, with fields that are
       texts, numbers or truth values (`| None`).
     scope: the tensors of the step-by-step search are named
@@ -29,23 +29,25 @@ class Decoder(abc.ABC):
     step_reads_memory: whether `step` looks at the memory, so that a search
       must carry it along.
     reads_regions: whether `prepare` looks at the encoding's regions.
+    attends: whether a state has an `alignment` float32 [N, L], the shares of
+      the L regions in what the last step looked at.
+    max_length: most words that it can read; None: any number.
   """
 
   config_class: type[configuration.ModelConfig] = configuration.ModelConfig
   scope: str
   step_reads_memory: bool
   reads_regions: bool
+  attends: bool = False
+  max_length: int | None = None
 
-  @classmethod
   @abc.abstractmethod
-  def from_config(
-      cls, config: configuration.ModelConfig, training: bool
-  ) -> 'Decoder':
-    """Makes the decoder with the numbers of the configuration.
+  def __init__(self, config: configuration.ModelConfig, training: bool):
+    """Notes the numbers.
 
     Args:
       config: of this decoder's `config_class`.
-      training: whether dropout is wanted.
+      training: whether dropout is wanted, and batch statistics.
     """
 
   @abc.abstractmethod

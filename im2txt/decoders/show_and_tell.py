@@ -7,10 +7,8 @@ and initialisation as in im2txt.
 import tensorflow as tf
 
 from im2txt import configuration, layers, lstm
-from im2txt.decoders import decoder
+from im2txt.decoders import decoder, word_layers
 from im2txt.encoders import Encoding
-
-tf1 = tf.compat.v1
 
 
 class ShowAndTell(decoder.Decoder):
@@ -20,44 +18,15 @@ class ShowAndTell(decoder.Decoder):
   step_reads_memory = False
   reads_regions = False
 
-  def __init__(
-      self,
-      vocab_size: int,
-      embedding_size: int,
-      num_units: int,
-      initializer_scale: float,
-      keep_prob: float,
-      dtype: str = 'float32',
-  ):
-    """Notes the numbers.
-
-    Args:
-      vocab_size: V, number of outputs.
-      embedding_size: width of word and picture embeddings.
-      num_units: H, units of the LSTM.
-      initializer_scale: variables begin uniform in +- this.
-      keep_prob: share of the LSTM's inputs and outputs kept; 1: no dropout.
-      dtype: of the matrix products.
-    """
-    self._vocab_size = vocab_size
-    self._embedding_size = embedding_size
-    self._keep_prob = keep_prob
-    self._dtype = dtype
-    self._initializer = tf1.random_uniform_initializer(
-        -initializer_scale, initializer_scale)
+  def __init__(self, config: configuration.ModelConfig, training: bool):
+    """See the base class; dropout is of the LSTM's inputs and outputs."""
+    self._embedding_size = config.embedding_size
+    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._dtype = config.compute_dtype
+    self._initializer = layers.uniform(config.initializer_scale)
+    self._words = word_layers.WordLayers(config)
     self._lstm = lstm.LSTM(
-        num_units, self.scope, self._initializer, dtype)
-
-  @classmethod
-  def from_config(
-      cls, config: configuration.ModelConfig, training: bool
-  ) -> 'ShowAndTell':
-    """See the base class."""
-    return cls(
-        config.vocab_size, config.embedding_size, config.num_lstm_units,
-        config.initializer_scale,
-        config.lstm_dropout_keep_prob if training else 1.0,
-        config.compute_dtype)
+        config.num_lstm_units, self.scope, self._initializer, self._dtype)
 
   def prepare(self, encoding: Encoding) -> tf.Tensor:
     """The picture as a word: float32 [B, embedding_size]."""
@@ -71,17 +40,11 @@ class ShowAndTell(decoder.Decoder):
     _, state = self._lstm.step(self._dropout(memory), zeros)
     return state
 
-  def embed(self, words: tf.Tensor) -> tf.Tensor:
-    """Word embeddings float32 [..., embedding_size] of integers [...]."""
-    return layers.embedding(
-        words, self._vocab_size, self._embedding_size, 'seq_embedding',
-        self._initializer)
-
   def step(
       self, memory: tf.Tensor, words: tf.Tensor, state: lstm.State
   ) -> tuple[tf.Tensor, lstm.State]:
     """See the base class; the memory is not looked at."""
-    inputs = self._dropout(self.embed(words))
+    inputs = self._dropout(self._words.embed(words))
     hidden, state = self._lstm.step(inputs, state)
     return self._dropout(hidden), state
 
@@ -89,16 +52,13 @@ class ShowAndTell(decoder.Decoder):
       self, memory: tf.Tensor, input_seqs: tf.Tensor, mask: tf.Tensor
   ) -> tf.Tensor:
     """See the base class; padding follows the words and cannot reach them."""
-    inputs = self._dropout(self.embed(input_seqs))
+    inputs = self._dropout(self._words.embed(input_seqs))
     hidden = self._lstm.unroll(inputs, self.initial_state(memory))
     return self._dropout(hidden)
 
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
     """See the base class."""
-    return layers.dense(hidden, self._vocab_size, 'logits',
-                        self._initializer, dtype=self._dtype)
+    return self._words.logits(hidden)
 
   def _dropout(self, x: tf.Tensor) -> tf.Tensor:
-    if self._keep_prob == 1.0:
-      return x
-    return tf.nn.dropout(x, rate=1.0 - self._keep_prob)
+    return layers.dropout(x, self._keep_prob)

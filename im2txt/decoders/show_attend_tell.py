@@ -1,0 +1,171 @@
+"""Show, Attend and Tell: before each word a look at the regions.
+
+Xu et al. 2015, https://arxiv.org/abs/1502.03044, section 3.1, soft attention,
+in the form that TensorFlow's tutorial has made known: additive attention
+(Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, appendix A.1.2) and a
+GRU.
+
+Shapes: B images, n captions of each, N = B * n, L regions, C channels of the
+encoder, E width of a word and of a projected region, A width of attention, H
+units.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from im2txt import configuration, gru, layers, lstm
+from im2txt.decoders import decoder, word_layers
+from im2txt.encoders import Encoding
+
+tf1 = tf.compat.v1
+
+_CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM}
+
+
+@dataclasses.dataclass(slots=True)
+class ShowAttendTellConfig(configuration.ModelConfig):
+  """Numbers of `ShowAttendTell`."""
+
+  # 'gru', or 'lstm' as in the paper; num_lstm_units is the number of units.
+  cell: str = 'gru'
+  # Width in which regions and what has been said are compared.
+  attention_size: int = 512
+  # Weight of the doubly stochastic regularisation (Xu et al. 2015, section
+  # 4.2.1), which asks that each region be looked at as much as any other over
+  # a caption; of captions read as they are, without scheduled sampling.
+  attention_regularization: float = 0.0
+
+
+class Memory(NamedTuple):
+  """What is kept of an image."""
+
+  regions: tf.Tensor  # float32 [B, L, E]
+  keys: tf.Tensor     # float32 [B, L, A]
+
+
+class State(NamedTuple):
+  """What is remembered from word to word."""
+
+  cell: Any             # the cell's, nest of [N, H]
+  alignment: tf.Tensor  # float32 [N, L]
+
+
+class ShowAttendTell(decoder.Decoder):
+  """A recurrent cell over [context, word]; see the module."""
+
+  config_class = ShowAttendTellConfig
+  scope = 'show_attend_tell'
+  step_reads_memory = True
+  reads_regions = True
+  attends = True
+
+  def __init__(self, config: ShowAttendTellConfig, training: bool):
+    """Notes the numbers.
+
+    Dropout is of the encoder's channels, of projected regions, embedded words
+    and what the cell says, and before the vocabulary.
+    """
+    self._training = training
+    self._config = config
+    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._initializer = layers.uniform(config.initializer_scale)
+    self._words = word_layers.WordLayers(config)
+    self._cell = configuration.choose(_CELLS, 'cell', config.cell)(
+        config.num_lstm_units, self.scope, self._initializer,
+        config.compute_dtype)
+
+  def prepare(self, encoding: Encoding) -> Memory:
+    """Projects the regions, and once more for attention."""
+    regions = self._dropout(tf.nn.relu(self._dense(
+        self._dropout(encoding.regions), self._config.embedding_size,
+        'image_embedding')))
+    return Memory(regions, self._dense(
+        regions, self._config.attention_size, 'attention/keys',
+        use_bias=False))
+
+  def initial_state(self, memory: Memory) -> State:
+    """Zeros: the picture is only seen by attention."""
+    batch_size = tf.shape(memory.keys)[0]
+    return State(
+        self._cell.zero_state(batch_size),
+        tf.zeros([batch_size, memory.keys.shape[1]]))
+
+  def step(
+      self, memory: Memory, words: tf.Tensor, state: State
+  ) -> tuple[tf.Tensor, State]:
+    """See the base class."""
+    return self._read(memory, self._embed(words), state)
+
+  def unroll(
+      self, memory: Memory, input_seqs: tf.Tensor, mask: tf.Tensor
+  ) -> tf.Tensor:
+    """See the base class; in training also adds the regularisation."""
+    inputs = tf.transpose(self._embed(input_seqs), [1, 0, 2])  # [T, B, E]
+    length = tf.shape(inputs)[0]
+    weights = tf.cast(tf.transpose(mask), tf.float32)  # [T, B]
+
+    def body(t, state, looked, outputs):
+      hidden, state = self._read(memory, inputs[t], state)
+      looked += weights[t][:, tf.newaxis] * state.alignment
+      return t + 1, state, looked, outputs.write(t, hidden)
+
+    state = self.initial_state(memory)
+    _, _, looked, outputs = tf.while_loop(
+        lambda t, *_: t < length, body,
+        (tf.constant(0), state, tf.zeros_like(state.alignment),
+         tf.TensorArray(tf.float32, length)))
+    if self._training and self._config.attention_regularization:
+      tf1.losses.add_loss(
+          self._config.attention_regularization * tf.math.divide_no_nan(
+              tf.reduce_sum((1.0 - looked) ** 2), tf.reduce_sum(weights)),
+          tf1.GraphKeys.REGULARIZATION_LOSSES)
+    return tf.transpose(outputs.stack(), [1, 0, 2])
+
+  def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+    """See the base class; through a linear layer as wide as the cell."""
+    return self._words.logits(self._dropout(self._dense(
+        self._dropout(hidden), self._config.num_lstm_units, 'output')))
+
+  def _embed(self, words: tf.Tensor) -> tf.Tensor:
+    return self._dropout(self._words.embed(words))
+
+  def _read(
+      self, memory: Memory, inputs: tf.Tensor, state: State
+  ) -> tuple[tf.Tensor, State]:
+    """One time step with embedded words [N, E]."""
+    before = state.cell.h if self._config.cell == 'lstm' else state.cell
+    context, alignment = self._attend(memory, before)
+    output, cell = self._cell.step(
+        tf.concat([context, inputs], axis=1), state.cell)
+    return output, State(cell, alignment)
+
+  def _attend(
+      self, memory: Memory, hidden: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """What is seen, [N, E], and the regions' shares in it, [N, L].
+
+    Args:
+      memory: of B images.
+      hidden: float32 [N, H], what the cell has said before.
+    """
+    width = self._config.attention_size
+    query = self._dense(hidden, width, 'attention/query')
+    query = tf.reshape(query, [tf.shape(memory.keys)[0], -1, 1, width])
+    compared = tf.tanh(memory.keys[:, tf.newaxis] + query)  # [B, n, L, A]
+    scores = self._dense(
+        compared, 1, 'attention/score', use_bias=False)[..., 0]  # [B, n, L]
+    shares = tf.nn.softmax(scores)
+    context = tf.matmul(shares, memory.regions)  # [B, n, E]
+    return (tf.reshape(context, [-1, context.shape[2]]),
+            tf.reshape(shares, [-1, shares.shape[2]]))
+
+  def _dense(
+      self, x: tf.Tensor, units: int, scope: str, use_bias: bool = True
+  ) -> tf.Tensor:
+    return layers.dense(x, units, scope, self._initializer, use_bias,
+                        self._config.compute_dtype)
+
+  def _dropout(self, x: tf.Tensor) -> tf.Tensor:
+    return layers.dropout(x, self._keep_prob)
