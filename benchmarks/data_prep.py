@@ -34,7 +34,7 @@ from absl import flags
 from PIL import Image
 
 from data_prep import flickr8k
-from im2txt import command_line, vocabulary
+from im2txt import caption_styles, command_line, vocabulary
 
 _IMAGE_DIR = flags.DEFINE_string(
     'image_dir', None, 'Folder of photos. Default: some are drawn.')
@@ -115,7 +115,8 @@ def build_plainly(flags_of_build: Mapping[str, str]) -> None:
   [captioned] = flickr8k.read_splits(
       flags_of_build['captions_file'], {'train': flags_of_build['train_list']},
       flags_of_build['image_dir']).values()
-  pairs = [(image, vocabulary.tokenize(caption))
+  style = caption_styles.named('nltk')
+  pairs = [(image, style.tokenize(caption))
            for image in captioned for caption in image.captions]
   counter = collections.Counter(word for _, words in pairs for word in words)
   frequent = sorted(((word, count) for word, count in counter.items()

@@ -237,8 +237,10 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
   paths = [shards.shard_path(options.output_dir, split, i,
                              options.num_shards[split])
            for split in splits for i in range(options.num_shards[split])]
-  return [path for path in [*paths, options.vocabulary_path]
-          if not os.path.exists(path)]
+  if not options.vocab_file:
+    paths += [options.vocabulary_path,
+              caption_styles.path_of(options.vocabulary_path)]
+  return [path for path in paths if not os.path.exists(path)]
 
 
 def _check_pictures(

@@ -120,8 +120,10 @@ def named(
   """
   way = _WAYS.get(name, _WAYS['nltk'])
   return CaptionStyle(
-      name, start_word or way.start_word, end_word or way.end_word,
-      unknown_word or way.unknown_word)
+      name,
+      way.start_word if start_word is None else start_word,
+      way.end_word if end_word is None else end_word,
+      way.unknown_word if unknown_word is None else unknown_word)
 
 
 def path_of(vocab_file: str) -> str:

@@ -49,10 +49,11 @@ def sequence_loss(
   scores = logits(hidden)  # [N, V]
   word_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=targets, logits=scores)  # [N]
-  # Of a model gone astray no loss may be hidden, whatever it is.
-  counted = tf.logical_not(tf.abs(word_losses + BANNED) < -0.01 * BANNED)
-  word_losses = tf.where(counted, word_losses, 0.0)
-  counted = tf.cast(counted, tf.float32)
+  # Of a model gone astray no loss may be hidden, whatever it is. (Of `not
+  # x < y` TensorFlow makes `x >= y`, which NaN is not either.)
+  banned = tf.abs(word_losses + BANNED) < -0.01 * BANNED
+  word_losses = tf.where(banned, 0.0, word_losses)
+  counted = 1.0 - tf.cast(banned, tf.float32)
   number = tf.reduce_sum(counted)
   mean = smoothed = tf.math.divide_no_nan(tf.reduce_sum(word_losses), number)
   if label_smoothing:

@@ -115,9 +115,11 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
     raise ValueError(f'{CAPTION} and {CAPTION_IDS} do not hold the same words')
   if max(map(len, ids)) <= 1:
     words, ids = [sum(words, [])], [sum(ids, [])]
-  raw = [text.decode(errors='surrogateescape')
-         for feature in lists[RAW_CAPTION].feature
-         for text in feature.bytes_list.value] or len(ids) * ['']
+  raw = len(ids) * ['']
+  if RAW_CAPTION in lists:  # Looking for it would put it there.
+    raw = [text.decode(errors='surrogateescape')
+           for feature in lists[RAW_CAPTION].feature
+           for text in feature.bytes_list.value]
   if len(raw) != len(ids):
     raise ValueError(f'{RAW_CAPTION} holds {len(raw)} captions, {CAPTION} '
                      f'{len(ids)}')

@@ -1,5 +1,7 @@
 """What word layers begin with: word vectors, and how frequent words are."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TextIO
 
 import numpy as np
@@ -25,7 +27,7 @@ def resolve_width(config: configuration.ModelConfig) -> None:
       raise ValueError('train_word_vectors is false, but no word_vectors_file '
                        'gives the vectors')
     return
-  with json_files.open_text(config.word_vectors_file) as f:
+  with _open(config.word_vectors_file) as f:
     width = len(_vector(f.readline(), f'{config.word_vectors_file}:1')[1])
   if config.embedding_size not in (0, width):
     raise ValueError(
@@ -51,8 +53,17 @@ def read_vectors(
     OSError: the file cannot be read.
     ValueError: a line is not of that form.
   """
-  with json_files.open_text(path) as f:
+  with _open(path) as f:
     return _read(f, path, vocab)
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[TextIO]:
+  try:
+    with json_files.open_text(path) as f:
+      yield f
+  except json_files.NO_TEXT as error:
+    raise ValueError(f'{path} is no UTF-8 text: {error}') from None
 
 
 def _read(
@@ -60,22 +71,32 @@ def _read(
 ) -> dict[int, np.ndarray]:
   vectors = {}
   width = None
-  try:
-    for number, line in enumerate(f, 1):
-      word = line.partition(' ')[0]
-      word_id = vocab.word_to_id(word)
-      if width is not None and vocab.id_to_word(word_id) != word:
-        continue
-      _, vector = _vector(line, f'{path}:{number}')
-      width = width or len(vector)
-      if len(vector) != width:
-        raise ValueError(f'{path}:{number}: {len(vector)} numbers, the first '
-                         f'line has {width}')
-      if vocab.id_to_word(word_id) == word:
-        vectors.setdefault(word_id, vector)
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path} is no UTF-8 text: {error}') from None
+  for number, line in enumerate(f, 1):
+    word = line.rstrip().partition(' ')[0]
+    word_id = vocab.word_to_id(word)
+    if width is not None and (
+        vocab.id_to_word(word_id) != word or _is_phrase(line, width)):
+      continue
+    _, vector = _vector(line, f'{path}:{number}')
+    width = width or len(vector)
+    if len(vector) != width:
+      raise ValueError(f'{path}:{number}: {len(vector)} numbers, the first '
+                       f'line has {width}')
+    if vocab.id_to_word(word_id) == word:
+      vectors.setdefault(word_id, vector)
   return vectors
+
+
+def _is_phrase(line: str, width: int) -> bool:
+  """Whether it is as `at name@domain.com 0.1 ...` of glove.840B.300d."""
+  parts = line.rstrip().split(' ')
+  if len(parts) <= 1 + width:
+    return False
+  try:
+    float(parts[1])
+  except ValueError:
+    return True
+  return False
 
 
 def _vector(line: str, where: str) -> tuple[str, np.ndarray]:

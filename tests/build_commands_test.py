@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data_prep import build, captioned_images, custom
+from im2txt import sequence_example
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 COCO_SAMPLE = REPOSITORY.parent / 'shared' / 'data' / 'coco'
@@ -173,6 +174,138 @@ def test_hostile_values(tmp_path, launch, flag, message):
 
 def shards_of(folder):
   return {path.name: path.read_bytes() for path in folder.glob('*-of-?????')}
+
+
+def words_of(folder):
+  """Words and texts of every caption in a folder's shards."""
+  paths = sorted(map(str, folder.glob('*-of-?????')))
+  return [(' '.join(caption.words), caption.raw)
+          for record in tf.data.TFRecordDataset(paths).as_numpy_iterator()
+          for caption in sequence_example.captions_of(
+              tf.train.SequenceExample.FromString(record))]
+
+
+@pytest.fixture
+def build_styled(tmp_path, launch):
+  """Builds shards into a folder of a name, with flags."""
+  def go(name, *further):
+    return launch('data_prep.build_custom_data', *custom_flags(tmp_path, 40),
+                  f'--output_dir={tmp_path / name}', '--train_shards=1',
+                  *further)
+  return go
+
+
+def test_a_given_vocabularys_style_is_taken_over(tmp_path, build_styled):
+  finished = build_styled('first', '--caption_style=clean', '--end_word=fin')
+  assert finished.returncode == 0, finished.stderr
+  vocab = tmp_path / 'first' / 'word_counts.txt'
+  assert json.loads((tmp_path / 'first' / 'word_counts.style.json').read_text()
+                    ) == {'name': 'clean', 'start_word': 'startseq',
+                          'end_word': 'fin', 'unknown_word': '<unk>'}
+  words = 'startseq picture number fin'
+  assert words_of(tmp_path / 'first').count((words, 'picture number 7')) == 1
+
+  finished = build_styled('second', f'--vocab_file={vocab}')
+  assert finished.returncode == 0, finished.stderr
+  assert shards_of(tmp_path / 'second') == shards_of(tmp_path / 'first')
+  # There is one vocabulary, and its style is beside it.
+  assert not list((tmp_path / 'second').glob('word_counts*'))
+  finished = build_styled('second', f'--vocab_file={vocab}',
+                          '--caption_style=clean', '--end_word=fin')
+  assert 'nothing to do' in finished.stderr
+
+  for flag, theirs in (('--caption_style=keras', 'clean'),
+                       ('--start_word=<start>', 'startseq'),
+                       ('--end_word=endseq', 'fin'),
+                       ('--unknown_word=<UNK>', '<unk>')):
+    finished = build_styled('refused', f'--vocab_file={vocab}', flag)
+    assert finished.returncode == 1
+    assert finished.error == (
+        f'build_custom_data: error: {flag}, but the captions of --vocab_file='
+        f'{vocab} were read with {theirs}')
+    assert not (tmp_path / 'refused').exists()
+
+
+def test_a_vocabulary_without_a_style_is_im2txts(tmp_path, build_styled):
+  vocab = tmp_path / 'words.txt'
+  for name, markers, flags in (
+      ('nltk', '<S> 4\n</S> 4\n', ()),
+      ('keras', '<start> 4\n<end> 4\n', ('--caption_style=keras',))):
+    vocab.write_text(markers)
+    finished = build_styled(name, f'--vocab_file={vocab}', *flags)
+    assert finished.returncode == 0, finished.stderr
+  assert ('<S> picture number 7 </S>', '') in words_of(tmp_path / 'nltk')
+  assert ('<start> picture number 7 <end>', 'picture number 7') in words_of(
+      tmp_path / 'keras')
+
+
+@pytest.mark.parametrize('flags, said', [
+    (['--caption_style=Clean'], '--caption_style=Clean'),
+    (['--caption_style=keras', '--end_word=<start>'], 'three different words'),
+    (['--start_word='], 'three different words'),
+    (['--start_word=start seq'], "'start seq'"),
+    (['--max_pairs=0'], '--max_pairs=0'),
+    (['--max_pairs=1'], '--min_word_count=4 leaves no words'),
+    (['--max_words=2'], '--max_words=2'),
+    (['--vocab_file={}/words.txt'], '{}/words.style.json'),
+    (['--vocab_file={}/none.txt'], '{}/none.txt'),
+])
+def test_hostile_styles_and_samples(tmp_path, build_styled, flags, said):
+  (tmp_path / 'words.txt').write_text('startseq 4\nendseq 4\n')
+  (tmp_path / 'words.style.json').write_text('{"name": "clean"')
+  finished = build_styled('out', *(flag.format(tmp_path) for flag in flags))
+  assert finished.returncode in (1, 2)
+  assert said.format(tmp_path) in finished.error
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_sample_of_pairs_and_of_words(tmp_path, build_styled):
+  finished = build_styled('out', '--max_pairs=23', '--max_words=4',
+                          '--min_word_count=1', '--caption_style=keras')
+  assert finished.returncode == 0, finished.stderr
+  assert len(words_of(tmp_path / 'out')) == 23
+  lines = (tmp_path / 'out' / 'word_counts.txt').read_text().splitlines()
+  assert [line.split()[0] for line in lines] == [
+      '<end>', '<start>', 'number', 'picture']
+  finished = build_styled('out', '--max_pairs=24', '--max_words=4',
+                          '--min_word_count=1', '--caption_style=keras')
+  assert finished.returncode == 1
+  assert 'pictures and captions; give another --output_dir' in finished.error
+
+
+@pytest.mark.parametrize('names', [['train', 'val'], ['train']])
+def test_coco_at_random_deals_pictures(tmp_path, launch, names):
+  ids = {'train': range(1, 21), 'val': range(21, 31)}
+  out = tmp_path / 'out'
+
+  def build_it(*further):
+    return launch('data_prep.build_coco_data', *(
+        flag for name in names
+        for flag in write_coco(tmp_path, name, ids[name])), '--split=random',
+                  '--train_shards=1', '--val_shards=1', '--num_threads=1',
+                  f'--output_dir={out}', *further)
+
+  finished = build_it()
+  assert finished.returncode == 0, finished.stderr
+  dealt = {'train': [], 'val': []}
+  for row in (out / 'images.tsv').read_text().splitlines()[1:]:
+    split, image_id, _ = row.split('\t')
+    dealt[split].append(int(image_id))
+  everything = [i for name in names for i in ids[name]]
+  assert len(dealt['val']) == len(everything) / 5
+  assert sorted(dealt['train'] + dealt['val']) == everything
+  # All of a picture's captions are where it is.
+  for split, images in dealt.items():
+    assert count_pairs(out, split) == (1, 2 * len(images))
+  # Of both files, and in no order.
+  assert min(dealt['val']) < 21 and max(dealt['train']) == everything[-1]
+  assert dealt['val'] != sorted(dealt['val'])
+  # The same each time, or it would be another build.
+  assert 'nothing to do' in build_it().stderr
+  finished = build_it('--val_fraction=0.5')
+  assert 'differs in train pictures and captions, val' in finished.error
+  finished = build_it('--val_fraction=1')
+  assert finished.returncode == 1 and '--val_fraction=1' in finished.error
 
 
 def build_here(tmp_path, out, num_shards, layout):

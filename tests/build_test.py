@@ -10,9 +10,10 @@ from PIL import Image
 
 from data_prep import build
 from data_prep.captioned_images import CaptionedImage
-from im2txt import sequence_example
+from im2txt import caption_styles, sequence_example
 
 NUM_SHARDS = {'train': 4, 'val': 2, 'test': 1}
+CLEAN = caption_styles.named('clean')
 
 
 def make_splits(folder, sizes=(('train', 20), ('val', 5))):
@@ -45,14 +46,22 @@ def contents(folder):
   return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def read_records(paths):
+def read_captions(paths):
   """Yields the id and captions of each record."""
   for record in tf.data.TFRecordDataset([str(path) for path in paths]):
     example = tf.train.SequenceExample.FromString(record.numpy())
     yield (example.context.feature[sequence_example.IMAGE_ID]
-           .int64_list.value[0],
-           *(' '.join(caption.words)
-             for caption in sequence_example.captions_of(example)))
+           .int64_list.value[0], sequence_example.captions_of(example))
+
+
+def read_records(paths):
+  """Yields the id and the words of the captions of each record."""
+  for image_id, captions in read_captions(paths):
+    yield image_id, *(' '.join(caption.words) for caption in captions)
+
+
+def shards_of(folder):
+  return {path.name: path.read_bytes() for path in folder.glob('*-of-*')}
 
 
 def count_records(path):
@@ -76,7 +85,8 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
   assert sorted(os.listdir(out)) == [
       'build.json', 'images.tsv', *(f'train-0000{i}-of-00004'
                                     for i in range(4)),
-      'val-00000-of-00002', 'val-00001-of-00002', 'word_counts.txt']
+      'val-00000-of-00002', 'val-00001-of-00002', 'word_counts.style.json',
+      'word_counts.txt']
   for split, captioned in splits.items():
     assert sorted(read_records(out.glob(f'{split}-*'))) == sorted(
         (image.image_id, f'<S> {caption.lower()} </S>')
@@ -85,6 +95,8 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
   assert (out / 'word_counts.txt').read_text() == (
       '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\npicture 20\n'
       'train 20\n')
+  assert caption_styles.read(str(out / 'word_counts.txt')) == (
+      caption_styles.CaptionStyle('nltk', '<S>', '</S>', '<UNK>'))
   rows = (out / 'images.tsv').read_text().splitlines()
   assert rows[0] == 'split\timage_id\tfile'
   assert rows[-1] == f'val\t24\t{tmp_path}/pictures/24.jpg'
@@ -116,9 +128,86 @@ def test_both_layouts_have_the_same_words(tmp_path, splits, options):
   build.build(splits, options)
   build.build(splits, dataclasses.replace(
       options, output_dir=str(tmp_path / 'image'), layout='image'))
-  for name in ('word_counts.txt', 'images.tsv'):
+  for name in ('word_counts.txt', 'word_counts.style.json', 'images.tsv'):
     assert (tmp_path / 'image' / name).read_bytes() == (
         tmp_path / 'out' / name).read_bytes()
+
+
+@pytest.mark.parametrize('layout', ['im2txt', 'image'])
+@pytest.mark.parametrize('style, counts', [
+    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nnumber 20\npicture 20\n'
+            'train 20\n'),
+    (caption_styles.named('keras', end_word='.'),
+     '. 60\n<start> 60\na 40\ndog 20\nnumber 20\npicture 20\ntrain 20\n'),
+], ids=['clean', 'keras'])
+def test_a_style_is_stored_with_the_words_and_the_captions_as_they_were(
+    tmp_path, splits, options, layout, style, counts):
+  build.build(splits, dataclasses.replace(
+      options, style=style, layout=layout))
+  out = tmp_path / 'out'
+  assert (out / 'word_counts.txt').read_text() == counts
+  assert caption_styles.read(str(out / 'word_counts.txt')) == style
+  ids = {line.split()[0]: i for i, line in enumerate(counts.splitlines())}
+  for split, captioned in splits.items():
+    found = {}
+    for image_id, captions in read_captions(out.glob(f'{split}-*')):
+      found.setdefault(image_id, []).extend(captions)
+    assert found.keys() == {image.image_id for image in captioned}
+    for image in captioned:
+      assert sorted(caption.raw for caption in found[image.image_id]) == (
+          sorted(image.captions))
+      for words, word_ids, raw in found[image.image_id]:
+        assert words == style.tokenize(raw)
+        assert word_ids == [ids.get(word, len(ids)) for word in words]
+
+
+def test_records_of_im2txts_style_have_no_more_than_words(
+    tmp_path, splits, options):
+  build.build(splits, options)
+  for _, [caption] in read_captions((tmp_path / 'out').glob('*-of-*')):
+    assert caption.raw == ''
+
+
+def test_only_the_most_frequent_words_are_kept(tmp_path, splits, options):
+  build.build(splits, dataclasses.replace(options, max_words=4))
+  assert (tmp_path / 'out' / 'word_counts.txt').read_text() == (
+      '</S> 60\n<S> 60\na 40\n. 20\n')
+  ids = {' '.join(caption.words): caption.ids for _, [caption] in
+         read_captions((tmp_path / 'out').glob('*-of-*'))}
+  assert ids['<S> a dog </S>'] == [1, 2, 4, 0]
+  assert ids['<S> number 3 . </S>'] == [1, 4, 4, 3, 0]
+
+
+@pytest.mark.parametrize('layout', ['im2txt', 'image'])
+def test_a_sample_of_pairs_is_built(tmp_path, splits, options, layout):
+  options = dataclasses.replace(options, layout=layout)
+  found = {}
+  for name, number in (('one', 33), ('again', 33), ('more', 34)):
+    build.build(splits, dataclasses.replace(
+        options, output_dir=str(tmp_path / name), max_pairs=number))
+    records = list(read_records((tmp_path / name).glob('*-of-*')))
+    assert sum(len(captions) for _, *captions in records) == number
+    assert all(captions for _, *captions in records)
+    found[name] = shards_of(tmp_path / name), sorted(records)
+  assert found['one'] == found['again'] != found['more']
+  of_image = {image.image_id: image for captioned in splits.values()
+              for image in captioned}
+  for image_id, *captions in found['one'][1]:
+    for caption in captions:
+      assert caption.removeprefix('<S> ').removesuffix(' </S>') in map(
+          str.lower, of_image[image_id].captions)
+  ids = {image_id for image_id, *_ in found['one'][1]}
+  rows = (tmp_path / 'one' / 'images.tsv').read_text().splitlines()[1:]
+  assert {int(row.split('\t')[1]) for row in rows} == ids
+
+
+def test_a_sample_of_more_pairs_than_there_are_is_all(
+    tmp_path, splits, options):
+  build.build(splits, options)
+  before = contents(tmp_path / 'out')
+  for number in (75, 1000):
+    build.build(splits, dataclasses.replace(options, max_pairs=number))
+    assert contents(tmp_path / 'out') == before
 
 
 @pytest.mark.parametrize('layout', ['im2txt', 'image'])
@@ -152,10 +241,22 @@ def test_settings_of_a_default_build_are_those_of_older_builds(
       'unknown_word', 'val pictures and captions', 'val_shards']
 
 
+def test_a_lost_style_is_written_again(tmp_path, splits, options, caplog):
+  options = dataclasses.replace(options, style=CLEAN)
+  build.build(splits, options)
+  unbroken = contents(tmp_path / 'out')
+  (tmp_path / 'out' / 'word_counts.style.json').unlink()
+  with caplog.at_level('INFO'):
+    build.build(splits, options)
+  assert 'nothing to do' not in caplog.text
+  assert contents(tmp_path / 'out') == unbroken
+
+
 @pytest.mark.parametrize('change', [
     {}, {'layout': 'image'},
     {'layout': 'image', 'max_side': 10, 'jpeg_quality': 80},
-], ids=['im2txt', 'image', 'shrunk'])
+    {'style': CLEAN, 'max_pairs': 50},
+], ids=['im2txt', 'image', 'shrunk', 'sample of another style'])
 def test_broken_off_build_goes_on(tmp_path, splits, options, change):
   (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
   Image.new('RGB', (9, 9)).save(tmp_path / 'pictures' / '4.jpg', 'PNG')
@@ -180,7 +281,11 @@ def test_broken_off_build_goes_on(tmp_path, splits, options, change):
 @pytest.mark.parametrize(('change', 'named'), [
     ({'num_shards': {**NUM_SHARDS, 'train': 5}}, 'train_shards'),
     ({'min_word_count': 1}, 'min_word_count'),
-    ({'start_word': '<s>'}, 'start_word'),
+    ({'style': caption_styles.named('nltk', '<s>')}, 'start_word'),
+    ({'style': caption_styles.named('keras', '<S>', '</S>', '<UNK>')},
+     'caption_style'),
+    ({'style': CLEAN}, 'caption_style, end_word, start_word, unknown_word'),
+    ({'max_words': 100}, 'max_words'),
     ({'layout': 'image'}, 'layout'),
     ({'max_side': 300}, 'max_side'),
     ({'jpeg_quality': 94}, 'jpeg_quality'),
@@ -200,6 +305,17 @@ def test_default_build_is_refused_where_there_is_another(splits, options):
   with pytest.raises(ValueError,
                      match='differs in jpeg_quality, layout, max_side;'):
     build.build(splits, options)
+
+
+def test_a_sample_of_another_number_is_another_build(
+    tmp_path, splits, options):
+  options = dataclasses.replace(options, max_pairs=50)
+  build.build(splits, options)
+  before = contents(tmp_path / 'out')
+  for number in (49, 51, None):
+    with pytest.raises(ValueError, match='differs in .*pictures and captions'):
+      build.build(splits, dataclasses.replace(options, max_pairs=number))
+  assert contents(tmp_path / 'out') == before
 
 
 def test_other_captions_are_refused(splits, options):
@@ -282,6 +398,9 @@ def test_broken_given_vocabulary_is_refused_first(tmp_path, splits, options):
                         'layout': 'image'},
      '--train_shards=21 .* 20 pictures of the train split'),
     (['train'], {'min_word_count': 61}, '--min_word_count=61'),
+    (['train', 'val'], {'max_pairs': 3}, '--min_word_count=4'),
+    (['train', 'val'], {'max_pairs': 4, 'min_word_count': 1},
+     '--(train_shards=4|val_shards=2) is more than'),
 ])
 def test_impossible_requests(splits, options, chosen, change, message):
   with pytest.raises(ValueError, match=message):

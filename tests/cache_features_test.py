@@ -17,6 +17,7 @@ from PIL import Image
 
 from data_prep import feature_store, photo_scan
 from im2txt import (
+    caption_styles,
     configuration,
     encoder_weights,
     encoders,
@@ -24,6 +25,7 @@ from im2txt import (
     image_processing,
     inputs,
     sequence_example,
+    shard_captions,
 )
 from im2txt.sequence_example import Caption
 
@@ -53,6 +55,12 @@ def caption(number, letter):
                  [0, 30 + number, 2 + ord(letter) - ord('a'), 1])
 
 
+def clean_caption(number, letter):
+  """A caption of whose words less is left."""
+  return Caption(['startseq', 'photo', 'endseq'], [0, 2, 1],
+                 f'Photo {number}, {letter}!')
+
+
 def write(path, examples):
   path.parent.mkdir(exist_ok=True)
   with tf.io.TFRecordWriter(str(path)) as writer:
@@ -60,12 +68,12 @@ def write(path, examples):
       writer.write(example.SerializeToString())
 
 
-def images(shard):
+def images(shard, caption_of=caption):
   """Records of layout `image`."""
   return [
       sequence_example.make_image(
           100 + number, {'image/data': photo(number)},
-          [caption(number, letter) for letter in letters])
+          [caption_of(number, letter) for letter in letters])
       for number, letters in shard.items()]
 
 
@@ -76,7 +84,10 @@ def write_split(folder, split, shards):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-  """Folders of shards of the same 7 photos in either layout; read only."""
+  """Folders of shards of the same 7 photos in either layout; read only.
+
+  Captions of `clean` and `clean pairs` are of that style, in either layout.
+  """
   folder = tmp_path_factory.mktemp('photos')
   pairs = [sequence_example.make_pair(
       100 + number, photo(number), caption(number, letter))
@@ -87,6 +98,17 @@ def photos(tmp_path_factory):
   (folder / 'im2txt' / 'word_counts.txt').write_text('<S> 13\n</S> 13\n')
   write_split(folder / 'image', 'train', TRAIN)
   write_split(folder / 'image', 'val', VAL)
+  write(folder / 'clean pairs' / 'train-00000-of-00001', [
+      sequence_example.make_pair(
+          100 + number, photo(number), clean_caption(number, letter))
+      for number, letter in PAIRS])
+  write(folder / 'clean' / 'train-00000-of-00001', [
+      record for shard in TRAIN for record in images(shard, clean_caption)])
+  for name in ('clean pairs', 'clean'):
+    write(folder / name / 'val-00000-of-00001', images(VAL[0], clean_caption))
+    words = folder / name / 'word_counts.txt'
+    words.write_text('startseq 13\nendseq 13\n')
+    caption_styles.write(str(words), caption_styles.named('clean'))
   return folder
 
 
@@ -153,6 +175,10 @@ def expected_contents(train):
           for number, letters in shard.items()]
       for split, shards in (('train', train), ('val', VAL))
       for i, shard in enumerate(shards)}
+
+
+def shards_in(folder):
+  return {path.name: path.read_bytes() for path in folder.glob('*-of-*')}
 
 
 def files_in(folder):
@@ -374,6 +400,73 @@ def test_reuse_takes_every_photo_there_is(
   added = found.pop(hashlib.sha256(photo(7)).digest())
   assert len(added) == 4 * 6 * 1280 * 2
   assert len(found) == 4 and found.items() <= old.items()
+
+
+@pytest.mark.parametrize('source', ['clean', 'clean pairs'])
+def test_what_people_wrote_and_the_style_of_the_words_go_along(
+    photos, made, command_of, launch, tmp_path, source):
+  def check(folder):
+    assert contents(folder) == {
+        f'{split}-00000-of-00001': [
+            ([100 + number],
+             [clean_caption(number, letter) for letter in letters])
+            for shard in shards for number, letters in shard.items()]
+        for split, shards in (('train', TRAIN), ('val', VAL))}
+    for name in ('word_counts.txt', 'word_counts.style.json'):
+      assert (folder / name).read_bytes() == (
+          photos / source / name).read_bytes()
+    # They are what captions are scored against.
+    assert shard_captions.read(f'{folder}/val-*').of_images == [
+        ['Photo 5, a!', 'Photo 5, b!'], ['Photo 6, a!']]
+
+  # Of features that were made with the words of another style, ...
+  finished = launch(*command_of(photos / source, tmp_path / 'reused',
+                                f'--reuse={made / "pooled"}'))
+  assert finished.returncode == 0, finished.stderr
+  assert '7 photos, 0 of them to encode' in finished.stderr
+  check(tmp_path / 'reused')
+  # ... and of a folder that has a style.
+  finished = launch(*command_of(photos / source, tmp_path / 'again',
+                                f'--reuse={tmp_path / "reused"}'))
+  assert finished.returncode == 0, finished.stderr
+  assert shards_in(tmp_path / 'again') == shards_in(tmp_path / 'reused')
+  if source == 'clean':
+    finished = launch(*command_of(photos / source, tmp_path / 'made'))
+    assert '7 photos, 7 of them to encode' in finished.stderr
+    check(tmp_path / 'made')
+
+
+def test_shards_are_known_by_what_they_held_before_styles(photos):
+  # Or features from then could not be gone on with.
+  files = sorted(map(str, (photos / 'image').glob('*-of-*')))
+  groups = photo_scan.scan(files, 'image/data', 'image/caption_ids')
+  hashed = hashlib.sha256()
+  for group in groups:
+    hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
+    for example in records(*group.files):
+      hashed.update(
+          str(example.context.feature['image/image_id'].int64_list.value[0])
+          .encode() + hashlib.sha256(data(example, 'image/data')).digest())
+      hashed.update(hashlib.sha256(example.feature_lists.SerializeToString(
+          deterministic=True)).digest())
+  assert photo_scan.digest(groups) == hashed.hexdigest()
+
+
+@pytest.mark.parametrize('raw', [[], ['x'], ['x', 'y', 'z']])
+def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
+  [example] = images({1: 'ab'}, clean_caption)
+  lists = example.feature_lists.feature_list
+  del lists['image/raw_caption']
+  lists['image/raw_caption'].feature.extend(
+      tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
+      for text in raw)
+  write(tmp_path / 'train-00000-of-00001', [*images({0: 'a'}), example])
+  file = str(tmp_path / 'train-00000-of-00001')
+  with pytest.raises(ValueError) as error:
+    photo_scan.scan([file], 'image/data', 'image/caption_ids')
+  assert str(error.value) == (
+      f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
+      'captions, image/caption 2')
 
 
 def damage(shards, output, made):

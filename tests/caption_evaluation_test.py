@@ -148,6 +148,42 @@ def test_scores_are_of_each_pictures_own_caption(
   assert evaluate(model, folder, 'pairs', rules, options)[1] == scores
 
 
+@pytest.mark.parametrize('layout', ['pairs', 'images'])
+def test_references_are_what_people_wrote(
+    model, folder, expected, by_im2txts_search, tmp_path, layout):
+  # Of a style of which the words say less.
+  def less(text):
+    return caption(' '.join(text.split()[1:2]))._replace(raw=text.title())
+
+  def record(number, texts):
+    data = {'image/data': (folder / f'{number}.jpg').read_bytes()}
+    return sequence_example.make_image(number, data, list(map(less, texts)))
+
+  if layout == 'images':
+    write(tmp_path, 'val', [[record(number, texts) for number, texts
+                             in REFERENCES.items()]])
+  else:
+    write(tmp_path, 'val', [[
+        sequence_example.make_pair(
+            number, (folder / f'{number}.jpg').read_bytes(),
+            less(REFERENCES[number][i])) for number, i in shard]
+                            for shard in PAIRS])
+  rules, options = Rules(model.vocab), beam_search.Options()
+  captions = expected(rules, options)
+  # Two that the model says: one is new in neither form, one in one of them.
+  said = sorted(set(captions.values()))
+  write(tmp_path, 'train', [[
+      sequence_example.make_pair(1, b'', caption('unsaid')._replace(
+          raw=said[0].title())),
+      sequence_example.make_pair(2, b'', caption(said[1])._replace(
+          raw='Unsaid!'))]])
+  _, scores = evaluate(model, tmp_path, 'val', rules, options)
+  theirs = by_im2txts_search[1]
+  assert scores['captions'] == theirs['captions']
+  assert scores['diversity']['novel'] == pytest.approx(
+      sum(text not in said[:2] for text in captions.values()) / 5)
+
+
 def test_other_searches_are_other_scores(
     model, folder, expected, by_im2txts_search):
   rules = Rules(model.vocab, max_caption_length=5, banned_words=(4,))

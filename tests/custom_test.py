@@ -107,3 +107,51 @@ def test_split_at_random_of_few():
       'train': 2, 'val': 1}
   with pytest.raises(ValueError, match='--val_fraction=0.5'):
     captioned_images.split_at_random(captioned, 0.5, 0.5)
+
+
+SAMPLED = {
+    'train': [CaptionedImage(i, f'{i}.jpg', [f'{i} {k}' for k in range(i % 4)])
+              for i in range(1, 30)],
+    'val': [CaptionedImage(99, '99.jpg', ['x', 'x', 'y'])]}
+
+
+def pairs_of(splits):
+  return [(split, image.image_id, caption) for split, captioned in
+          splits.items() for image in captioned for caption in image.captions]
+
+
+@pytest.mark.parametrize('number', [1, 2, 20, 44, 45])
+def test_sample_pairs(number):
+  everything = pairs_of(SAMPLED)
+  assert len(everything) == 46
+  splits = captioned_images.sample_pairs(SAMPLED, number)
+  pairs = pairs_of(splits)
+  # So many of all splits together, none twice, in the order of the captions.
+  assert len(pairs) == number
+  rest = iter(everything)
+  assert all(pair in rest for pair in pairs)
+  assert pairs != everything[:number]
+  assert splits.keys() == SAMPLED.keys()
+  assert all(image.captions for captioned in splits.values()
+             for image in captioned)
+  assert splits == captioned_images.sample_pairs(SAMPLED, number)
+  assert pairs_of(SAMPLED) == everything
+
+
+def test_sample_pairs_of_fewer():
+  for number in (46, 47, 10**9):
+    splits = captioned_images.sample_pairs(SAMPLED, number)
+    assert pairs_of(splits) == pairs_of(SAMPLED)
+
+
+def test_sample_pairs_is_fair():
+  # Any pair is as likely as any other, whatever its split and picture.
+  splits = {split: [CaptionedImage(i, f'{i}.jpg', ['x'] * 5)
+                    for i in range(start, start + size)]
+            for split, start, size in (('train', 0, 300), ('val', 300, 100))}
+  found = captioned_images.sample_pairs(splits, 500)
+  assert sum(len(image.captions) for image in found['val']) == pytest.approx(
+      125, abs=40)
+  # Each picture has one of its five with a chance of 5 * .25 * .75 ** 4.
+  assert sum(len(image.captions) == 1 for image in found['train']) == (
+      pytest.approx(119, abs=40))

@@ -185,6 +185,24 @@ def test_training_captions_of_shards_and_of_files(
   assert '\nCIDEr    a dog runs on grass\n' in tables[0]
 
 
+def test_training_captions_count_in_either_form(
+    score, by_name, annotations, tmp_path):
+  # A model that was trained on words says them again, punctuation or not.
+  shard = tmp_path / 'train-00000-of-00001'
+  with tf.io.TFRecordWriter(str(shard)) as writer:
+    for i, (words, raw) in enumerate((
+        ('dog runs on', 'A dog runs on: grass!'), ('a red bus parked', '?'),
+        ('cat', 'A cat on a couch.'))):
+      words = ['<S>', *words.split(), '</S>']
+      writer.write(sequence_example.make_pair(
+          i, b'JPEG', sequence_example.Caption(
+              words, range(len(words)), raw)).SerializeToString())
+  finished = score(f'--results={by_name}', f'--annotations={annotations}',
+                   f'--train_captions={shard}')
+  assert finished.returncode == 0, finished.stderr
+  assert 'not in training      0.0%' in finished.stdout
+
+
 def test_tokenized_annotations(score, write):
   by_id = write('results.json', results({7: 'A dog.', 3: 'a cat'}))
   file = write('captions.json', {

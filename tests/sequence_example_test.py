@@ -108,11 +108,49 @@ def test_parser_reads_records_of_im2txt():
       {IMAGE_DATA: b'\xff\xd8 picture'}, [IDS])
 
 
+def test_bytes_of_raw_captions_are_golden():
+  def feature_list(key, *features):
+    return 1, message((1, key), (2, message(*((1, x) for x in features))))
+
+  words, ids = message((1, b'a'), (1, b'b')), message((1, b'\x07\x08'))
+  record = message(
+      (1, message((1, message((1, b'image/image_id'), (2, message(
+          (3, message((1, b'\x05'))))))))),
+      (2, message(
+          feature_list(b'image/caption', *2 * [message((1, words))]),
+          feature_list(b'image/caption_ids', *2 * [message((3, ids))]),
+          feature_list(b'image/raw_caption',
+                       *(message((1, message((1, text.encode()))))
+                         for text in ('Ä, B!', ''))))))
+  captions = [Caption(['a', 'b'], [7, 8], raw) for raw in ('Ä, B!', '')]
+  assert_same(sequence_example.make_image(5, {}, captions), record)
+
+
+def test_captions_of_looks_and_leaves_the_record_as_it_is():
+  # The digest of a feature cache's photos is of what is left.
+  example = im2txt_record()
+  assert sequence_example.captions_of(example) == [Caption(WORDS, IDS, '')]
+  assert example == im2txt_record()
+  assert len(example.SerializeToString()) == len(
+      im2txt_record().SerializeToString())
+
+
+def test_text_is_what_a_person_wrote_or_else_the_words():
+  assert Caption(WORDS, IDS).text == 'a dog übt .'
+  assert Caption(WORDS, IDS, 'A dog, übt!').text == 'A dog, übt!'
+  assert Caption(['<S>', '</S>'], [1, 2]).text == ''
+  assert Caption(['<S>', '</S>'], [1, 2], 'x').text == 'x'
+
+
 @pytest.mark.parametrize('captions', [
     [Caption(['<S>', '</S>'], [1, 2])],
     [Caption(WORDS, IDS), Caption(['<S>', '</S>'], [1, 2]),
      Caption(WORDS[::-1], IDS[::-1])],
-], ids=['one', 'three'])
+    [Caption(WORDS, IDS, 'A "dog" übt.\n')],
+    [Caption(WORDS, IDS, 'One'), Caption(['<S>', '</S>'], [1, 2], '2'),
+     Caption(WORDS[::-1], IDS[::-1], 'Odd: \udcff\0')],
+    [Caption(WORDS, IDS), Caption(WORDS, IDS, 'of another style')],
+], ids=['one', 'three', 'one raw', 'three raw', 'some raw'])
 def test_records_are_read_as_they_were_written(captions):
   image = sequence_example.make_image(1, {IMAGE_DATA: b''}, captions)
   assert sequence_example.captions_of(image) == captions
@@ -130,6 +168,17 @@ def test_records_are_read_as_they_were_written(captions):
 def test_captions_that_do_not_fit_their_ids_are_an_error(captions):
   image = sequence_example.make_image(1, {}, captions)
   with pytest.raises(ValueError, match='image/caption_ids'):
+    sequence_example.captions_of(image)
+
+
+@pytest.mark.parametrize('raw', [[b'x', b'y', b'z'], [b'x'], [b'']])
+def test_raw_captions_of_another_number_are_an_error(raw):
+  image = sequence_example.make_image(
+      1, {}, [Caption(['a', 'b'], [1, 2]), Caption(['c', 'd'], [3, 4])])
+  image.feature_lists.feature_list['image/raw_caption'].feature.extend(
+      map(text, raw))
+  with pytest.raises(ValueError, match=(
+      f'image/raw_caption holds {len(raw)} captions, image/caption 2')):
     sequence_example.captions_of(image)
 
 

@@ -12,13 +12,20 @@ def caption(text):
   return Caption(words, list(range(len(words))))
 
 
-def pair(image_id, text):
-  return sequence_example.make_pair(image_id, b'JPEG', caption(text))
+def pair(image_id, text, raw=''):
+  return sequence_example.make_pair(
+      image_id, b'JPEG', caption(text)._replace(raw=raw))
 
 
 def image(image_id, *texts):
   return sequence_example.make_image(
       image_id, {'image/pooled': b'1234'}, list(map(caption, texts)))
+
+
+def image_with_raw(image_id, **raw_of):
+  """Captions of one word each and what a person wrote."""
+  return sequence_example.make_image(image_id, {'image/pooled': b'1234'}, [
+      caption(text)._replace(raw=raw) for text, raw in raw_of.items()])
 
 
 @pytest.fixture
@@ -46,7 +53,8 @@ def test_pairs(write):
 def test_images_with_all_their_captions(write):
   found = shard_captions.read(write(
       [image(2**40, 'a dog', 'dogs .', ''), image(5, 'a cat')]))
-  assert found == ([['a dog', 'dogs .', ''], ['a cat']], [True, True])
+  assert found == ([['a dog', 'dogs .', ''], ['a cat']], [True, True], [])
+  assert found.everything() == ['a dog', 'dogs .', '', 'a cat']
 
 
 def test_pictures_of_the_same_id_are_told_apart(write):
@@ -54,7 +62,7 @@ def test_pictures_of_the_same_id_are_told_apart(write):
   other = sequence_example.make_pair(7, b'another JPEG', caption('a bus'))
   found = shard_captions.read(write(
       [pair(7, 'a dog')], [other, pair(7, 'the dog')]))
-  assert found == ([['a dog', 'the dog'], ['a bus']], [True, True, False])
+  assert found == ([['a dog', 'the dog'], ['a bus']], [True, True, False], [])
 
 
 def test_shards_are_read_in_their_order(write):
@@ -63,7 +71,7 @@ def test_shards_are_read_in_their_order(write):
       [pair(1, 'd'), pair(9, 'e'), image(8, 'f'), pair(9, 'g')])
   found = shard_captions.read(pattern)
   assert found == ([['a', 'e', 'g'], ['b', 'c', 'f'], ['d']],
-                   [True, True, True, False, False, False])
+                   [True, True, True, False, False, False], [])
 
 
 def test_patterns_are_read_in_their_order(write, tmp_path):
@@ -71,6 +79,28 @@ def test_patterns_are_read_in_their_order(write, tmp_path):
   pattern = ','.join(str(tmp_path / f'val-0000{i}-*') for i in (1, 0))
   found = shard_captions.read(pattern)
   assert found.of_images == [['b'], ['a']]
+
+
+def test_what_people_wrote_is_what_captions_are_compared_with(write):
+  found = shard_captions.read(write(
+      [pair(7, 'dog', 'A 1 dog!'), pair(3, '', 'x y z'),
+       pair(7, 'brown dög', 'The BROWN dög.')],
+      [image_with_raw(8, cat='A cat.', cats='"Cats"')]))
+  assert found.of_images == [
+      ['A 1 dog!', 'The BROWN dög.'], ['x y z'], ['A cat.', '"Cats"']]
+  assert found.first == [True, True, False, True]
+  # What a model that was trained on them may say again, word for word.
+  assert found.words == ['dog', '', 'brown dög', 'cat', 'cats']
+  assert found.everything() == [
+      'A 1 dog!', 'The BROWN dög.', 'x y z', 'A cat.', '"Cats"', 'dog', '',
+      'brown dög', 'cat', 'cats']
+
+
+def test_shards_of_different_styles_go_together(write):
+  found = shard_captions.read(write(
+      [pair(7, 'a dog .')], [pair(7, 'dog', 'A dog!'), image(3, 'a cat')]))
+  assert found == ([['a dog .', 'A dog!'], ['a cat']], [True, False, True],
+                   ['dog'])
 
 
 @pytest.mark.parametrize('layout', [pair, image])
@@ -86,6 +116,29 @@ def without(key):
   record.context.feature.pop(key, None)
   record.feature_lists.feature_list.pop(key, None)
   return record
+
+
+def with_raw(record, *raw):
+  for text in raw:
+    feature = record.feature_lists.feature_list[
+        'image/raw_caption'].feature.add()
+    feature.bytes_list.value.append(text)
+  return record
+
+
+@pytest.mark.parametrize('record', [
+    with_raw(pair(7, 'a dog'), b'A dog.', b'Dogs.'),
+    with_raw(pair(7, 'a dog', 'A dog!'), b'A dog.'),
+    with_raw(image(7, 'a dog', 'the dog'), b'A dog.'),
+    with_raw(image(7, 'a dog'), b'A dog.', b'Dogs.'),
+], ids=['pair of two', 'pair of two more', 'one of two', 'two of one'])
+def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
+  pattern = write([pair(1, 'a'), record])
+  with pytest.raises(ValueError, match='image/raw_caption') as refused:
+    shard_captions.read(pattern)
+  assert str(refused.value).startswith(
+      f'{tmp_path}/val-00000-of-00001, record 1: ')
+  assert '\n' not in str(refused.value)
 
 
 @pytest.mark.parametrize('record', [

@@ -25,6 +25,12 @@ def recipe(tmp_path, request):
       request.param, images.Form(), vocabulary.Vocabulary(path))
 
 
+def make_item(image_id, path, *captions, reencode=False):
+  """An item of captions whose words say all."""
+  return shards.Item(image_id, str(path), reencode, [
+      shards.ItemCaption(words, '') for words in captions])
+
+
 def write(shard, recipe):
   """Writes a shard and returns its examples, and records as parsed."""
   shard_writer.write_shard(shard, recipe)
@@ -82,15 +88,14 @@ def test_write_shard_round_trip(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
   examples, records = write(
       shards.Shard(str(tmp_path / 'train-00000-of-00001'), [
-          shards.Item(2**40, str(tmp_path / 'a.jpg'), False,
-                      ['<S> a zebra </S>']),
-          shards.Item(-7, str(tmp_path / 'b.jpg'), True, ['<S> a </S>'])]),
+          make_item(2**40, tmp_path / 'a.jpg', '<S> a zebra </S>'),
+          make_item(-7, tmp_path / 'b.jpg', '<S> a </S>', reencode=True)]),
       recipe)
   ids = [example.context.feature[sequence_example.IMAGE_ID].int64_list.value
          for example in examples]
   assert [list(value) for value in ids] == [[2**40], [-7]]
   assert sequence_example.captions_of(examples[0]) == [
-      (['<S>', 'a', 'zebra', '</S>'], [0, 1, 3, 2])]
+      (['<S>', 'a', 'zebra', '</S>'], [0, 1, 3, 2], '')]
   pictures = [record.data[sequence_example.IMAGE_DATA] for record in records]
   assert pictures[0].numpy() == plain
   assert tf.io.decode_jpeg(pictures[1]).shape == (3, 5, 3)
@@ -103,14 +108,14 @@ def test_image_record_holds_the_picture_once(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], [record] = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-          shards.Item(3, str(tmp_path / 'a.jpg'), False,
-                      ['<S> a </S>', '<S> a zebra a </S>', '<S> </S>'])]),
+          make_item(3, tmp_path / 'a.jpg', '<S> a </S>',
+                    '<S> a zebra a </S>', '<S> </S>')]),
       recipe)
   assert example.SerializeToString().count(plain) == 1
   assert sequence_example.captions_of(example) == [
-      (['<S>', 'a', '</S>'], [0, 1, 2]),
-      (['<S>', 'a', 'zebra', 'a', '</S>'], [0, 1, 3, 1, 2]),
-      (['<S>', '</S>'], [0, 2])]
+      (['<S>', 'a', '</S>'], [0, 1, 2], ''),
+      (['<S>', 'a', 'zebra', 'a', '</S>'], [0, 1, 3, 1, 2], ''),
+      (['<S>', '</S>'], [0, 2], '')]
   assert record.captions.to_list() == [[0, 1, 2], [0, 1, 3, 1, 2], [0, 2]]
 
 
@@ -119,9 +124,10 @@ def test_pair_is_im2txts_record(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], _ = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-          shards.Item(3, str(tmp_path / 'a.jpg'), False, ['<S> a </S>'])]),
+          make_item(3, tmp_path / 'a.jpg', '<S> a </S>')]),
       recipe)
   lists = example.feature_lists.feature_list
+  assert set(lists) == {'image/caption', 'image/caption_ids'}
   assert [list(feature.bytes_list.value) for feature in
           lists['image/caption'].feature] == [[b'<S>'], [b'a'], [b'</S>']]
   assert [list(feature.int64_list.value) for feature in
@@ -129,13 +135,27 @@ def test_pair_is_im2txts_record(tmp_path, recipe):
   assert example.context.feature['image/data'].bytes_list.value == [plain]
 
 
+def test_raw_captions_stand_beside_the_words(tmp_path, recipe):
+  write_jpeg(tmp_path / 'a.jpg')
+  raw = ['A, a: "zebra"!\t', 'ÄH?'][:1 if recipe.layout == 'im2txt' else 2]
+  item = shards.Item(3, str(tmp_path / 'a.jpg'), False, [
+      shards.ItemCaption(words, text) for words, text in zip(
+          ['<S> a a zebra </S>', '<S> </S>'], raw, strict=False)])
+  [example], [record] = write(
+      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [item]), recipe)
+  assert [caption.raw for caption in sequence_example.captions_of(example)
+          ] == raw
+  # What training reads is as it is without them.
+  assert record.captions.to_list() == [[0, 1, 1, 3, 2], [0, 2]][:len(raw)]
+
+
 def test_write_shard_shrinks(tmp_path, recipe):
   Image.new('RGB', (50, 30), 'red').save(tmp_path / 'large.jpg')
   small = write_jpeg(tmp_path / 'small.jpg')
   recipe = recipe._replace(form=images.Form(max_side=20))
   _, records = write(shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-      shards.Item(1, str(tmp_path / 'large.jpg'), True, ['<S> a </S>']),
-      shards.Item(2, str(tmp_path / 'small.jpg'), False, ['<S> a </S>'])]),
+      make_item(1, tmp_path / 'large.jpg', '<S> a </S>', reencode=True),
+      make_item(2, tmp_path / 'small.jpg', '<S> a </S>')]),
                      recipe)
   large, kept = (record.data[sequence_example.IMAGE_DATA]
                  for record in records)
@@ -145,7 +165,7 @@ def test_write_shard_shrinks(tmp_path, recipe):
 
 def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
-  items = 3 * [shards.Item(1, str(tmp_path / 'b.jpg'), True, ['<S> a </S>'])]
+  items = 3 * [make_item(1, tmp_path / 'b.jpg', '<S> a </S>', reencode=True)]
   for name in ('one', 'two'):
     shard_writer.write_shard(shards.Shard(str(tmp_path / name), items), recipe)
   assert (tmp_path / 'one').read_bytes() == (tmp_path / 'two').read_bytes()
@@ -154,8 +174,8 @@ def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
 def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'val-00000-of-00001')
-  items = [shards.Item(1, str(tmp_path / 'a.jpg'), False, ['<S> a </S>']),
-           shards.Item(2, str(tmp_path / 'gone.jpg'), False, ['<S> a </S>'])]
+  items = [make_item(1, tmp_path / 'a.jpg', '<S> a </S>'),
+           make_item(2, tmp_path / 'gone.jpg', '<S> a </S>')]
   with pytest.raises(OSError, match='gone.jpg'):
     shard_writer.write_shard(shards.Shard(path, items), recipe)
   assert not os.path.exists(path)
@@ -164,7 +184,7 @@ def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
 def test_write_shard_names_the_file_it_cannot_write(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'no folder' / 'val-00000-of-00001')
-  items = [shards.Item(1, str(tmp_path / 'a.jpg'), False, ['<S> a </S>'])]
+  items = [make_item(1, tmp_path / 'a.jpg', '<S> a </S>')]
   with pytest.raises(OSError, match='no folder'):
     shard_writer.write_shard(shards.Shard(path, items), recipe)
 

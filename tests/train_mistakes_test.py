@@ -149,6 +149,24 @@ def test_the_vocabulary_decides_how_many_outputs(
   assert f'{tmp_path}/nothing.txt' in missing.error
 
 
+@pytest.mark.parametrize('content, said', [
+    ('{"name": "clean"', 'words.style.json:1:'),
+    ('{"name": "clean"}', 'words.style.json is no caption style'),
+    ('{"name": "clean", "start_word": "startseq", "end_word": "endseq", '
+     '"unknown_word": "<unk>"}',
+     "words.txt does not have the marker 'startseq'"),
+], ids=['broken', 'incomplete', 'of other words'])
+def test_a_style_that_does_not_fit_the_vocabulary(
+    content, said, task, launch_train, tmp_path):
+  shutil.copy(task.vocab_file, tmp_path / 'words.txt')
+  (tmp_path / 'words.style.json').write_text(content)
+  finished = launch_train(f'--vocab_file={tmp_path}/words.txt',
+                          '--number_of_steps=1')
+  assert finished.returncode == 1
+  assert finished.error.startswith(f'train: error: {tmp_path}/{said}')
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_frozen_encoder_needs_weights(launch_train, tmp_path):
   finished = launch_train('--config.model.encoder=inception_v3',
                           '--config.model.image_height=80',

@@ -20,6 +20,7 @@ from conftest import ROOT, SECONDS, make_pair
 from PIL import Image
 
 from im2txt import (
+    caption_styles,
     captioner,
     checkpoints,
     configuration,
@@ -111,6 +112,35 @@ def test_keeps_the_resolved_configuration(trained, task):
 def test_copies_the_vocabulary(trained, task):
   assert (trained.folder / 'word_counts.txt').read_bytes() == (
       task.vocab_file.read_bytes())
+
+
+def test_the_style_of_the_captions_is_kept(task, launch, tmp_path):
+  style = caption_styles.CaptionStyle('clean', 'begin', 'end', '?')
+  for split in ('train', 'val'):
+    for path in task.folder.glob(f'{split}-*'):
+      shutil.copy(path, tmp_path)
+  words = tmp_path / 'word_counts.txt'
+  words.write_text(task.vocab_file.read_text().replace(
+      '<S> ', 'begin ').replace('</S> ', 'end '))
+  caption_styles.write(str(words), style)
+  run = tmp_path / 'run'
+  flags = ('im2txt.train', f'--train_dir={run}', '--number_of_steps=1')
+  finished = launch(*flags, f'--config={task.config_file}',
+                    f'--input_file_pattern={tmp_path}/train-*',
+                    f'--eval_file_pattern={tmp_path}/val-*')
+  assert finished.returncode == 0, finished.stderr
+  for folder in (run, run / 'best'):
+    assert (folder / 'word_counts.txt').read_bytes() == words.read_bytes()
+    assert caption_styles.read(str(folder / 'word_counts.txt')) == style
+    config = captioner.load_config(str(folder)).model
+    assert (config.start_word, config.end_word, config.unknown_word) == (
+        'begin', 'end', '?')
+    assert config.vocab_size == 17
+  # Whoever has the run alone has them, too.
+  finished = launch('im2txt.run_inference', f'--checkpoint_path={run}/best',
+                    f'--input_files={task.pictures[0]}')
+  assert finished.returncode == 0, finished.stderr
+  assert 'begin' not in finished.stdout and 'end' not in finished.stdout
 
 
 def test_writes_events(trained):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from im2txt import vocabulary
+from im2txt import caption_styles, vocabulary
 
 PUBLISHED = (pathlib.Path(__file__).resolve().parents[2] /
              'shared/data/im2txt_checkpoints/word_counts.txt')
@@ -33,35 +33,6 @@ def warnings(monkeypatch):
   return lines
 
 
-def test_tokens_are_lower_case_between_markers():
-  assert vocabulary.tokenize("A Dog's 2 TOYS, e.g. \"balls\".") == [
-      '<S>', 'a', 'dog', "'s", '2', 'toys', ',', 'e.g.', '``', 'balls',
-      "''", '.', '</S>']
-
-
-def test_tokens_take_other_markers_and_keep_their_case():
-  assert vocabulary.tokenize('Hi!', '<START>', '<END>') == [
-      '<START>', 'hi', '!', '<END>']
-
-
-def test_only_the_last_full_stop_is_a_word():
-  # With nltk's sentence splitter, as in im2txt, both would be.
-  assert vocabulary.tokenize('A dog. It runs.') == [
-      '<S>', 'a', 'dog.', 'it', 'runs', '.', '</S>']
-
-
-@pytest.mark.parametrize('caption', ['', '  \n\t '])
-def test_an_empty_caption_has_no_words(caption):
-  assert vocabulary.tokenize(caption) == ['<S>', '</S>']
-
-
-def test_no_token_holds_white_space():
-  # White space of any kind would break the lines `word count`.
-  caption = 'a\u00a0b\u2028c\x85d\x1ce\u3000f g\th\ni'
-  assert not any(c.isspace() for word in vocabulary.tokenize(caption)
-                 for c in word)
-
-
 def test_counts_go_down_and_ties_by_word():
   captions = [['<S>', 'b', 'a', 'c', '</S>'], ['<S>', 'b', 'a', '</S>'],
               ['<S>', 'é', 'Z', 'é', '</S>']]
@@ -71,6 +42,18 @@ def test_counts_go_down_and_ties_by_word():
   assert vocabulary.count_words(captions, 1) == (
       expected + [('Z', 1), ('c', 1)])
   assert vocabulary.count_words(captions, 4) == []
+
+
+def test_the_most_frequent_words_are_kept():
+  captions = [['<S>', 'b', 'a', 'c', '</S>'], ['<S>', 'b', 'a', '</S>'],
+              ['<S>', 'b', 'd', '</S>']]
+  counts = [('</S>', 3), ('<S>', 3), ('b', 3), ('a', 2), ('c', 1), ('d', 1)]
+  for order in itertools.permutations(captions):
+    for number in (1, 3, 5, 6, 7):
+      assert vocabulary.count_words(order, 1, number) == counts[:number]
+  # Whichever of the two leaves fewer.
+  assert vocabulary.count_words(captions, 2, 5) == counts[:4]
+  assert vocabulary.count_words(captions, 2, 3) == counts[:3]
 
 
 def test_file_and_ids(tmp_path):
@@ -85,6 +68,51 @@ def test_file_and_ids(tmp_path):
   assert [vocab.word_to_id(word) for word, _ in counts] == [0, 1, 2, 3]
   assert [vocab.id_to_word(i) for i in range(5)] == [
       'a', '<S>', '</S>', 'naïve', '<UNK>']
+
+
+def test_counts_are_read_as_they_were_written(tmp_path):
+  path = tmp_path / 'words.txt'
+  vocabulary.write_word_counts(
+      str(path), [('a', 9), ('<S>', 5), ('naïve', 10**12)])
+  assert vocabulary.read_counts(str(path)) == [9, 5, 10**12]
+
+
+@pytest.mark.parametrize('line', ['a', 'a many', 'a 1.5', ''])
+def test_a_line_without_a_count(tmp_path, line):
+  path = tmp_path / 'words.txt'
+  path.write_text(f'<S> 3\n{line}\n</S> 3\n')
+  with pytest.raises(ValueError) as error:
+    vocabulary.read_counts(str(path))
+  assert str(error.value) == f'{path}:2: no count behind the word'
+
+
+@pytest.mark.parametrize('style', [
+    None, caption_styles.named('clean'),
+    caption_styles.named('nltk', '{', '}', '?')],
+                         ids=['none', 'clean', 'other markers'])
+def test_a_copy_has_the_style_of_its_captions(tmp_path, style):
+  source = tmp_path / 'counts.txt'
+  source.write_bytes('a 9\nnaïve 5'.encode())
+  if style:
+    caption_styles.write(str(source), style)
+  folder = tmp_path / 'run'
+  folder.mkdir()
+  vocabulary.copy(str(source), str(folder))
+  copy = folder / 'word_counts.txt'
+  assert copy.read_bytes() == source.read_bytes()
+  assert caption_styles.read(str(copy)) == style
+  assert len(list(folder.iterdir())) == (2 if style else 1)
+
+
+def test_no_copy_where_the_style_is_damaged(tmp_path):
+  source = tmp_path / 'counts.txt'
+  source.write_text('a 9\n')
+  (tmp_path / 'counts.style.json').write_text('{"name": "clean')
+  folder = tmp_path / 'run'
+  folder.mkdir()
+  with pytest.raises(ValueError, match='counts.style.json'):
+    vocabulary.copy(str(source), str(folder))
+  assert not list(folder.iterdir())
 
 
 def test_unknown_words_and_ids(make):
