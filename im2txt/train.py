@@ -389,7 +389,8 @@ def main() -> None:
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, train_dir)
   if vocab_file:
     check_vocabulary(vocab_file, train_dir, resumed=bool(found))
-  word_values.resolve_width(config.model)
+  if not (found and config.model.embedding_size):
+    word_values.resolve_width(config.model)
   first_values = {} if found or _INIT_CHECKPOINT.value else (
       word_values.first_values(config.model, vocab_file))
 

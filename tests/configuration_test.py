@@ -196,6 +196,7 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
   assert captioner.load_config(str(tmp_path)) == config
   if config.model.vocab_size == 0:  # That of the vocabulary.
     config.model.vocab_size = 101
+  encoders.resolve_sides(config.model)
   with tf.Graph().as_default():
     batch = inputs.make_batch(config.model, training=True)
     captioner.build(config.model, captioner.Mode.TRAIN, batch)
@@ -234,3 +235,33 @@ def test_shares_that_nothing_can_be_kept_of(value):
       configuration.ModelConfig(lstm_dropout_keep_prob=value))
   with pytest.raises(ValueError, match='^lstm_dropout_keep_prob is '):
     configuration.check(config)
+
+
+def test_pictures_can_be_cropped_but_not_padded():
+  config = configuration.Config()
+  config.model.resize_ratio = 1.0
+  configuration.check(config)
+  for value in (0.99, 0.0, -1.0, float('nan')):
+    config.model.resize_ratio = value
+    with pytest.raises(
+        ValueError, match=f'^resize_ratio is {value}; it must be at least 1$'):
+      configuration.check(config)
+
+
+SIDES = {
+    'inception_v3': 299, 'efficientnet_lite0': 224, 'resnet_v1_50': 224,
+    'resnet_v1_101': 224, 'resnet_v1_152': 224, 'mobilenet_v3_small': 224}
+
+
+def test_every_encoder_has_its_side():
+  assert encoders.ENCODERS.keys() == SIDES.keys()
+
+
+@pytest.mark.parametrize('encoder, side', SIDES.items())
+def test_sides_of_0_are_what_the_encoder_was_made_for(encoder, side):
+  for given, resolved in (((0, 0), (side, side)), ((107, 0), (107, side)),
+                          ((0, 139), (side, 139)), ((107, 139), (107, 139))):
+    config = configuration.ModelConfig(
+        encoder=encoder, image_height=given[0], image_width=given[1])
+    encoders.resolve_sides(config)
+    assert (config.image_height, config.image_width) == resolved

@@ -26,14 +26,14 @@ def arrays(lengths, length=T, seed=1):
   return hidden, targets, mask
 
 
-def compute(hidden, targets, mask, label_smoothing=0.0):
+def compute(hidden, targets, mask, label_smoothing=0.0, biases=0.0):
   """The loss, the gradient by `hidden`, and the projection that was used."""
   weights = tf.constant(
       np.random.default_rng(2).normal(size=(H, V)), tf.float32)
   hidden = tf.constant(hidden)
   loss = losses.sequence_loss(
       hidden, tf.constant(targets), tf.constant(mask),
-      lambda hidden: tf.matmul(hidden, weights), label_smoothing)
+      lambda hidden: tf.matmul(hidden, weights) + biases, label_smoothing)
   with tf1.Session() as session:
     return session.run(
         [loss, tf.gradients(loss.smoothed, hidden)[0], weights])
@@ -122,3 +122,83 @@ def test_smoothing_is_a_cross_entropy_with_a_little_of_every_word():
   np.testing.assert_allclose(loss.smoothed, expected, rtol=1e-5)
   assert loss.mean == plain.mean == plain.smoothed != loss.smoothed
   assert not gradient[mask == 0].any()
+
+
+def test_accuracy_is_the_share_of_words_that_were_most_probable():
+  hidden, targets, mask = arrays(LENGTHS)
+  _, _, weights = compute(hidden, targets, mask)
+  said = (hidden @ weights).argmax(-1)
+  # Right at all padding, and at some words.
+  targets = np.where(mask == 0, said, targets).astype(np.int32)
+  targets[0, :2] = said[0, :2]
+  targets[2, 1] = said[2, 1]
+  loss, _, _ = compute(hidden, targets, mask)
+  expected = (said == targets) & (mask == 1)
+  assert 3 <= expected.sum() < sum(LENGTHS)
+  np.testing.assert_array_equal(loss.correct, expected.reshape(-1))
+  np.testing.assert_allclose(
+      loss.accuracy, expected.sum() / sum(LENGTHS), rtol=1e-6)
+
+
+def test_accuracy_of_nothing_but_padding_is_0():
+  loss, _, _ = compute(*arrays([0, 0, 0]))
+  assert loss.accuracy == 0.0 and not loss.correct.any()
+
+
+@pytest.mark.parametrize('label_smoothing', [0.0, 0.2])
+def test_banned_words_are_not_counted(label_smoothing):
+  hidden, targets, mask = arrays(LENGTHS)
+  banned = [4, 7]
+  targets = np.where(np.isin(targets, banned), 0, targets).astype(np.int32)
+  targets[0, 1], targets[0, 4], targets[2, 2] = 4, 7, 4
+  biases = np.zeros(V, np.float32)
+  biases[banned] = losses.BANNED
+  loss, gradient, weights = compute(
+      hidden, targets, mask, label_smoothing, biases)
+  counted = (mask == 1) & ~np.isin(targets, banned)
+  assert counted.sum() == sum(LENGTHS) - 3
+  # As if these words, and these targets, were not there.
+  allowed = np.delete(np.arange(V), banned)
+  logits = (hidden @ weights).astype(np.float64)[..., allowed]
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  is_target = targets[..., np.newaxis] == allowed
+  costs = -(is_target * log_p).sum(-1)
+  np.testing.assert_array_equal(loss.weights, counted.reshape(-1))
+  np.testing.assert_allclose(
+      loss.losses, (counted * costs).reshape(-1), atol=1e-4)
+  np.testing.assert_allclose(loss.mean, costs[counted].mean(), rtol=1e-5)
+  wanted = (1 - label_smoothing) * is_target + label_smoothing / len(allowed)
+  np.testing.assert_allclose(
+      loss.smoothed, -(wanted * log_p).sum(-1)[counted].mean(), rtol=1e-5)
+  right = (allowed[logits.argmax(-1)] == targets) & counted
+  np.testing.assert_array_equal(loss.correct, right.reshape(-1))
+  np.testing.assert_allclose(
+      loss.accuracy, right.sum() / counted.sum(), rtol=1e-6)
+  assert not gradient[~counted].any() and gradient[counted].all()
+
+
+def test_a_batch_of_nothing_but_banned_words_costs_nothing():
+  hidden, targets, mask = arrays(LENGTHS)
+  targets[:] = 4
+  biases = np.zeros(V, np.float32)
+  biases[4] = losses.BANNED
+  loss, gradient, _ = compute(hidden, targets, mask, 0.2, biases)
+  assert loss.mean == loss.smoothed == loss.accuracy == 0.0
+  assert not loss.weights.any() and not gradient.any()
+
+
+@pytest.mark.parametrize('bias, shown', [
+    (-np.inf, np.isposinf),
+    (np.nan, np.isnan),
+    (-1e30, lambda x: x > 1e28),
+    (-1e7, lambda x: x > 1e5),  # Improbable, but not banned.
+    (-1e11, lambda x: x > 1e9)])
+def test_a_model_gone_astray_shows(bias, shown):
+  hidden, targets, mask = arrays(LENGTHS)
+  targets[:] = 0
+  targets[0, 1] = 4
+  biases = np.zeros(V, np.float32)
+  biases[4] = bias
+  loss, _, _ = compute(hidden, targets, mask, biases=biases)
+  assert shown(loss.mean) and shown(loss.smoothed)
+  np.testing.assert_array_equal(loss.weights, mask.reshape(-1))

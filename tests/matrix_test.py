@@ -1,0 +1,208 @@
+"""Every decoder with every encoder, at toy size.
+
+With the two small encoders everything runs: training by SGD or Adam, both
+searches, pixels and cached features. With inception_v3 and resnet_v1_50, of
+which the encoders' own tests have the numbers, graphs are built only, for that
+takes seconds by itself; resnet_v1_101 and resnet_v1_152 are resnet_v1_50 with
+more blocks and say the same shapes, so that one decoder each does for them.
+
+Shapes: B pictures, T padded caption length, V vocabulary.
+"""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from attending import HEIGHT as CELLS_HEIGHT
+from attending import WIDTH as CELLS_WIDTH
+from attending import C, Cells
+from PIL import Image
+
+from im2txt import (
+    beam_search,
+    captioner,
+    configuration,
+    encoders,
+    inputs,
+    losses,
+    optimization,
+)
+from im2txt.caption_generator import CaptionGenerator
+from im2txt.caption_rules import Rules
+from im2txt.decoders import DECODERS
+from im2txt.encoders import ENCODERS, Encoding
+
+tf1 = tf.compat.v1
+
+B, T, V = 3, 5, 29
+HEIGHT, WIDTH = 80, 107
+SMALL = ('efficientnet_lite0', 'mobilenet_v3_small')
+LARGE = ('inception_v3', 'resnet_v1_50')
+DEEP = ('resnet_v1_101', 'resnet_v1_152')
+# Of those that have them.
+FIELDS = {'attention_size': 7, 'num_layers': 1, 'num_heads': 3,
+          'feed_forward_size': 13, 'max_positions': 9, 'num_lstm_layers': 2}
+
+
+def test_every_encoder_is_tested():
+  assert sorted(SMALL + LARGE + DEEP) == sorted(ENCODERS)
+
+
+class Vocab:
+  start_id = 3
+  end_id = 5
+
+  def __len__(self):
+    return V
+
+
+RULES = Rules(Vocab(), 6)
+
+
+def make_config(encoder, decoder):
+  config = DECODERS[decoder].config_class(
+      encoder=encoder, decoder=decoder, image_height=HEIGHT,
+      image_width=WIDTH, vocab_size=V, embedding_size=12, num_lstm_units=11,
+      initializer_scale=0.5,
+      lstm_dropout_keep_prob=1.0)
+  for name, value in FIELDS.items():
+    if hasattr(config, name):
+      setattr(config, name, value)
+  return config
+
+
+def picture(random):
+  pixels = np.kron(random.integers(0, 256, (8, 9, 3)), np.ones((10, 12, 1)))
+  buffer = io.BytesIO()
+  Image.fromarray(pixels.astype(np.uint8)).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+class Stepping:
+  """The step-by-step search's model, of the graph's present weights."""
+
+  def __init__(self, step):
+    self._step = step
+
+  def feed_image(self, sess, encoded_image):
+    return sess.run(
+        self._step.initial_state, {self._step.image_feed: encoded_image})
+
+  def inference_step(self, sess, input_feed, state_feed):
+    softmax, state = sess.run(
+        [self._step.softmax, self._step.state],
+        {self._step.input_feed: input_feed,
+         self._step.state_feed: state_feed})
+    return softmax, state, None
+
+
+def make_lively():
+  """Has random batch norms hand on what they see, a billionth otherwise."""
+  return [v.assign(tf.fill(v.shape, 0.1)) for v in tf1.global_variables()
+          if v.op.name.endswith('/moving_variance')]
+
+
+@pytest.mark.parametrize('decoder', DECODERS)
+@pytest.mark.parametrize('encoder', SMALL)
+def test_training_and_both_searches(encoder, decoder):
+  config = make_config(encoder, decoder)
+  random = np.random.default_rng(1)
+  pictures = [picture(random) for _ in range(B)]
+  words = random.integers(0, V, (B, T + 1))
+  # Each encoder meets both optimisers, and so does each decoder.
+  optimizer = ('SGD', 'Adam')[
+      (list(DECODERS).index(decoder) + SMALL.index(encoder)) % 2]
+  with tf.Graph().as_default(), tf1.Session() as session:
+    tf1.set_random_seed(1)
+    batch = inputs.make_batch(config, training=True)
+    outputs = captioner.build(config, captioner.Mode.TRAIN, batch)
+    train, _ = optimization.train_op(
+        configuration.TrainingConfig(optimizer=optimizer),
+        outputs.total_loss, tf.constant(0.01))
+    step = captioner.build_step(config)
+    features = encoders.make(config).encode(batch.images, False, False)
+    cached = Encoding(*(tf1.placeholder(x.dtype, x.shape) for x in features))
+    captions = beam_search.beam_search(
+        *captioner.build_memory(config, cached), RULES,
+        beam_search.Options(3))
+    session.run([tf1.global_variables_initializer(), *make_lively()])
+
+    pixels = np.concatenate([
+        session.run(step.images, {step.image_feed: encoded})
+        for encoded in pictures])
+    feeds = dict(zip(batch, (
+        pixels, words[:, :-1], words[:, 1:], np.ones([B, T]), np.arange(B)),
+        strict=True))
+    steps = [session.run([outputs.total_loss, train], feeds)[0]
+             for _ in range(3)]
+    assert steps[2] < steps[1] < steps[0]
+
+    found = session.run(captions, dict(zip(cached, session.run(
+        features, {batch.images: pixels}), strict=True)))
+    generator = CaptionGenerator(Stepping(step), Vocab(), 3, 6)
+    assert np.ptp(found.log_probabilities[:, 0]) > 1e-3
+    for encoded, sentences, logprobs in zip(
+        pictures, found.sentences.tolist(), found.log_probabilities,
+        strict=True):
+      expected = generator.beam_search(session, encoded)[0]
+      assert sentences[0][:len(expected.sentence)] == expected.sentence
+      assert logprobs[0] == pytest.approx(expected.logprob, rel=1e-3)
+
+
+@pytest.mark.parametrize('encoder', LARGE)
+def test_graphs_of_large_encoders(encoder):
+  with tf.Graph().as_default():
+    images = tf1.placeholder(tf.float32, [None, HEIGHT, WIDTH, 3])
+    words = tf1.placeholder(tf.int32, [None, None])
+    mask = tf.ones_like(words)
+    encoding = encoders.make(
+        make_config(encoder, 'merge')).encode(images, False, False)
+    for name in DECODERS:
+      config = make_config(encoder, name)
+      with tf1.variable_scope(name):
+        decoder = captioner.make_decoder(config, training=True)
+        memory = decoder.prepare(encoding)
+        loss = losses.sequence_loss(
+            decoder.unroll(memory, words, mask), words, mask, decoder.logits)
+        trained = tf1.trainable_variables(f'{name}/')
+        assert len(trained) > 3
+        assert None not in tf.gradients(loss.mean, trained)
+        decoder = captioner.make_decoder(config, training=False)
+        memory = decoder.prepare(encoding)
+        captions = beam_search.beam_search(decoder, memory, RULES)
+        # What a step-by-step search packs into a row.
+        assert all(x.shape[1:].is_fully_defined() for x in tf.nest.flatten(
+            [memory, decoder.initial_state(memory)]))
+        assert len(tf1.trainable_variables(f'{name}/')) == len(trained)
+      assert captions.sentences.shape.rank == 3
+
+
+@pytest.mark.parametrize('encoder', DEEP)
+def test_graphs_of_deep_encoders(encoder):
+  with tf.Graph().as_default():
+    step = captioner.build_step(make_config(encoder, 'show_attend_tell'))
+    assert step.softmax.shape.as_list() == [None, V]
+    # 80 x 107 pixels, a region for each 32 x 32, as resnet_v1_50 has.
+    assert step.memory.regions.shape.as_list() == [1, 3 * 4, 12]
+
+
+@pytest.mark.parametrize('decoder', DECODERS)
+def test_pooled_features_do_for_decoders_that_look_at_no_regions(
+    decoder, monkeypatch):
+  monkeypatch.setitem(ENCODERS, 'cells', Cells)
+  config = make_config('cells', decoder)
+  config.image_height, config.image_width = CELLS_HEIGHT, CELLS_WIDTH
+  with tf.Graph().as_default():
+    pooled = Encoding(tf1.placeholder(tf.float32, [None, C]), None)
+    if DECODERS[decoder].reads_regions:
+      with pytest.raises(ValueError, match='looks at regions, which these fe'):
+        captioner.build_memory(config, pooled)
+      return
+    maker, memory = captioner.build_memory(config, pooled)
+    captions = beam_search.greedy(maker, memory, RULES)
+    with tf1.Session() as session:
+      session.run(tf1.global_variables_initializer())
+      sentences = session.run(
+          captions.sentences, {pooled.pooled: np.ones([B, C])})
+    assert sentences.shape == (B, 1, 6)
