@@ -62,10 +62,9 @@ class ShowAttendTell(decoder.Decoder):
   attends = True
 
   def __init__(self, config: ShowAttendTellConfig, training: bool):
-    """Notes the numbers.
+    """See the base class.
 
-    Dropout is of the encoder's channels, of projected regions, embedded words
-    and what the cell says, and before the vocabulary.
+    Dropout is of projected regions, embedded words and what the cell says.
     """
     self._training = training
     self._config = config
@@ -79,8 +78,7 @@ class ShowAttendTell(decoder.Decoder):
   def prepare(self, encoding: Encoding) -> Memory:
     """Projects the regions, and once more for attention."""
     regions = self._dropout(tf.nn.relu(self._dense(
-        self._dropout(encoding.regions), self._config.embedding_size,
-        'image_embedding')))
+        encoding.regions, self._config.embedding_size, 'image_embedding')))
     return Memory(regions, self._dense(
         regions, self._config.attention_size, 'attention/keys',
         use_bias=False))
@@ -104,10 +102,12 @@ class ShowAttendTell(decoder.Decoder):
     """See the base class; in training also adds the regularisation."""
     inputs = tf.transpose(self._embed(input_seqs), [1, 0, 2])  # [T, B, E]
     length = tf.shape(inputs)[0]
+    # Slices of a tensor would have a padded copy of it each as their gradient.
+    inputs = tf.TensorArray(tf.float32, length).unstack(inputs)
     weights = tf.cast(tf.transpose(mask), tf.float32)  # [T, B]
 
     def body(t, state, looked, outputs):
-      hidden, state = self._read(memory, inputs[t], state)
+      hidden, state = self._read(memory, inputs.read(t), state)
       looked += weights[t][:, tf.newaxis] * state.alignment
       return t + 1, state, looked, outputs.write(t, hidden)
 
@@ -125,8 +125,8 @@ class ShowAttendTell(decoder.Decoder):
 
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
     """See the base class; through a linear layer as wide as the cell."""
-    return self._words.logits(self._dropout(self._dense(
-        self._dropout(hidden), self._config.num_lstm_units, 'output')))
+    return self._words.logits(self._dense(
+        self._dropout(hidden), self._config.num_lstm_units, 'output'))
 
   def _embed(self, words: tf.Tensor) -> tf.Tensor:
     return self._dropout(self._words.embed(words))
@@ -156,7 +156,8 @@ class ShowAttendTell(decoder.Decoder):
     compared = tf.tanh(memory.keys[:, tf.newaxis] + query)  # [B, n, L, A]
     scores = self._dense(
         compared, 1, 'attention/score', use_bias=False)[..., 0]  # [B, n, L]
-    shares = tf.nn.softmax(scores)
+    # Not `Softmax`: names in saved models may not differ by case only.
+    shares = tf.nn.softmax(scores, name=f'{self.scope}/shares')
     context = tf.matmul(shares, memory.regions)  # [B, n, E]
     return (tf.reshape(context, [-1, context.shape[2]]),
             tf.reshape(shares, [-1, shares.shape[2]]))

@@ -128,7 +128,12 @@ class Transformer(decoder.Decoder):
       self, memory: tuple[Looked, ...], input_seqs: tf.Tensor, mask: tf.Tensor
   ) -> tf.Tensor:
     """See the base class; all words at once."""
-    positions = tf.range(tf.shape(input_seqs)[1])
+    length = tf.shape(input_seqs)[1]
+    short = tf.debugging.assert_less_equal(
+        length, self._config.max_positions,
+        'a caption has more words than max_positions says')
+    with tf.control_dependencies([short]):
+      positions = tf.range(length)
     causal = positions <= positions[:, tf.newaxis]  # [T, T]
     hidden, _ = self._decode(
         memory, input_seqs, positions, causal, lambda _, new: new)
@@ -154,11 +159,6 @@ class Transformer(decoder.Decoder):
     Returns:
       Hidden float32 [N, Q, E] and alignments float32 [N, Q, L].
     """
-    short = tf.debugging.assert_less(
-        positions, self._config.max_positions,
-        'a caption has more words than max_positions says')
-    with tf.control_dependencies([short]):
-      positions = tf.identity(positions)
     x = self._dropout(self._words.embed(words) + layers.embedding(
         positions, self._config.max_positions, self._width,
         f'{self.scope}/position_embedding', self._initializer))
@@ -187,8 +187,9 @@ class Transformer(decoder.Decoder):
     if self._config.pre_norm:
       x = self._normalize(x, 'layer_norm')
     alignment = tf.add_n(alignments) / len(alignments)
-    return x, tf.ensure_shape(
-        alignment, [None, None, memory[0].keys.shape[1]])
+    # Known, but lost on the way.
+    alignment.set_shape([None, None, memory[0].keys.shape[1]])
+    return x, alignment
 
   def _add(
       self, x: tf.Tensor, sublayer: Callable[[tf.Tensor], tf.Tensor],
@@ -233,7 +234,8 @@ class Transformer(decoder.Decoder):
       if visible.shape.rank == 3:
         visible = visible[:, tf.newaxis]
       scores = tf.where(visible, scores, scores.dtype.min)
-    shares = tf.nn.softmax(scores)
+    # Not `Softmax`: names in saved models may not differ by case only.
+    shares = tf.nn.softmax(scores, name=f'{self.scope}/shares')
     seen = tf.matmul(self._dropout(shares), values)
     seen = tf.reshape(tf.transpose(seen, [0, 2, 1, 3]),
                       [-1, num_words, self._width])
