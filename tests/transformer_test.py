@@ -239,7 +239,7 @@ def test_a_step_past_the_last_position_is_refused(graph, regions):
   _, past = decoder.step(memory, tf.zeros([B], tf.int32), states[-1])
   assert run(states[-1].position).tolist() == [M] * B
   with pytest.raises(tf.errors.InvalidArgumentError,
-                     match='more words than max_positions says'):
+                     match='position_embedding'):
     run(past)
 
 

@@ -71,8 +71,7 @@ class Transformer(decoder.Decoder):
   def __init__(self, config: TransformerConfig, training: bool):
     """Notes the numbers.
 
-    Dropout is of embedded words, of attention's shares and of what each
-    sublayer adds.
+    Dropout is of attention's shares and of what feed-forward layers say.
 
     Raises:
       ValueError: the heads cannot share the width evenly.
@@ -159,47 +158,43 @@ class Transformer(decoder.Decoder):
     Returns:
       Hidden float32 [N, Q, E] and alignments float32 [N, Q, L].
     """
-    x = self._dropout(self._words.embed(words) + layers.embedding(
+    x = self._words.embed(words) + layers.embedding(
         positions, self._config.max_positions, self._width,
-        f'{self.scope}/position_embedding', self._initializer))
+        f'{self.scope}/position_embedding', self._initializer)
     alignments = []
     for i, regions in enumerate(memory):
-      scope = f'layer_{i}'
-
-      def attend_to_words(x, i=i, scope=f'{scope}/self_attention'):
-        return self._attend(
-            x, remember(i, self._look_at(x, scope)), visible, scope)[0]
-
-      def attend_to_regions(
-          x, regions=regions, scope=f'{scope}/cross_attention'):
-        seen, shares = self._attend(x, regions, None, scope)
-        alignments.append(shares)
-        return seen
-
-      def feed_forward(x, scope=f'{scope}/feed_forward'):
-        hidden = tf.nn.relu(self._dense(
-            x, self._config.feed_forward_size, f'{scope}/hidden'))
-        return self._dense(hidden, self._width, f'{scope}/output')
-
-      x = self._add(x, attend_to_words, f'{scope}/self_attention')
-      x = self._add(x, attend_to_regions, f'{scope}/cross_attention')
-      x = self._add(x, feed_forward, f'{scope}/feed_forward')
+      scope = f'layer_{i}/self_attention'
+      given = self._before(x, scope)
+      added, _ = self._attend(
+          given, remember(i, self._look_at(given, scope)), visible, scope)
+      x = self._behind(x, added, scope)
+      scope = f'layer_{i}/cross_attention'
+      added, shares = self._attend(
+          self._before(x, scope), regions, None, scope)
+      alignments.append(shares)
+      x = self._behind(x, added, scope)
+      scope = f'layer_{i}/feed_forward'
+      hidden = tf.nn.relu(self._dense(
+          self._before(x, scope), self._config.feed_forward_size,
+          f'{scope}/hidden'))
+      added = self._dropout(
+          self._dense(hidden, self._width, f'{scope}/output'))
+      x = self._behind(x, added, scope)
     if self._config.pre_norm:
-      x = self._normalize(x, 'layer_norm')
+      x = layers.layer_norm(x, f'{self.scope}/layer_norm')
     alignment = tf.add_n(alignments) / len(alignments)
     # Known, but lost on the way.
     alignment.set_shape([None, None, memory[0].keys.shape[1]])
     return x, alignment
 
-  def _add(
-      self, x: tf.Tensor, sublayer: Callable[[tf.Tensor], tf.Tensor],
-      scope: str,
-  ) -> tf.Tensor:
-    """A sublayer and the sum around it, [N, Q, E]."""
-    scope = f'{scope}/layer_norm'
-    if self._config.pre_norm:
-      return x + self._dropout(sublayer(self._normalize(x, scope)))
-    return self._normalize(x + self._dropout(sublayer(x)), scope)
+  def _before(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+    """What a sublayer is given of x [N, Q, E]."""
+    return self._normalize(x, scope) if self._config.pre_norm else x
+
+  def _behind(self, x: tf.Tensor, added: tf.Tensor, scope: str) -> tf.Tensor:
+    """The sum of x [N, Q, E] and what a sublayer adds."""
+    x += added
+    return x if self._config.pre_norm else self._normalize(x, scope)
 
   def _look_at(self, x: tf.Tensor, scope: str) -> Looked:
     """Keys and values [B, K, E] of words or regions [B, K, .]."""
@@ -256,7 +251,7 @@ class Transformer(decoder.Decoder):
                         dtype=self._config.compute_dtype)
 
   def _normalize(self, x: tf.Tensor, scope: str) -> tf.Tensor:
-    return layers.layer_norm(x, f'{self.scope}/{scope}')
+    return layers.layer_norm(x, f'{self.scope}/{scope}/layer_norm')
 
   def _dropout(self, x: tf.Tensor) -> tf.Tensor:
     return layers.dropout(x, self._keep_prob)
