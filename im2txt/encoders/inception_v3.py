@@ -5,7 +5,7 @@ import tensorflow as tf
 import tf_slim as slim
 from tf_slim.nets import inception_v3
 
-from im2txt import configuration, layers
+from im2txt import layers
 from im2txt.encoders import encoder, keras_weights
 
 tf1 = tf.compat.v1
@@ -24,23 +24,6 @@ class InceptionV3(encoder.Encoder):
 
   scope = 'InceptionV3'
   image_side = 299
-
-  def __init__(
-      self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00004
-  ):
-    """Notes the numbers.
-
-    Args:
-      dropout_keep_prob: of the pooled features while the encoder is trained.
-      weight_decay: of the convolutions while the encoder is trained.
-    """
-    self._dropout_keep_prob = dropout_keep_prob
-    self._weight_decay = weight_decay
-
-  @classmethod
-  def from_config(cls, config: configuration.ModelConfig) -> 'InceptionV3':
-    """Makes the encoder with the numbers of the configuration."""
-    return cls(config.encoder_dropout_keep_prob, config.encoder_weight_decay)
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
@@ -64,10 +47,7 @@ class InceptionV3(encoder.Encoder):
             normalizer_params=normalizer_params,
             trainable=trainable)):
       net, _ = inception_v3.inception_v3_base(images, scope=self.scope)
-    pooled, regions = encoder.pool_regions(net)
-    if training:
-      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
-    return encoder.Encoding(pooled, regions)
+    return self._pool(net, training)
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
     """Reads a TensorFlow checkpoint, or Keras's `.h5` converted on load."""

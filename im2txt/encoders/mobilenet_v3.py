@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_slim as slim
 
-from im2txt import configuration, layers
+from im2txt import layers
 from im2txt.encoders import encoder, keras_weights
 
 tf1 = tf.compat.v1
@@ -63,25 +63,6 @@ class MobileNetV3Small(encoder.Encoder):
   scope = 'MobileNetV3Small'
   image_side = 224
 
-  def __init__(
-      self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00001
-  ):
-    """Notes the numbers.
-
-    Args:
-      dropout_keep_prob: of the pooled features while the encoder is trained.
-      weight_decay: of the convolutions while the encoder is trained.
-    """
-    self._dropout_keep_prob = dropout_keep_prob
-    self._weight_decay = weight_decay
-
-  @classmethod
-  def from_config(
-      cls, config: configuration.ModelConfig
-  ) -> 'MobileNetV3Small':
-    """Makes the encoder with the numbers of the configuration."""
-    return cls(config.encoder_dropout_keep_prob, config.encoder_weight_decay)
-
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
@@ -93,10 +74,7 @@ class MobileNetV3Small(encoder.Encoder):
       for number, block in enumerate(_BLOCKS):
         net = _connect(block, net, f'Block_{number}')
       net = slim.conv2d(net, _HEAD_CHANNELS, 1, scope='Head')
-    pooled, regions = encoder.pool_regions(net)
-    if training:
-      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
-    return encoder.Encoding(pooled, regions)
+    return self._pool(net, training)
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
     """Reads Keras's `.h5`.

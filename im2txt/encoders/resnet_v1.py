@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_slim as slim
 from tf_slim.nets import resnet_v1
 
-from im2txt import configuration, layers
+from im2txt import layers
 from im2txt.encoders import encoder
 
 tf1 = tf.compat.v1
@@ -38,23 +38,6 @@ class ResNetV1(encoder.Encoder):
   network: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
   source: str
 
-  def __init__(
-      self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.0001
-  ):
-    """Notes the numbers.
-
-    Args:
-      dropout_keep_prob: of the pooled features while the encoder is trained.
-      weight_decay: of the convolutions while the encoder is trained.
-    """
-    self._dropout_keep_prob = dropout_keep_prob
-    self._weight_decay = weight_decay
-
-  @classmethod
-  def from_config(cls, config: configuration.ModelConfig) -> 'ResNetV1':
-    """Makes the encoder with the numbers of the configuration."""
-    return cls(config.encoder_dropout_keep_prob, config.encoder_weight_decay)
-
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
@@ -64,10 +47,7 @@ class ResNetV1(encoder.Encoder):
     with (tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE),
           slim.arg_scope(self._arg_scope(trainable, training))):
       net, _ = self.network(net, global_pool=False, scope=self.scope)
-    pooled, regions = encoder.pool_regions(net)
-    if training:
-      pooled = tf.nn.dropout(pooled, rate=1.0 - self._dropout_keep_prob)
-    return encoder.Encoding(pooled, regions)
+    return self._pool(net, training)
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
     """Reads a TensorFlow checkpoint."""
