@@ -123,9 +123,10 @@ def _photo(
   if len(pictures) != 1:
     raise ValueError(f'{where}: no picture under {image_feature}; features '
                      'are made from shards of pictures')
-  image_ids = context[sequence_example.IMAGE_ID].int64_list.value
-  if len(image_ids) != 1:
-    raise ValueError(f'{where}: no {sequence_example.IMAGE_ID}')
+  try:
+    image_id = sequence_example.image_id_of(example)
+  except ValueError as error:
+    raise ValueError(f'{where}: {error}') from None
   # Maps are written in any order but for this.
   captions = example.feature_lists.SerializeToString(deterministic=True)
-  return Photo(image_ids[0], hashlib.sha256(pictures[0]).digest(), [captions])
+  return Photo(image_id, hashlib.sha256(pictures[0]).digest(), [captions])

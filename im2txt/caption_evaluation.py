@@ -60,6 +60,7 @@ class CaptionEvaluation:
         for field in dataclasses.fields(rules) if field.name != 'vocab'}
     settings['vocabulary'] = _digest(
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
+    settings['pictures'] = _digest(map(str, sorted(found.image_ids)))
     settings['training_captions'] = training and _digest(training)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from im2txt import command_line, learning_curves
-from im2txt.run_history import Conditions, Run, read_run
+from im2txt.run_history import Run, read_run
 
 _OUTPUT_PLOT = flags.DEFINE_string(
     'output_plot', None, 'Also draw the learning curves into this file, '
@@ -50,7 +50,8 @@ def table(runs: Sequence[Run]) -> str:
            *(heading for heading, _, _ in _FIGURES)]]
   groups = {}
   for run in runs:
-    groups.setdefault(run.best and run.best.conditions, []).append(run)
+    groups.setdefault(
+        run.best and run.best.conditions.of_scores, []).append(run)
   for members in groups.values():
     rows += map(_row, members)
     floors = {}
@@ -104,12 +105,13 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _conditions(
-    groups: Mapping[Conditions | None, Sequence[Run]]
+    groups: Mapping[tuple | None, Sequence[Run]]
 ) -> list[str]:
   """Says below the table on what, and how, the runs were evaluated."""
   found = []
-  for conditions, members in groups.items():
-    if conditions:
+  for key, members in groups.items():
+    if key:
+      conditions = members[0].best.conditions
       patterns = sorted({f'`{run.best.pattern}`' for run in members})
       captioned = (
           f', {conditions.num_images:,} pictures captioned, beam '
@@ -119,13 +121,16 @@ def _conditions(
           f'{", ".join(patterns)} ({conditions.num_pairs:,} pairs{captioned})')
   if not found:
     return []
-  known = list(filter(None, groups))
-  data = {(c.num_pairs, c.num_words) for c in known}
+  known = [run.best.conditions for members in groups.values()
+           for run in members if run.best]
   captioning = {(c.num_images, c.settings) for c in known if c.num_images}
-  differ = len(data) > 1 or len(captioning) > 1
+  differ = len({c.num_pairs for c in known}) > 1 or len(captioning) > 1
+  of_words = {c.num_words for c in known}
   return ['', 'Evaluated' + (
       ' differently, not to be compared' if differ else '') + ': '
-      + '; '.join(found) + '.']
+      + '; '.join(found) + '.' + (
+          ' Perplexities are of other words and not to be compared.'
+          if len(of_words) > 1 and not differ else '')]
 
 
 def main(folders: Sequence[str]) -> None:

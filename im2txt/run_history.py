@@ -26,6 +26,13 @@ class Conditions(NamedTuple):
   num_images: int | None  # captioned; None: none was
   settings: str           # of the search, JSON
   beam_size: int | None   # one of them
+  pictures: str | None    # digest of their ids; None: not known
+
+  @property
+  def of_scores(self) -> tuple[Any, ...]:
+    """What the scores of captions depend on: not on what a word is."""
+    return (self.num_pairs, self.num_images, self.settings,
+            self.pictures or self.num_words)
 
 
 class Evaluation(NamedTuple):
@@ -133,22 +140,24 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
 
 def _parse(result: evaluation.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
-  num_images, constants, settings = None, [], {}
+  num_images, pictures, constants, settings = None, None, [], {}
   scores = result.scores
   if scores is not None:
     num_images = int(scores['num_images'])
     figures |= _known(scores['captions'])
     figures |= _known(scores['diversity'])
+    pictures = scores['settings'].get('pictures')
     # Not how the search went, but of what.
     settings = {name: value for name, value in scores['settings'].items()
-                if name not in ('vocabulary', 'training_captions')}
+                if name not in (
+                    'vocabulary', 'training_captions', 'pictures')}
     constants = [(str(constant['caption']), _known(constant['scores']))
                  for constant in scores['constants'].values()]
   return Evaluation(
       int(result.global_step), str(result.input_file_pattern),
       Conditions(int(result.num_examples), int(result.num_words), num_images,
                  json.dumps(settings, sort_keys=True),
-                 settings.get('beam_size')), figures, constants)
+                 settings.get('beam_size'), pictures), figures, constants)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:

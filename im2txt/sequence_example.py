@@ -126,6 +126,18 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
   return list(map(Caption, words, ids, raw))
 
 
+def image_id_of(example: tf.train.SequenceExample) -> int:
+  """The id of a record's picture.
+
+  Raises:
+    ValueError: it has none.
+  """
+  ids = example.context.feature[IMAGE_ID].int64_list.value
+  if len(ids) != 1:
+    raise ValueError(f'no {IMAGE_ID}')
+  return ids[0]
+
+
 def parse(
     serialized: tf.Tensor,
     data_features: Sequence[str] = (IMAGE_DATA,),

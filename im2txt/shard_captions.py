@@ -19,11 +19,13 @@ class ShardCaptions(NamedTuple):
     first: of each record, whether it is the first one of its picture.
     words: captions of all pictures as a model is told them, where that is not
       all that people wrote.
+    image_ids: of each picture; two may have the same.
   """
 
   of_images: list[list[str]]
   first: list[bool]
   words: list[str]
+  image_ids: list[int]
 
   def everything(self) -> list[str]:
     """All captions in either form."""
@@ -44,10 +46,12 @@ def read(pattern: str) -> ShardCaptions:
   of_image = {}
   first = []
   words = []
+  image_ids = []
   for where, record in _records(pattern):
     try:
       example = tf.train.SequenceExample.FromString(record)
       captions = sequence_example.captions_of(example)
+      image_id = sequence_example.image_id_of(example)
     except (DecodeError, ValueError) as error:
       raise ValueError(f'{where}: no picture with captions in words: {error}'
                        ) from None
@@ -55,11 +59,13 @@ def read(pattern: str) -> ShardCaptions:
     image = hashlib.sha256(
         example.context.SerializeToString(deterministic=True)).digest()
     first.append(image not in of_image)
+    if first[-1]:
+      image_ids.append(image_id)
     of_image.setdefault(image, []).extend(
         caption.text for caption in captions)
     words.extend(' '.join(caption.words[1:-1]) for caption in captions
                  if caption.raw)
-  return ShardCaptions(list(of_image.values()), first, words)
+  return ShardCaptions(list(of_image.values()), first, words, image_ids)
 
 
 def _records(pattern: str) -> Iterator[tuple[str, bytes]]:

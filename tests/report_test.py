@@ -163,6 +163,25 @@ def test_a_floor_for_each_set_of_pictures(make_run, cells):
   assert 'none' not in below
 
 
+def test_words_of_another_style_are_of_the_same_pictures(make_run, cells):
+  def run(name, num_words, **settings):
+    found = scores(0.4)
+    found['settings'] |= settings
+    return make_run(name, line(1, num_words=num_words, scores=found))
+
+  rows, below = cells(run('a', 60000, pictures='x'),
+                      run('b', 50000, pictures='x'))
+  # Together, above one floor.
+  assert [row['run'].split('/')[-1] for row in rows] == [
+      'a', 'b', '"a dog is running ."']
+  assert below.startswith('Evaluated: ')
+  assert below.endswith(
+      ' Perplexities are of other words and not to be compared.')
+  rows, _ = cells(run('c', 60000, pictures='x'),
+                  run('d', 60000, pictures='y'))
+  assert len(rows) == 4
+
+
 def test_other_numbers_of_pairs_are_other_data(make_run, cells):
   # Another spelling of the shards is no other data, nor are features of them.
   _, below = cells(make_run('a', line(1)), make_run('b', line(

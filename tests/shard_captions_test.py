@@ -53,7 +53,8 @@ def test_pairs(write):
 def test_images_with_all_their_captions(write):
   found = shard_captions.read(write(
       [image(2**40, 'a dog', 'dogs .', ''), image(5, 'a cat')]))
-  assert found == ([['a dog', 'dogs .', ''], ['a cat']], [True, True], [])
+  assert found == (
+      [['a dog', 'dogs .', ''], ['a cat']], [True, True], [], [2**40, 5])
   assert found.everything() == ['a dog', 'dogs .', '', 'a cat']
 
 
@@ -62,7 +63,8 @@ def test_pictures_of_the_same_id_are_told_apart(write):
   other = sequence_example.make_pair(7, b'another JPEG', caption('a bus'))
   found = shard_captions.read(write(
       [pair(7, 'a dog')], [other, pair(7, 'the dog')]))
-  assert found == ([['a dog', 'the dog'], ['a bus']], [True, True, False], [])
+  assert found == (
+      [['a dog', 'the dog'], ['a bus']], [True, True, False], [], [7, 7])
 
 
 def test_shards_are_read_in_their_order(write):
@@ -71,7 +73,7 @@ def test_shards_are_read_in_their_order(write):
       [pair(1, 'd'), pair(9, 'e'), image(8, 'f'), pair(9, 'g')])
   found = shard_captions.read(pattern)
   assert found == ([['a', 'e', 'g'], ['b', 'c', 'f'], ['d']],
-                   [True, True, True, False, False, False], [])
+                   [True, True, True, False, False, False], [], [9, 8, 1])
 
 
 def test_patterns_are_read_in_their_order(write, tmp_path):
@@ -100,7 +102,7 @@ def test_shards_of_different_styles_go_together(write):
   found = shard_captions.read(write(
       [pair(7, 'a dog .')], [pair(7, 'dog', 'A dog!'), image(3, 'a cat')]))
   assert found == ([['a dog .', 'A dog!'], ['a cat']], [True, False, True],
-                   ['dog'])
+                   ['dog'], [7, 3])
 
 
 @pytest.mark.parametrize('layout', [pair, image])
@@ -143,6 +145,7 @@ def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
 
 @pytest.mark.parametrize('record', [
     without('image/caption'), without('image/caption_ids'),
+    without('image/image_id'),
     image(7), tf.train.SequenceExample(), b'no protocol buffer',
 ], ids=['no words', 'no ids of words', 'no captions', 'empty', 'no record'])
 def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
