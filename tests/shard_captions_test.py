@@ -147,7 +147,8 @@ def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
     without('image/caption'), without('image/caption_ids'),
     without('image/image_id'),
     image(7), tf.train.SequenceExample(), b'no protocol buffer',
-], ids=['no words', 'no ids of words', 'no captions', 'empty', 'no record'])
+], ids=['no words', 'no ids of words', 'no id', 'no captions', 'empty',
+        'no record'])
 def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
   pattern = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
   with pytest.raises(ValueError, match='no picture with captions') as refused:
