@@ -241,6 +241,30 @@ def test_a_few_examples_can_be_learnt_by_heart(config, random):
   assert loss < 0.1
 
 
+def test_it_can_train_on_its_own_words(config, random):
+  arrays = batch_arrays(random)
+  with tf.Graph().as_default() as graph:
+    tf1.set_random_seed(1)
+    batch = inputs.make_batch(config, True)
+    rate = tf1.placeholder(tf.float32, [])
+    outputs = captioner.build(
+        dataclasses.replace(config, lstm_dropout_keep_prob=1.0), Mode.TRAIN,
+        batch, sampling_rate=rate)
+    gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
+        outputs.caption_loss.mean, tf1.trainable_variables()) if g is not None]
+    plain = captioner.build(
+        dataclasses.replace(config, lstm_dropout_keep_prob=1.0), Mode.TRAIN,
+        batch)
+  built = Built(graph, batch, outputs)
+  with built.session() as session:
+    ours, theirs = session.run(
+        [outputs.caption_loss.losses, plain.caption_loss.losses],
+        built.feeds(arrays) | {rate: 0.0})
+    found = session.run(gradients, built.feeds(arrays) | {rate: 1.0})
+  np.testing.assert_allclose(ours, theirs, atol=1e-4)
+  assert len(found) > 3 and all(np.isfinite(g).all() for g in found)
+
+
 def test_padding_changes_nothing(config, random):
   arrays = batch_arrays(random)
   padding = arrays.input_mask == 0
