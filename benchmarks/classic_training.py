@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from im2txt import configuration, encoders, inputs, layers
 from im2txt.decoders.show_and_tell import ShowAndTell
+from im2txt.decoders.word_layers import WordLayers
 
 tf1 = tf.compat.v1
 
@@ -64,7 +65,7 @@ def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
   # Embeddings and logits are the same; the LSTM and the loss are not.
   decoder = ShowAndTell(config, training=False)
   image_embeddings = decoder.prepare(images)
-  seq_embeddings = decoder.embed(batch.input_seqs)
+  seq_embeddings = WordLayers(config).embed(batch.input_seqs)
   cell = BasicLSTMCell(
       config.num_lstm_units, tf1.random_uniform_initializer(
           -config.initializer_scale, config.initializer_scale),

@@ -93,17 +93,23 @@ def test_perplexity_once_and_no_more(
   assert result['perplexity'] == pytest.approx(
       perplexity_of(pair_costs), rel=1e-4)
   assert result['input_file_pattern'] == task.val_pattern
-  [(tag, step, value)] = scalars_in(tmp_path / 'eval')
-  assert (tag, step) == ('Perplexity', 6)
-  assert value == pytest.approx(result['perplexity'])
+  scalars = {(tag, step): value
+             for tag, step, value in scalars_in(tmp_path / 'eval')}
+  assert scalars == pytest.approx({
+      ('Perplexity', 6): result['perplexity'],
+      ('Accuracy', 6): result['accuracy']})
+  # The share of so many words.
+  assert result['accuracy'] * result['num_words'] == pytest.approx(
+      round(result['accuracy'] * result['num_words']))
   said = f'perplexity = {result["perplexity"]:.4f}'
-  assert f'Step 6: {said} over 7 pairs' in finished.stderr
+  assert (f'Step 6: {said}, accuracy = {result["accuracy"]:.4f} over 7 pairs'
+          in finished.stderr)
 
   again = launch_once()
   assert again.returncode == 0
   assert f'Step 6 was evaluated before: {said}' in again.stderr
   assert results_in(tmp_path / 'eval') == [result]
-  assert len(scalars_in(tmp_path / 'eval')) == 1
+  assert len(scalars_in(tmp_path / 'eval')) == 2
 
 
 def test_metrics(launch, trained, task, run_folder):
@@ -124,7 +130,7 @@ def test_metrics(launch, trained, task, run_folder):
   assert {constant['caption'] for constant in scores['constants'].values()} <= {
       caption.removesuffix(' .') for caption in TRAIN_CAPTIONS}
   assert {tag for tag, *_ in scalars_in(run_folder / 'eval')} == {
-      'Perplexity', *scores['captions'],
+      'Perplexity', 'Accuracy', *scores['captions'],
       *(f'Diversity/{name}' for name in scores['diversity'])}
   assert f'CIDEr = {scores["captions"]["CIDEr"]:.4f}' in finished.stderr
   assert 'METEOR is left out: it needs java' in finished.stderr
@@ -220,8 +226,8 @@ def test_watches_for_further_checkpoints(
   assert finished.returncode == 0, finished.stderr
   results = results_in(run_folder / 'eval')
   assert [result['global_step'] for result in results] == [0, 6]
-  assert sorted(scalar[:2] for scalar in scalars_in(run_folder / 'eval')) == [
-      ('Perplexity', 0), ('Perplexity', 6)]
+  assert {scalar[:2] for scalar in scalars_in(run_folder / 'eval')} == {
+      (tag, step) for tag in ('Perplexity', 'Accuracy') for step in (0, 6)}
 
 
 def test_waits_until_told_to_stop(trained, task, start, run_folder):

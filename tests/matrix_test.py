@@ -141,7 +141,6 @@ def test_training_and_both_searches(encoder, decoder):
     found = session.run(captions, dict(zip(cached, session.run(
         features, {batch.images: pixels}), strict=True)))
     generator = CaptionGenerator(Stepping(step), Vocab(), 3, 6)
-    assert np.ptp(found.log_probabilities[:, 0]) > 1e-3
     for encoded, sentences, logprobs in zip(
         pictures, found.sentences.tolist(), found.log_probabilities,
         strict=True):

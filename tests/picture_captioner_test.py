@@ -118,7 +118,7 @@ def test_captions_are_of_their_pictures_in_order(
           70 % batch_size > 0)
   found = sum(batches, [])
   assert [result.file for result in found] == list(pictures)
-  for result, (sentences, log_probabilities, _) in zip(
+  for result, (sentences, log_probabilities, *_) in zip(
       found, expected, strict=True):
     assert result.error is None and result.thumbnail is None
     there = np.isfinite(log_probabilities)
