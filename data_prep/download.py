@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import requests
-import urllib3
 from absl import flags, logging
 from tqdm import tqdm
 
+from data_prep import connections
 from im2txt import command_line
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -95,9 +95,6 @@ DATASETS = {
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECS = 60
-# Too busy or too slow just now; any other refusal would be repeated.
-_PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
-_BROKEN_CONNECTION = (requests.RequestException, urllib3.exceptions.HTTPError)
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error,
     EOFError, RuntimeError)  # The last is zipfile's for an encrypted member.
@@ -169,12 +166,10 @@ def download(archive: Archive, part: Path, retries: int = 5,
   while True:
     try:
       return _transfer(archive, part)
-    except _BROKEN_CONNECTION as error:
+    except connections.BROKEN as error:
       if isinstance(error, ValueError):  # No address that requests can use.
         raise
-      reason = error
-      while reason.__context__:  # The socket's words, which others wrapped.
-        reason = reason.__context__
+      reason = connections.reason(error)
     have = part.stat().st_size if part.exists() else 0
     failures = 1 if have > most else failures + 1
     most = max(most, have)
@@ -202,7 +197,7 @@ def _transfer(archive: Archive, part: Path) -> None:
   with requests.get(archive.url, headers=headers, stream=True,
                     timeout=_TIMEOUT_SECS) as response:
     status = response.status_code
-    if status in _PASSING_STATUSES:
+    if status in connections.PASSING_STATUSES:
       response.raise_for_status()
     if status == 200:
       length = response.headers.get('Content-Length')

@@ -23,20 +23,16 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 import requests
-import urllib3
 from absl import logging
 from tqdm import tqdm
 
-from data_prep import images
+from data_prep import connections, images
 from im2txt import whole_file
 
 JOURNAL = 'fetch.jsonl'
 
 _CHUNK_BYTES = 1 << 16
 _MAX_REDIRECTS = 10
-# As in download.py: too busy or too slow just now.
-_PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
-_BROKEN_CONNECTION = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class Photo(NamedTuple):
@@ -248,12 +244,10 @@ def _download(url: str, limits: Limits) -> bytes:
       return _transfer(url, limits)
     except ValueError as error:  # No address that requests can use.
       raise _Failure(str(error), passing=False) from None
-    except _BROKEN_CONNECTION as error:
+    except connections.BROKEN as error:
       if not retries_left:
-        reason = error
-        while reason.__context__:  # The socket's words, which others wrapped.
-          reason = reason.__context__
-        raise _Failure(str(reason), passing=True) from None
+        raise _Failure(
+            str(connections.reason(error)), passing=True) from None
     time.sleep(wait)
     wait *= 2
 
@@ -289,7 +283,7 @@ def _body(
     response: requests.Response, deadline: float, limits: Limits
 ) -> bytes:
   said = f'{response.status_code} {response.reason}'
-  if response.status_code in _PASSING_STATUSES:
+  if response.status_code in connections.PASSING_STATUSES:
     raise requests.HTTPError(said)
   if response.status_code != 200:
     raise _Failure(said, passing=False)

@@ -45,6 +45,10 @@ class GRU:
     """Returns a state of zeros, [B, H]."""
     return tf.zeros([batch_size, self._units])
 
+  def output(self, state: tf.Tensor) -> tf.Tensor:
+    """What it said last, float32 [B, H]."""
+    return state
+
   def step(
       self, inputs: tf.Tensor, state: tf.Tensor
   ) -> tuple[tf.Tensor, tf.Tensor]:

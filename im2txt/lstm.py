@@ -54,6 +54,10 @@ class LSTM:
     zeros = tf.zeros([batch_size, self._units])
     return State(c=zeros, h=zeros)
 
+  def output(self, state: State) -> tf.Tensor:
+    """What it said last, float32 [B, H]."""
+    return state.h
+
   def step(
       self, inputs: tf.Tensor, state: State
   ) -> tuple[tf.Tensor, State]:

@@ -28,10 +28,6 @@ class Cells(Encoder):
 
   scope = 'Cells'
 
-  @classmethod
-  def from_config(cls, config):
-    return cls()
-
   def encode(self, images, trainable, training):
     cells = tf.nn.avg_pool2d(images, 5, 5, 'VALID')
     weights = layers.dense(

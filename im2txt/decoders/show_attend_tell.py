@@ -135,8 +135,7 @@ class ShowAttendTell(decoder.Decoder):
       self, memory: Memory, inputs: tf.Tensor, state: State
   ) -> tuple[tf.Tensor, State]:
     """One time step with embedded words [N, E]."""
-    before = state.cell.h if self._config.cell == 'lstm' else state.cell
-    context, alignment = self._attend(memory, before)
+    context, alignment = self._attend(memory, self._cell.output(state.cell))
     output, cell = self._cell.step(
         tf.concat([context, inputs], axis=1), state.cell)
     return output, State(cell, alignment)
