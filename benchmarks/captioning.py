@@ -78,15 +78,15 @@ def make_model(folder: str) -> TrainedModel:
   """Saves a model at random and a vocabulary."""
   config = model_flags.model_config()
   vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
-  words = ['<S>', '</S>', *(
+  words = [config.start_word, config.end_word, *(
       f'word{i}' for i in range(config.vocab_size - 3))]
   vocabulary.write_word_counts(vocab_file, [(word, 1) for word in words])
   with tf.Graph().as_default(), tf1.Session() as session:
     captioner.build_step(config)
     session.run(tf1.global_variables_initializer())
     prefix = tf1.train.Saver().save(session, os.path.join(folder, 'model.ckpt'))
-  return trained_model.TrainedModel(
-      prefix, config, vocabulary.Vocabulary(vocab_file))
+  return trained_model.TrainedModel(prefix, config, vocabulary.Vocabulary(
+      vocab_file, config.start_word, config.end_word, config.unknown_word))
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ def get_config() -> configuration.Config:
       model=decoders.CnnLstmConfig(
           encoder='resnet_v1_152',
           decoder='cnn_lstm',
-          image_height=224,
-          image_width=224,
+          image_height=0,
+          image_width=0,
           resize_ratio=256 / 224,
           distort_colors=False,
           vocab_size=0,

@@ -1,8 +1,16 @@
-r"""Merge: the picture meets the sentence behind the LSTM, with GloVe's vectors.
+r"""Merge: the picture meets the sentence behind the LSTM.
 
 Paper: Tanti et al. 2017, https://arxiv.org/abs/1708.02043, as Lamba's Keras
 tutorial "Image Captioning with Keras" has it, on Flickr8k.
 Shards: build_flickr8k_data --caption_style=clean --min_word_count=10.
+Train with GloVe's vectors as they are, and stop before a third phase:
+  python -m im2txt.train --config=configs/merge.py --number_of_steps=15000 \
+    --config.model.word_vectors_file=glove.6B.200d.txt \
+    --noconfig.model.train_word_vectors ...
+Where this differs from the tutorial: a rare word is read as the unknown one,
+there it is left out of its caption. Phases are epochs of batches of captions,
+there of three and six photos. Photos seen in training are distorted, as
+im2txt's; and here as in all these configurations gradients are clipped.
 """
 
 from im2txt import configuration
@@ -14,6 +22,8 @@ def get_config() -> configuration.Config:
       model=configuration.ModelConfig(
           encoder='inception_v3',
           decoder='merge',
+          image_height=0,
+          image_width=0,
           vocab_size=0,
           batch_size=32,
           embedding_size=200,

@@ -6,8 +6,8 @@ it.
 Shards: build_coco_data --caption_style=keras --min_word_count=1
   --max_words=5000 --max_pairs=30000 --split=random (80/20 by picture).
 Where this differs from the tutorial: the loss is the mean over real words;
-there it is divided by padding too. Dropout, `cell='lstm'` and
-`attention_regularization` (the paper's) are options.
+there it is divided by padding too. Photos are distorted. Dropout, `cell='lstm'`
+and `attention_regularization` (the paper's) are options.
 """
 
 from im2txt import configuration, decoders
@@ -19,6 +19,8 @@ def get_config() -> configuration.Config:
       model=decoders.ShowAttendTellConfig(
           encoder='inception_v3',
           decoder='show_attend_tell',
+          image_height=0,
+          image_width=0,
           vocab_size=0,
           batch_size=64,
           embedding_size=256,

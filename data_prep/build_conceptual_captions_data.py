@@ -14,7 +14,7 @@ training photos.
 Nothing is fetched without --fetch. With it, photos that are missing are
 downloaded first, as far as they can still be had; after a break the same
 command goes on. --image_dir then has a journal, fetch.jsonl, of what failed
-and why.
+and why. Once --output_dir has a build of these photos, no more are fetched.
 
 Example:
   python -m data_prep.build_conceptual_captions_data \
@@ -27,7 +27,7 @@ Example:
 
 import os
 
-from absl import flags
+from absl import flags, logging
 
 from data_prep import build_flags, conceptual_captions, photo_fetcher
 from data_prep.build import build
@@ -76,7 +76,13 @@ def main() -> None:
   if FLAGS.retry_failed and not FLAGS.fetch:
     raise ValueError('--retry_failed needs --fetch')
   if FLAGS.fetch:
-    _fetch(captions_files)
+    # More photos would be another build, which cannot go on from this one.
+    if os.path.exists(os.path.join(options.output_dir, 'build.json')):
+      logging.info('fetching nothing: the build in %s goes on with the photos '
+                   'that %s has; to fetch more, give another --output_dir',
+                   options.output_dir, FLAGS.image_dir)
+    else:
+      _fetch(captions_files)
   check_folder(FLAGS.image_dir, 'image_dir')
   build(conceptual_captions.read_splits(captions_files, FLAGS.image_dir),
         options)

@@ -1,5 +1,8 @@
 """The flags that every build_*_data.py has."""
 
+import dataclasses
+import json
+
 from absl import flags
 
 from data_prep.build import Options
@@ -55,7 +58,9 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                       'Stands for every word that is not in the vocabulary.')
   flags.DEFINE_integer('max_pairs', None, 'Build a sample of so many '
                        'image-caption pairs, of all splits together; the '
-                       'same ones each time. Default: all.', lower_bound=1)
+                       'same ones each time. A picture of validation or test '
+                       'keeps few of its captions, so scores against them '
+                       'are low. Default: all.', lower_bound=1)
   flags.DEFINE_integer('min_word_count', 4,
                        'A word that the training captions have less often '
                        'does not get into the vocabulary.', lower_bound=1)
@@ -112,7 +117,16 @@ def _style() -> caption_styles.CaptionStyle:
              for name in ('start_word', 'end_word', 'unknown_word')}
   known = FLAGS.vocab_file and caption_styles.read(FLAGS.vocab_file)
   if not known:
-    return caption_styles.named(FLAGS.caption_style or 'nltk', **markers)
+    style = caption_styles.named(FLAGS.caption_style or 'nltk', **markers)
+    # Whoever trains on the shards will have nothing but the vocabulary.
+    if FLAGS.vocab_file and style != caption_styles.named('nltk'):
+      raise ValueError(
+          f'--vocab_file={FLAGS.vocab_file} has no '
+          f'{caption_styles.path_of(FLAGS.vocab_file)} beside it, so its '
+          "words are nltk's tokens with im2txt's markers. If they were "
+          'counted as the flags say, write into that file: '
+          f'{json.dumps(dataclasses.asdict(style), ensure_ascii=False)}')
+    return style
   for name, value in {'caption_style': FLAGS.caption_style, **markers}.items():
     theirs = known.name if name == 'caption_style' else getattr(known, name)
     if value not in (None, theirs):

@@ -10,6 +10,7 @@ from im2txt import annotations
 
 SPLITS = ('train', 'val', 'test')
 _SEED = 12345
+_MAX_NAME_BYTES = 255  # Of a file or folder, on every usual file system.
 
 
 class CaptionedImage(NamedTuple):
@@ -45,7 +46,7 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     where: file and line (or id) that has the name, for the message.
 
   Raises:
-    ValueError: the path leaves the folder or is broken text.
+    ValueError: the path leaves the folder, can be no file's or is broken text.
   """
   annotations.check_text(name, f'{where}: the picture {name!r}')
   path = os.path.join(image_dir, name)
@@ -53,6 +54,10 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   if not os.path.abspath(path).startswith(inside):
     raise ValueError(f'{where}: the picture {name!r} does not lie in the '
                      f'image folder {image_dir}')
+  parts = name.split('/')
+  if ('\0' in name or parts[-1] in ('', os.curdir, os.pardir)
+      or any(len(part.encode()) > _MAX_NAME_BYTES for part in parts)):
+    raise ValueError(f'{where}: no file can have the path {name!r}')
   return path
 
 

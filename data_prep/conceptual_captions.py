@@ -110,6 +110,8 @@ def missing_photos(
     for row in _rows(captions_file):
       path, there = folder.locate(row)
       if not there:
+        if row.file:  # A photo that is not whole yet has a longer name.
+          image_path(image_dir, f'{row.file}.tmp', row.where)
         yield Photo(row.url, path)
 
 

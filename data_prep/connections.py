@@ -3,9 +3,14 @@
 import requests
 import urllib3
 
-# Too busy or too slow just now; any other refusal would be repeated.
-PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
+
+
+def is_passing(status: int) -> bool:
+  """Whether a server with that HTTP status may well answer later."""
+  # Too slow or too early, too busy, or ill, which has numbers beyond the
+  # standard's; any other refusal would be repeated.
+  return status in (408, 425, 429) or status >= 500
 
 
 def reason(error: BaseException) -> BaseException:

@@ -197,8 +197,8 @@ def _transfer(archive: Archive, part: Path) -> None:
   with requests.get(archive.url, headers=headers, stream=True,
                     timeout=_TIMEOUT_SECS) as response:
     status = response.status_code
-    if status in connections.PASSING_STATUSES:
-      response.raise_for_status()
+    if connections.is_passing(status):
+      raise requests.HTTPError(f'{status} {response.reason}')
     if status == 200:
       length = response.headers.get('Content-Length')
       have, size = 0, int(length) if length else None

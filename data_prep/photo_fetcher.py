@@ -12,15 +12,18 @@ whether it is done the photo's file says and not the line.
 
 import fcntl
 import hashlib
+import ipaddress
 import json
 import os
 import queue
+import socket
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from absl import logging
@@ -95,14 +98,15 @@ def fetch(
              disable=None) as bar):
 
     def untried() -> Iterator[Photo]:
-      # The journal's own set: it can be millions, and nobody else reads it.
-      asked = set() if retry_failed else journal.refused
+      # Keys of addresses not to ask and of files asked for, in the journal's
+      # own set: it can be millions, and nobody else reads it.
+      known = set() if retry_failed else journal.refused
       for photo in photos:
-        key = _key(photo.url)
-        if key in asked:
+        file = _key(photo.path)  # An address can have several.
+        if file in known or _key(photo.url) in known:
           bar.update()
         else:
-          asked.add(key)
+          known.add(file)
           yield photo
 
     for photo, body, error in _download_all(untried(), limits, threads):
@@ -186,9 +190,9 @@ class _Journal:
     self._file.truncate(whole)
 
 
-def _key(url: str) -> bytes:
+def _key(text: str) -> bytes:
   # Millions of these are kept in memory, and addresses can be long.
-  return hashlib.sha256(url.encode()).digest()[:16]
+  return hashlib.sha256(text.encode(errors='surrogateescape')).digest()[:16]
 
 
 def _store(body: bytes, path: str) -> None:
@@ -245,15 +249,23 @@ def _download(url: str, limits: Limits) -> bytes:
     except ValueError as error:  # No address that requests can use.
       raise _Failure(str(error), passing=False) from None
     except connections.BROKEN as error:
-      if not retries_left:
-        raise _Failure(
-            str(connections.reason(error)), passing=True) from None
+      reason = connections.reason(error)
+      # These may pass, but not in seconds.
+      if not retries_left or isinstance(
+          reason, (socket.gaierror, ssl.SSLCertVerificationError)):
+        raise _Failure(str(reason), passing=True) from None
     time.sleep(wait)
     wait *= 2
 
 
 class _Session(requests.Session):
   """Leaves redirections alone; following one, requests reads its whole body."""
+
+  def __init__(self):
+    """Makes one that tells nobody the user's passwords."""
+    super().__init__()
+    # Without any, requests looks for one in ~/.netrc.
+    self.auth = lambda request: request
 
   def get_redirect_target(self, resp: requests.Response) -> None:
     """Says that there is none."""
@@ -264,12 +276,16 @@ class _Session(requests.Session):
     return target and urljoin(response.url, target)
 
 
-def _transfer(url: str, limits: Limits) -> bytes:
+def _transfer(first_url: str, limits: Limits) -> bytes:
   deadline = time.monotonic() + limits.total_secs
+  url = first_url
   with _Session() as session:
-    for _ in range(_MAX_REDIRECTS + 1):
+    for redirections in range(_MAX_REDIRECTS + 1):
       if not url.lower().startswith(('http://', 'https://')):
         raise _Failure(f'{url} is no http(s) address', passing=False)
+      if redirections and _is_internal(url) and not _is_internal(first_url):
+        raise _Failure(f'redirected to {url}, which is not on the public '
+                       'internet', passing=False)
       _check_time(deadline, limits)
       with session.get(url, stream=True, timeout=limits.silence_secs,
                        headers={'Accept-Encoding': 'identity'}) as response:
@@ -279,20 +295,46 @@ def _transfer(url: str, limits: Limits) -> bytes:
   raise _Failure(f'more than {_MAX_REDIRECTS} redirections', passing=False)
 
 
+def _is_internal(url: str) -> bool:
+  """Whether a server is this machine or one of a private network.
+
+  It is asked before a photo's server may send us on to there. A name that a
+  moment later resolves to another address (DNS rebinding) escapes it, and so
+  does one that only a proxy can resolve.
+
+  Args:
+    url: an address of the server.
+
+  Raises:
+    ValueError: the address is none.
+  """
+  # As requests understands it: others may find another host in it.
+  host = urlsplit(requests.Request('GET', url).prepare().url).hostname
+  try:
+    found = socket.getaddrinfo(host, None)
+  except socket.gaierror:  # The request will say so.
+    return False
+  return not all(ipaddress.ip_address(address).is_global
+                 for *_, (address, *_) in found)
+
+
 def _body(
     response: requests.Response, deadline: float, limits: Limits
 ) -> bytes:
   said = f'{response.status_code} {response.reason}'
-  if response.status_code in connections.PASSING_STATUSES:
+  if connections.is_passing(response.status_code):
     raise requests.HTTPError(said)
   if response.status_code != 200:
     raise _Failure(said, passing=False)
+  encoding = response.headers.get('Content-Encoding') or 'identity'
+  if encoding.lower() != 'identity':  # Not asked for; unpacked it has no limit.
+    raise _Failure(f'Content-Encoding {encoding}', passing=False)
   length = response.headers.get('Content-Length', '')
   size, body = int(length) if length.isdecimal() else 0, bytearray()
   # Unlike iter_content it does not wait for a whole chunk, which a server
   # that sends a byte now and then would take for ever to fill.
   while (size <= limits.max_bytes
-         and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True))):
+         and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False))):
     body += chunk
     size = len(body)
     _check_time(deadline, limits)

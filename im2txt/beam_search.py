@@ -90,6 +90,26 @@ class Options:
                          f'{self.beam_groups} groups cannot share evenly')
 
 
+def readable(decoder: decoders.Decoder, rules: Rules) -> Rules:
+  """Rules of captions that a decoder can read.
+
+  Every search asks; a length that is fed is cut to what can be read.
+
+  Raises:
+    ValueError: `max_caption_length` is a number, and too great.
+  """
+  if decoder.max_length is None:
+    return rules
+  length, longest = rules.max_caption_length, decoder.max_length + 1
+  if not isinstance(length, int):
+    return dataclasses.replace(
+        rules, max_caption_length=tf.minimum(length, longest))
+  if length > longest:  # The last word is not read.
+    raise ValueError(f'max_caption_length is {length}, but captions of this '
+                     f'decoder have {longest} words at the most')
+  return rules
+
+
 def beam_search(
     decoder: decoders.Decoder,
     memory: Any,
@@ -116,6 +136,7 @@ def beam_search(
   num_captions = options.num_captions or options.beam_size
   beam_groups = options.beam_groups
   group_size = options.beam_size // beam_groups
+  rules = readable(decoder, rules)
   max_length = tf.convert_to_tensor(rules.max_caption_length)
   end_id = rules.vocab.end_id
 
@@ -162,7 +183,7 @@ def beam_search(
   state = decoder.initial_state(memory)
   batch_size = _rows(state)
   start = _Beam(
-      _first_words(decoder, rules, batch_size)[:, tf.newaxis],
+      _first_words(rules, batch_size)[:, tf.newaxis],
       *2 * [tf.zeros([batch_size, 1], tf.float64)],
       _nowhere(decoder, rules, state)[:, tf.newaxis])
   state = tf.nest.map_structure(lambda x: tf.repeat(x, beam_groups, 0), state)
@@ -285,6 +306,7 @@ def _write(
     choose: next words int32 [N] of their probabilities float32 [N, V] and
       the number of words that are there, integer [].
   """
+  rules = readable(decoder, rules)
   end_id = rules.vocab.end_id
 
   def going_on(length, sentences, log_probabilities, *_):
@@ -313,7 +335,7 @@ def _write(
       lambda x: tf.repeat(x, num_captions, 0), decoder.initial_state(memory))
   rows = _rows(state)
   _, sentences, log_probabilities, alignments, _ = _loop(
-      any_going_on, step, _first_words(decoder, rules, rows),
+      any_going_on, step, _first_words(rules, rows),
       tf.zeros([rows], tf.float64), _nowhere(decoder, rules, state), state)
   sentences, log_probabilities, alignments = (
       tf.reshape(x, tf.concat(
@@ -498,18 +520,11 @@ def _drop_repeats(beam: _Beam) -> _Beam:
   return beam._replace(log_probabilities=log_probabilities, scores=scores)
 
 
-def _first_words(
-    decoder: decoders.Decoder, rules: Rules, n: tf.Tensor
-) -> tf.Tensor:
+def _first_words(rules: Rules, n: tf.Tensor) -> tf.Tensor:
   """Captions int32 [n, T] of the start marker alone."""
-  length = rules.max_caption_length
-  if (decoder.max_length is not None and isinstance(length, int)
-      and length > decoder.max_length):
-    raise ValueError(f'max_caption_length is {length}, but the decoder can '
-                     f'read {decoder.max_length} words at the most')
   return tf.concat([
       tf.fill([n, 1], rules.vocab.start_id),
-      tf.fill([n, length - 1], rules.vocab.end_id)], axis=1)
+      tf.fill([n, rules.max_caption_length - 1], rules.vocab.end_id)], axis=1)
 
 
 def _put(

@@ -60,7 +60,7 @@ class CaptionEvaluation:
         for field in dataclasses.fields(rules) if field.name != 'vocab'}
     settings['vocabulary'] = _digest(
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
-    settings['pictures'] = _digest(map(str, sorted(found.image_ids)))
+    settings['pictures'] = digest_of_pictures(found)
     settings['training_captions'] = training and _digest(training)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))
@@ -112,6 +112,23 @@ class CaptionEvaluation:
         bar.update(len(found))
     evaluation = self._scorer.evaluate(dict(enumerate(captions)))
     return evaluation.summary() | {'settings': self._settings}
+
+
+def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
+  """Tells pictures, by their ids and references, from others.
+
+  Shards of either layout and any caption style have the same one.
+  """
+  return _digest(sorted(
+      ' '.join([str(image_id), *sorted(map(_letters, references))])
+      for image_id, references in zip(
+          found.image_ids, found.of_images, strict=True)))
+
+
+def _letters(caption: str) -> str:
+  # What nltk's tokens keep of a caption whatever it holds. The scorer's words
+  # will not do: its tokenizer reads `D.C.` and nltk's `d.c .` differently.
+  return ''.join(filter(str.isalnum, caption.lower()))
 
 
 def _read(training_pattern: str) -> list[str] | None:

@@ -128,7 +128,8 @@ def named(
 
 def path_of(vocab_file: str) -> str:
   """Where the style of a vocabulary lies."""
-  return f'{os.path.splitext(vocab_file)[0]}.style.json'
+  # Any other ending may tell this vocabulary from the one beside it.
+  return f'{vocab_file.removesuffix(".txt")}.style.json'
 
 
 def write(vocab_file: str, style: CaptionStyle) -> None:

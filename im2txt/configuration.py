@@ -80,8 +80,9 @@ class ModelConfig:
   # runs once (shards of layout `image` and feature shards; in others a record
   # has one caption). batch_size and num_examples_per_epoch then count pictures.
   all_captions: bool = False
-  # Of the decoder's matrix products: 'float32', or 'bfloat16' or 'float16'
-  # where the machine gains from it. Variables and all else are float32.
+  # Of the products with the decoder's matrices: 'float32', or 'bfloat16' or
+  # 'float16' where the machine gains from it. Variables and all else are
+  # float32.
   compute_dtype: str = 'float32'
   # Share of pooled features kept, and weight decay, when the encoder is
   # trained (im2txt's Inception builder has them as defaults).

@@ -79,6 +79,9 @@ def captioning_signatures(
 
   Returns:
     Inputs and outputs of each signature, by their names.
+
+  Raises:
+    ValueError: the decoder cannot read captions that long.
   """
   config = model.config
   image_bytes = tf1.placeholder(tf.string, [None], 'image_bytes')
@@ -89,9 +92,11 @@ def captioning_signatures(
           encoded, False, config.image_height, config.image_width,
           config.image_format, resize_ratio=config.resize_ratio),
       image_bytes, fn_output_signature=tf.float32)
+  decoder, memory = captioner.build_memory(config, images)
   captions = beam_search.beam_search(
-      *captioner.build_memory(config, images),
-      dataclasses.replace(rules, max_caption_length=max_length),
+      decoder, memory,
+      dataclasses.replace(beam_search.readable(decoder, rules),
+                          max_caption_length=max_length),
       dataclasses.replace(options, beam_size=beam_size))
   found = captions.log_probabilities > -float('inf')
   outputs = {

@@ -1,4 +1,4 @@
-"""The layers of every encoder and decoder but the LSTM, which is in `lstm`.
+"""The layers of encoders and decoders, but for recurrent cells.
 
 Shapes: B batch, E input width, C channels.
 Each layer makes its variables under the scope it is given, and finds them

@@ -196,4 +196,5 @@ def _shrink(
   Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2.
   """
   return [tf1.assign_sub(v, share * v).op
-          for v in variables if len(v.shape) > 1]
+          for v in variables
+          if len(v.shape) > 1 and not v.op.name.endswith('/bias')]

@@ -14,6 +14,7 @@ from im2txt import (
     captioner,
     checkpoints,
     configuration,
+    encoders,
     graph_errors,
     image_processing,
     results,
@@ -161,21 +162,9 @@ def _attention(
     float32 [words, rows, columns].
   """
   markers = (model.vocab.start_id, model.vocab.end_id)
-  rows, columns = _grid(
-      looked.shape[1], model.config.image_height / model.config.image_width)
+  rows, columns = encoders.make(model.config).grid(
+      model.config.image_height, model.config.image_width)
   return looked[~np.isin(sentence, markers)].reshape(-1, rows, columns)
-
-
-def _grid(num_regions: int, ratio: float) -> tuple[int, int]:
-  """Rows and columns whose cells are most nearly square.
-
-  Args:
-    num_regions: cells.
-    ratio: of the picture's height to its width.
-  """
-  rows = min((n for n in range(1, num_regions + 1) if num_regions % n == 0),
-             key=lambda n: abs(np.log(n * n / num_regions / ratio)))
-  return rows, num_regions // rows
 
 
 def _failure(

@@ -123,14 +123,16 @@ def _conditions(
     return []
   known = [run.best.conditions for members in groups.values()
            for run in members if run.best]
-  captioning = {(c.num_images, c.settings) for c in known if c.num_images}
+  captioning = {c.of_scores for c in known if c.num_images}
   differ = len({c.num_pairs for c in known}) > 1 or len(captioning) > 1
-  of_words = {c.num_words for c in known}
+  # Those of a run that was never scored are not known.
+  vocabularies = {c.vocabulary for c in known if c.vocabulary}
+  other_words = len({c.num_words for c in known}) > 1 or len(vocabularies) > 1
   return ['', 'Evaluated' + (
       ' differently, not to be compared' if differ else '') + ': '
       + '; '.join(found) + '.' + (
           ' Perplexities are of other words and not to be compared.'
-          if len(of_words) > 1 and not differ else '')]
+          if other_words and not differ else '')]
 
 
 def main(folders: Sequence[str]) -> None:

@@ -26,7 +26,8 @@ class Conditions(NamedTuple):
   num_images: int | None  # captioned; None: none was
   settings: str           # of the search, JSON
   beam_size: int | None   # one of them
-  pictures: str | None    # digest of their ids; None: not known
+  pictures: str | None    # digest, their references too; None: not known
+  vocabulary: str | None  # digest; None: not known
 
   @property
   def of_scores(self) -> tuple[Any, ...]:
@@ -140,24 +141,26 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
 
 def _parse(result: evaluation.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
-  num_images, pictures, constants, settings = None, None, [], {}
+  num_images, pictures, vocabulary = None, None, None
+  constants, settings = [], {}
   scores = result.scores
   if scores is not None:
     num_images = int(scores['num_images'])
     figures |= _known(scores['captions'])
     figures |= _known(scores['diversity'])
-    pictures = scores['settings'].get('pictures')
+    settings = dict(scores['settings'])
     # Not how the search went, but of what.
-    settings = {name: value for name, value in scores['settings'].items()
-                if name not in (
-                    'vocabulary', 'training_captions', 'pictures')}
+    pictures = settings.pop('pictures', None)
+    vocabulary = settings.pop('vocabulary', None)
+    settings.pop('training_captions', None)
     constants = [(str(constant['caption']), _known(constant['scores']))
                  for constant in scores['constants'].values()]
   return Evaluation(
       int(result.global_step), str(result.input_file_pattern),
       Conditions(int(result.num_examples), int(result.num_words), num_images,
                  json.dumps(settings, sort_keys=True),
-                 settings.get('beam_size'), pictures), figures, constants)
+                 settings.get('beam_size'), pictures, vocabulary),
+      figures, constants)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:

@@ -85,7 +85,8 @@ _CONTACT_SHEET = flags.DEFINE_string(
 _ATTENTION_DIR = flags.DEFINE_string(
     'attention_dir', None, 'Also draw a sheet for each picture into this '
     'folder: where the model looked for each word of the best caption. Of '
-    'models that attend to regions only; --output_html shows it, too.')
+    'models that attend to regions only; --output_html shows it, too, and '
+    'with any such file beside it a broken run goes on where it was.')
 flags.register_multi_flags_validator(
     ['input_files', 'input_list'], lambda values: any(values.values()),
     'give --input_files or --input_list.')

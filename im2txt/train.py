@@ -243,6 +243,19 @@ def check_encoder(
       '(--allow_random_encoder trains all the same)')
 
 
+def check_first_values(config: configuration.ModelConfig) -> None:
+  """Refuses first values of words where a checkpoint gives their values.
+
+  Raises:
+    ValueError: the configuration asks for some.
+  """
+  for name, off in (('word_vectors_file', "''"), ('bias_from_counts', 'false')):
+    if getattr(config, name):
+      raise ValueError(
+          f'--init_checkpoint has values of the words already, which {name} '
+          f'would replace; give --config.model.{name}={off}')
+
+
 def variable_table() -> str:
   """Name, shape and whether trained of every variable, a line each."""
   trained = {v.op.name for v in tf1.trainable_variables()}
@@ -391,8 +404,11 @@ def main() -> None:
     check_vocabulary(vocab_file, train_dir, resumed=bool(found))
   if not (found and config.model.embedding_size):
     word_values.resolve_width(config.model)
-  first_values = {} if found or _INIT_CHECKPOINT.value else (
-      word_values.first_values(config.model, vocab_file))
+  first_values = {}
+  if _INIT_CHECKPOINT.value:
+    check_first_values(config.model)
+  elif not found:
+    first_values = word_values.first_values(config.model, vocab_file)
 
   def keep() -> None:
     configuration.save(config, train_dir)

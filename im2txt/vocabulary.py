@@ -17,10 +17,6 @@ from im2txt import caption_styles, whole_file
 # What builders call the file, and where run folders keep a copy.
 FILE_NAME = 'word_counts.txt'
 
-START_WORD = '<S>'
-END_WORD = '</S>'
-UNKNOWN_WORD = '<UNK>'
-
 
 def count_words(
     captions: Iterable[list[str]], min_word_count: int,
@@ -94,9 +90,9 @@ class Vocabulary:
   def __init__(
       self,
       vocab_file: str,
-      start_word: str = START_WORD,
-      end_word: str = END_WORD,
-      unk_word: str = UNKNOWN_WORD,
+      start_word: str = '<S>',
+      end_word: str = '</S>',
+      unk_word: str = '<UNK>',
   ):
     """Reads a vocabulary file.
 

@@ -23,9 +23,6 @@ def resolve_width(config: configuration.ModelConfig) -> None:
     if not config.embedding_size:
       raise ValueError('embedding_size is 0, the width of the word vectors; '
                        'give --config.model.word_vectors_file')
-    if not config.train_word_vectors:
-      raise ValueError('train_word_vectors is false, but no word_vectors_file '
-                       'gives the vectors')
     return
   with _open(config.word_vectors_file) as f:
     width = len(_vector(f.readline(), f'{config.word_vectors_file}:1')[1])
@@ -151,8 +148,12 @@ def first_values(
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: there is no vocabulary, or a file is not of its form.
+    ValueError: there is no vocabulary, a file is not of its form, or vectors
+      that are not trained come from none.
   """
+  if not (config.word_vectors_file or config.train_word_vectors):
+    raise ValueError('train_word_vectors is false, but no word_vectors_file '
+                     'gives the vectors')
   if not (config.word_vectors_file or config.bias_from_counts):
     return {}
   if vocab_file is None:

@@ -36,6 +36,9 @@ class Cells(Encoder):
     pooled, regions = pool_regions(tf.reshape(weights, [-1, 3, 5, C]))
     return Encoding(pooled, tf.ensure_shape(regions, [None, L, C]))
 
+  def grid(self, height, width):
+    return height // 5, width // 5
+
   def read_weights(self, path):
     return {}
 

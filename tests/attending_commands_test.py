@@ -100,10 +100,10 @@ def test_a_decoder_without_attention_is_refused(
 def test_captions_longer_than_it_can_read_are_refused(
     attending, caption, pictures):
   finished = caption(
-      attending[0], pictures / 'red.jpg', '--max_caption_length=22')
+      attending[0], pictures / 'red.jpg', '--max_caption_length=23')
   assert finished.returncode == 1
-  assert 'max_caption_length is 22' in finished.error
-  assert '21 words' in finished.error
+  assert 'max_caption_length is 23' in finished.error
+  assert '22 words' in finished.error
 
 
 def test_exports_caption_as_it_does(

@@ -227,16 +227,34 @@ def test_a_given_vocabularys_style_is_taken_over(tmp_path, build_styled):
 
 
 def test_a_vocabulary_without_a_style_is_im2txts(tmp_path, build_styled):
-  vocab = tmp_path / 'words.txt'
-  for name, markers, flags in (
-      ('nltk', '<S> 4\n</S> 4\n', ()),
-      ('keras', '<start> 4\n<end> 4\n', ('--caption_style=keras',))):
-    vocab.write_text(markers)
-    finished = build_styled(name, f'--vocab_file={vocab}', *flags)
-    assert finished.returncode == 0, finished.stderr
+  vocab = tmp_path / 'words.8k'
+  vocab.write_text('<S> 4\n</S> 4\n')
+  finished = build_styled('nltk', f'--vocab_file={vocab}', '--start_word=<S>')
+  assert finished.returncode == 0, finished.stderr
   assert ('<S> picture number 7 </S>', '') in words_of(tmp_path / 'nltk')
-  assert ('<start> picture number 7 <end>', 'picture number 7') in words_of(
-      tmp_path / 'keras')
+
+
+def test_a_vocabulary_without_a_style_is_no_others(tmp_path, build_styled):
+  # Nobody would find out later what the style of the shards is.
+  vocab, style = tmp_path / 'words.8k', tmp_path / 'words.8k.style.json'
+  for name, markers, flags, words in (
+      ('keras', '<start> 4\n<end> 4\n', ['--caption_style=keras'],
+       ('<start> picture number 7 <end>', 'picture number 7')),
+      ('marked', '{ 4\n} 4\n', ['--start_word={', '--end_word=}'],
+       ('{ picture number 7 }', ''))):
+    vocab.write_text(markers)
+    flags = [f'--vocab_file={vocab}', *flags]
+    finished = build_styled(name, *flags)
+    assert finished.returncode == 1
+    assert finished.error.startswith(
+        f'build_custom_data: error: --vocab_file={vocab} has no {style} ')
+    assert not (tmp_path / name).exists()
+    # What the line says helps.
+    style.write_text(finished.error.partition('write into that file: ')[2])
+    finished = build_styled(name, *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert words in words_of(tmp_path / name)
+    style.unlink()
 
 
 @pytest.mark.parametrize('flags, said', [

@@ -11,13 +11,15 @@ from conftest import NO_JAVA, draw_picture
 
 from im2txt import (
     beam_search,
+    caption_styles,
     checkpoints,
     metrics,
     picture_captioner,
     sequence_example,
+    shard_captions,
     trained_model,
 )
-from im2txt.caption_evaluation import CaptionEvaluation
+from im2txt.caption_evaluation import CaptionEvaluation, digest_of_pictures
 from im2txt.caption_rules import Rules
 from im2txt.sequence_example import Caption
 
@@ -180,6 +182,7 @@ def test_references_are_what_people_wrote(
   _, scores = evaluate(model, tmp_path, 'val', rules, options)
   theirs = by_im2txts_search[1]
   assert scores['captions'] == theirs['captions']
+  assert scores['settings']['pictures'] == theirs['settings']['pictures']
   assert scores['diversity']['novel'] == pytest.approx(
       sum(text not in said[:2] for text in captions.values()) / 5)
 
@@ -198,6 +201,45 @@ def test_other_searches_are_other_scores(
   # As where METEOR can be computed now and could not before.
   del scores['captions']['CIDEr']
   assert not scoring.is_comparable(scores)
+
+
+WRITTEN = {1: ['Two dogs ("Rex & Bo") near Washington D.C.', "It can't rain"],
+           2: ['A girl']}
+
+
+@pytest.fixture
+def digest(tmp_path):
+  """The digest of captions by picture, in shards of a style and layout."""
+  def go(captions, style='nltk', in_pairs=False):
+    style = caption_styles.named(style)
+    captions = {number: [
+        caption(' '.join(style.tokenize(text)[1:-1]))._replace(
+            raw='' if style.faithful else text) for text in texts]
+                for number, texts in captions.items()}
+    write(tmp_path, 'val', [[
+        sequence_example.make_pair(number, b'', text)
+        for number, texts in reversed(captions.items())
+        for text in reversed(texts)] if in_pairs else [
+            sequence_example.make_image(number, {'image/data': b''}, texts)
+            for number, texts in captions.items()]])
+    return digest_of_pictures(shard_captions.read(f'{tmp_path}/val-*'))
+  return go
+
+
+@pytest.mark.parametrize('in_pairs', [False, True])
+@pytest.mark.parametrize('style', caption_styles.NAMES)
+def test_pictures_are_the_same_in_any_style(digest, style, in_pairs):
+  assert digest(WRITTEN, style, in_pairs) == digest(WRITTEN)
+
+
+@pytest.mark.parametrize('others', [
+    {1: WRITTEN[1]}, {1: WRITTEN[1], 3: WRITTEN[2]},
+    # Pictures of one's own are numbered from 1 in every set.
+    {1: WRITTEN[1], 2: ['A boy']}, {1: WRITTEN[1][:1], 2: WRITTEN[2]},
+    {1: WRITTEN[2], 2: WRITTEN[1]},
+], ids=['fewer', 'other ids', 'other caption', 'fewer captions', 'swapped'])
+def test_other_pictures_have_another_digest(digest, others):
+  assert digest(others) != digest(WRITTEN)
 
 
 def test_features_and_those_of_another_encoder(

@@ -149,6 +149,17 @@ def test_a_style_is_read_as_it_was_written(style, vocab_file, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['words.style.json']
 
 
+@pytest.mark.parametrize('vocab_file, path', [
+    ('v/word_counts.txt', 'v/word_counts.style.json'),
+    ('v/words', 'v/words.style.json'),
+    ('v/words.8k', 'v/words.8k.style.json'),
+    ('v/words.30k.txt', 'v/words.30k.style.json'),
+    ('v.txt/words', 'v.txt/words.style.json'),
+])
+def test_each_vocabulary_has_a_style_of_its_own(vocab_file, path):
+  assert caption_styles.path_of(vocab_file) == path
+
+
 def test_the_file_is_plain_json(vocab_file):
   # Whoever trains from these words with other programs can read it.
   caption_styles.write(vocab_file, CLEAN)

@@ -148,17 +148,3 @@ def test_layers_are_lstms_on_top_of_each_other(num_layers, random, features):
       [unrolled, tf.stack(read[1:], axis=1)], values=anything(random))
   np.testing.assert_allclose(unrolled, by_hand, atol=1e-4)
   assert np.ptp(unrolled, axis=1).max() > 0.1
-
-
-def test_dropout_is_between_the_layers_too(random, features):
-  decoder = make(num_lstm_layers=2, training=True, keep_prob=0.5)
-  memory = prepare(decoder, features)
-  hidden, states = decoder.step(
-      memory, tf.zeros([B], tf.int32), decoder.initial_state(memory))
-  _, (below, above) = run([hidden, states], values=anything(random))
-  # What is remembered is whole, what is handed on is not.
-  assert below.h.all() and above.h.all()
-  many = run(decoder.unroll(
-      memory, tf.zeros([B, 99], tf.int32), tf.ones([B, 99], tf.int32)),
-      values=anything(random))
-  assert abs((many == 0.0).mean() - 0.5) < 0.05

@@ -94,6 +94,12 @@ def test_names_are_those_of_the_help():
     ((DOG, 'a dog'), "train.tsv:2: 'a dog' is no URL; .* second"),
     (('a dog', DOG, '../7.jpg'), 'train.tsv:2: .* does not lie in'),
     (('a dog', DOG, '/etc/passwd'), 'train.tsv:2: .* does not lie in'),
+    (('a dog', DOG, 'a\0b.jpg'), 'train.tsv:2: no file can have the path'),
+    (('a dog', DOG, 'a/'), 'train.tsv:2: no file can have the path'),
+    (('a dog', DOG, 'a/b/..'), 'train.tsv:2: no file can have the path'),
+    # 256 bytes, though fewer letters.
+    (('a dog', DOG, f'a/{"ä" * 128}/b'),
+     'train.tsv:2: no file can have the path'),
 ])
 def test_malformed_rows(tmp_path, photos, row, message):
   files = {'train': write(tmp_path / 'train.tsv', ('a cow', COW), row)}
@@ -101,6 +107,20 @@ def test_malformed_rows(tmp_path, photos, row, message):
     conceptual_captions.read_splits(files, str(photos))
   with pytest.raises(ValueError, match=message):
     list(conceptual_captions.missing_photos(files, str(photos)))
+
+
+def test_a_photo_to_fetch_leaves_room_for_its_temporary_name(
+    tmp_path, photos):
+  longest = 'x' * 251
+  rows = ('a cat', CAT, longest), ('a cow', COW, f'{longest}y')
+  files = {'train': write(tmp_path / 'train.tsv', *rows)}
+  missing = conceptual_captions.missing_photos(files, str(photos))
+  assert next(missing) == Photo(CAT, str(photos / longest))
+  with pytest.raises(ValueError, match='train.tsv:2: no file can have'):
+    next(missing)
+  for _, _, name in rows:  # Where it is there, it will do.
+    (photos / name).touch()
+  assert not list(conceptual_captions.missing_photos(files, str(photos)))
 
 
 @pytest.mark.parametrize(('rows', 'message'), [

@@ -447,6 +447,38 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
         logprobs, [caption.logprob for caption in expected], atol=1e-4)
 
 
+@pytest.mark.parametrize('search', [
+    lambda *args: beam_search.beam_search(
+        *args, beam_search.Options(4, beam_groups=2)),
+    beam_search.greedy,
+    lambda *args: beam_search.sample(*args, num_samples=2, seed=1),
+], ids=['groups', 'greedy', 'sample'])
+def test_alignments_are_those_of_the_words_before(config, trained, search):
+  with tf.Graph().as_default(), tf1.Session() as session:
+    images = tf.stack([image_processing.process_image(
+        tf.constant(encoded), False, HEIGHT, WIDTH)
+        for encoded in trained.encoded_images])
+    decoder, memory = captioner.build_memory(config, images)
+    captions = search(decoder, memory, Rules(Vocab(), 6))
+    checkpoints.inference_restorer(
+        checkpoints.latest(trained.folder))(session)
+    captions = session.run(captions)
+  for encoded_image, sentences, looked in zip(
+      trained.encoded_images, captions.sentences, captions.alignments,
+      strict=True):
+    if not decoder.attends:
+      assert looked.shape == (*sentences.shape, 0)
+      continue
+    for sentence, of_words in zip(sentences, looked, strict=True):
+      state = trained.model.feed_image(trained.session, encoded_image)
+      last = [*np.flatnonzero(sentence == Vocab.end_id), 5][0]
+      for t, word in enumerate(sentence[:last], 1):
+        _, state, expected = trained.model.inference_step(
+            trained.session, np.array([word]), state)
+        np.testing.assert_allclose(of_words[t], expected[0], atol=1e-5)
+      assert not of_words[0].any() and not of_words[last + 1:].any()
+
+
 def test_beam_of_1_is_greedy(trained):
   generator = CaptionGenerator(trained.model, Vocab(), 1, 6)
   [caption] = generator.beam_search(
@@ -491,6 +523,16 @@ def test_tensors_of_the_search_have_their_names(config):
       assert graph.get_tensor_by_name(f'{name}:0') is tensor
 
 
+def product_types(graph):
+  """Of the decoder's products with matrices, in loops too."""
+  definition = graph.as_graph_def()
+  nodes = [*definition.node, *(
+      node for function in definition.library.function
+      for node in function.node_def)]
+  return [tf.as_dtype(node.attr['T'].type) for node in nodes
+          if node.op == 'MatMul' and Cells.scope not in node.name]
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
 def test_products_of_less_precision(config, random, dtype):
   arrays = batch_arrays(random)
@@ -508,6 +550,8 @@ def test_products_of_less_precision(config, random, dtype):
     losses.append(loss)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
   assert losses[0] == pytest.approx(losses[1], rel=0.01)
+  if config.decoder != 'attending':  # Which knows one precision only.
+    assert set(product_types(built.graph)) == {tf.as_dtype(dtype)}
 
 
 def test_another_precision_is_refused(random):

@@ -363,3 +363,21 @@ def test_lite0_knows_dogs(real_weights):
   is_dog = (logits.argmax(1) >= 151) & (logits.argmax(1) <= 268)
   assert is_dog[:12].sum() >= 10
   assert is_dog[12:].sum() <= 2
+
+
+@pytest.mark.parametrize('name, height, width, expected', [
+    ('inception_v3', 299, 299, (8, 8)),
+    ('inception_v3', 168, 299, (3, 8)),
+    ('inception_v3', HEIGHT, WIDTH, (2, 3)),
+    ('efficientnet_lite0', 224, 256, (7, 8)),
+    ('efficientnet_lite0', HEIGHT, WIDTH, (4, 5)),
+])
+def test_the_grid_of_regions(name, height, width, expected):
+  assert ENCODERS[name]().grid(height, width) == expected
+
+
+def test_the_grid_is_that_of_the_network():
+  with tf.Graph().as_default():
+    encoding = InceptionV3().encode(
+        tf1.placeholder(tf.float32, [None, 168, 299, 3]), False, False)
+  assert encoding.regions.shape[1] == 3 * 8

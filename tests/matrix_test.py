@@ -10,6 +10,7 @@ Shapes: B pictures, T padded caption length, V vocabulary.
 """
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -47,6 +48,11 @@ FIELDS = {'attention_size': 7, 'num_layers': 1, 'num_heads': 3,
 
 def test_every_encoder_is_tested():
   assert sorted(SMALL + LARGE + DEEP) == sorted(ENCODERS)
+
+
+def test_every_field_is_of_a_decoder():
+  assert all(any(hasattr(decoder.config_class(), name)
+                 for decoder in DECODERS.values()) for name in FIELDS)
 
 
 class Vocab:
@@ -121,7 +127,9 @@ def test_training_and_both_searches(encoder, decoder):
         configuration.TrainingConfig(optimizer=optimizer),
         outputs.total_loss, tf.constant(0.01))
     step = captioner.build_step(config)
-    features = encoders.make(config).encode(batch.images, False, False)
+    network = encoders.make(config)
+    features = network.encode(batch.images, False, False)
+    assert features.regions.shape[1] == math.prod(network.grid(HEIGHT, WIDTH))
     cached = Encoding(*(tf1.placeholder(x.dtype, x.shape) for x in features))
     captions = beam_search.beam_search(
         *captioner.build_memory(config, cached), RULES,
@@ -157,8 +165,9 @@ def test_graphs_of_large_encoders(encoder):
     images = tf1.placeholder(tf.float32, [None, HEIGHT, WIDTH, 3])
     words = tf1.placeholder(tf.int32, [None, None])
     mask = tf.ones_like(words)
-    encoding = encoders.make(
-        make_config(encoder, 'merge')).encode(images, False, False)
+    network = encoders.make(make_config(encoder, 'merge'))
+    encoding = network.encode(images, False, False)
+    assert encoding.regions.shape[1] == math.prod(network.grid(HEIGHT, WIDTH))
     for name in DECODERS:
       config = make_config(encoder, name)
       with tf1.variable_scope(name):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, optimization
+from im2txt import configuration, gru, optimization
 
 tf1 = tf.compat.v1
 
@@ -221,6 +221,20 @@ def test_adamw_shrinks_matrices_and_not_biases():
   np.testing.assert_allclose(
       values['matrix'], 4.0 * (1.0 - 0.5 * 0.1) - 0.5, rtol=1e-5)
   np.testing.assert_allclose(values['bias'], 2.0 - 0.5, rtol=1e-5)
+
+
+def test_adamw_leaves_the_biases_of_a_gru_alone_too():
+  config = configuration.TrainingConfig(optimizer='AdamW', weight_decay=0.1)
+  cell = gru.GRU(3, 'cell', tf1.ones_initializer())
+  _, state = cell.step(tf.ones([2, 5]), cell.zero_state(tf.constant(2)))
+  bias, = [v for v in tf1.global_variables() if v.op.name.endswith('/bias')]
+  step, _ = optimization.train_op(
+      config, 0.0 * tf.reduce_sum(state), tf.constant(0.5))
+  with tf1.Session() as session:
+    session.run(tf1.global_variables_initializer())
+    session.run(bias.assign(tf.ones_like(bias)))
+    session.run(step)
+    np.testing.assert_array_equal(session.run(bias), np.ones([2, 9]))
 
 
 def test_decay_does_not_change_what_the_gradient_is_of():

@@ -1,16 +1,19 @@
 """Fetching photos from a server on this machine that errs to order."""
 
 import fcntl
+import gzip
 import http.server
 import io
 import itertools
 import json
 import signal
 import socket
+import ssl
 import threading
 import time
 
 import pytest
+import requests
 from PIL import Image
 
 from data_prep import conceptual_captions, photo_fetcher
@@ -40,6 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
     super().__init__(('127.0.0.1', 0), Handler)
     self.answers = {}
     self.requests = []
+    self.passwords = []  # What `requests` had to show.
     self.stall = threading.Event()  # Cleared: answers do not end.
     self.stall.set()
 
@@ -50,8 +54,9 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
 
   def do_GET(self):
-    name = self.path[1:]
+    name = self.path.removeprefix('/')
     self.server.requests.append(name)
+    self.server.passwords.append(self.headers['Authorization'])
     answers = self.server.answers.get(name, [(404, {}, b'')])
     status, headers, body = (
         answers.pop(0) if len(answers) > 1 else answers[0])
@@ -145,6 +150,42 @@ def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
   assert files(tmp_path) == {'a': JPEG}
 
 
+def test_an_address_of_two_files_is_asked_for_each(server, tmp_path):
+  server.answers['a'] = ok(JPEG)
+  photo_fetcher.fetch([Photo(server.url('a'), str(tmp_path / name))
+                       for name in 'bcb'], str(tmp_path), QUICK, 1, False)
+  assert files(tmp_path) == {'b': JPEG, 'c': JPEG}
+  assert server.requests == ['a', 'a']
+
+
+@pytest.mark.parametrize('status', [408, 425, 429, 500, 520, 527])
+def test_a_status_that_passes(server, tmp_path, status):
+  server.answers['a'] = [(status, {}, b''), *ok(JPEG)]
+  fetch(tmp_path, server.url('a'))
+  assert files(tmp_path) == {'a': JPEG}
+
+
+@pytest.mark.parametrize('error', [
+    socket.gaierror(-2, 'Name or service not known'),
+    ssl.SSLCertVerificationError('certificate verify failed')])
+def test_what_does_not_pass_in_seconds_is_tried_in_the_next_run(
+    server, tmp_path, monkeypatch, error):
+  asked = []
+
+  def resolve(host, *args, **kwargs):
+    asked.append(host)
+    raise error
+
+  with monkeypatch.context() as patch:
+    patch.setattr(socket, 'getaddrinfo', resolve)
+    fetch(tmp_path, server.url('a'))
+  assert failure_of(tmp_path, 'a') == (str(error), True)
+  assert asked == ['127.0.0.1']
+  server.answers['a'] = ok(JPEG)
+  fetch(tmp_path, server.url('a'))
+  assert files(tmp_path) == {'a': JPEG}
+
+
 @pytest.mark.parametrize(('answer', 'reason'), [
     ((404, {}, b''), '404 Not Found'),
     ((403, {}, JPEG), '403 Forbidden'),
@@ -154,10 +195,12 @@ def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
     ((200, {}, JPEG[:200]), 'Truncated File Read'),
     ((200, {'Content-Length': '5001'}, b''), 'more than 5000 bytes'),
     ((200, {}, itertools.repeat(b'x' * 999)), 'more than 5000 bytes'),
+    ((200, {'Content-Encoding': 'gzip'}, gzip.compress(JPEG)),
+     'Content-Encoding gzip'),
     ((302, {'Location': 'file:///etc/passwd'}, b''), 'file:///etc/passwd is'),
     ((302, {'Location': '/a'}, b''), 'more than 10 redirections'),
 ], ids=['gone', 'forbidden', 'nothing', 'page', 'empty', 'half', 'announced',
-        'endless', 'to a file', 'circle'])
+        'endless', 'packed', 'to a file', 'circle'])
 def test_a_lasting_failure_is_not_tried_again(
     server, tmp_path, answer, reason):
   server.answers['a'] = [answer]
@@ -191,6 +234,53 @@ def test_redirections_are_followed_without_their_bodies(server, tmp_path):
   assert server.requests == ['a', 'b?c=d']
 
 
+@pytest.fixture
+def proxy(server, monkeypatch):
+  """The server, which now answers for all others, too, by whole address."""
+  for name in ('no_proxy', 'NO_PROXY'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setenv('http_proxy', server.url(''))
+  return server
+
+
+@pytest.mark.parametrize('internal', [
+    'http://127.0.0.1/b', 'http://localhost/b', 'http://[::1]:80/b',
+    'http://169.254.169.254/latest/meta-data', 'http://10.1.2.3/b',
+    # Two of which a plain parser finds another host, or none.
+    'http://127.0.0.1\\@8.8.4.4/b', 'http://%31%32%37.0.0.1/b'])
+def test_nobody_redirects_from_outside_to_inside(proxy, tmp_path, internal):
+  proxy.answers = {
+      'http://8.8.8.8/a': [(302, {'Location': 'http://8.8.4.4/c'}, b'')],
+      'http://8.8.4.4/c': [(302, {'Location': internal}, b'')]}
+  fetch(tmp_path, 'http://8.8.8.8/a')
+  said, passing = failure_of(tmp_path, 'a')
+  assert said == (
+      f'redirected to {internal}, which is not on the public internet')
+  assert not passing
+  assert proxy.requests == ['http://8.8.8.8/a', 'http://8.8.4.4/c']
+
+
+def test_redirections_inside_and_outside_are_followed(proxy, tmp_path):
+  routes = {'http://8.8.8.8/a': 'http://8.8.4.4/', 'http://10.0.0.1/b':
+            'http://10.0.0.2/'}
+  for start, end in routes.items():
+    proxy.answers[start] = [(302, {'Location': end}, b'')]
+    proxy.answers[end] = ok(JPEG)
+  fetch(tmp_path, *routes)
+  assert files(tmp_path) == {'a': JPEG, 'b': JPEG}
+
+
+def test_nobody_is_told_the_users_passwords(server, tmp_path, monkeypatch):
+  netrc = tmp_path / 'netrc'
+  netrc.write_text('machine 127.0.0.1 login user password secret\n')
+  monkeypatch.setenv('NETRC', str(netrc))
+  assert requests.utils.get_netrc_auth(server.url('a')) == ('user', 'secret')
+  server.answers = {'a': [(302, {'Location': '/b'}, b'')], 'b': ok(JPEG)}
+  fetch(tmp_path, server.url('a'))
+  assert journal(tmp_path)['a']['status'] == 'done'
+  assert server.passwords == [None, None]
+
+
 def test_a_trickling_server_is_left(server, tmp_path):
   # 50 bytes a second or so: no silence, but no end either.
   def trickle():
@@ -209,6 +299,10 @@ def test_a_silent_server_is_left(server, tmp_path):
   fetch(tmp_path, server.url('a'),
         limits=QUICK._replace(silence_secs=0.1, retries=1))
   assert failure_of(tmp_path, 'a') == ('timed out', True)
+  for _ in range(1000):  # Its threads may lag behind.
+    if len(server.requests) == 2:
+      break
+    time.sleep(0.01)
   assert len(server.requests) == 2
 
 
@@ -291,22 +385,33 @@ def write_captions(tmp_path, server, **splits):
 def test_shards_of_fetched_photos(server, tmp_path, launch):
   server.answers = {name: ok(drawn(kind)) for name, kind in (
       ('a', 'JPEG'), ('b', 'PNG'), ('c', 'WEBP'), ('d', 'GIF'))}
-  flags = write_captions(tmp_path, server, train='abcxa', val='dcx')
-  done = launch(*command(tmp_path, *flags, '--fetch'))
+  server.answers['y'] = [(503, {}, b'')]
+  full = command(
+      tmp_path, *write_captions(tmp_path, server, train='abcxay', val='dcx'),
+      '--fetch', '--fetch_retries=0')
+  done = launch(*full)
   assert done.returncode == 0, done.stderr
-  assert 'fetched 4 photos; 1 cannot be had, 0 not now' in done.stderr
-  assert 'train: 4 captions of 3 photos; left out: 1 rows' in done.stderr
+  assert 'fetched 4 photos; 1 cannot be had, 1 not now' in done.stderr
+  assert 'train: 4 captions of 3 photos; left out: 2 rows' in done.stderr
   assert 'val: 1 captions of 1 photos; left out: 1 rows' in done.stderr
   assert '4 pictures: 0 bad, 3 re-encoded' in done.stderr
   assert 'train: 3 pictures, 4 image-caption pairs in 2 shards' in done.stderr
-  assert sorted(server.requests) == list('abcdx')
+  assert sorted(server.requests) == list('abcdxy')
   names = {conceptual_captions.photo_name(server.url(name))
            for name in 'abcd'}
   assert set(files(tmp_path / 'photos')) == names
 
-  again = launch(*command(tmp_path, *flags, '--fetch'))
-  assert 'nothing to do' in again.stderr
-  assert len(server.requests) == 5
+  # Cut short and begun again it stays the build that it is.
+  shard = tmp_path / 'out' / 'train-00001-of-00002'
+  content = shard.read_bytes()
+  shard.unlink()
+  server.answers['y'] = ok(JPEG)
+  again = launch(*full)
+  assert again.returncode == 0, again.stderr
+  assert 'fetching nothing: ' in again.stderr
+  assert 'give another --output_dir' in again.stderr
+  assert shard.read_bytes() == content
+  assert len(server.requests) == 6
 
 
 def test_nothing_is_fetched_unasked(server, tmp_path, launch):

@@ -53,7 +53,8 @@ def model(tmp_path_factory, write_checkpoint):
   write_checkpoint(folder / 'model.ckpt-3',
                    values | {'global_step': np.int64(3)})
   return TrainedModel(
-      str(folder / 'model.ckpt-3'), CONFIG, Vocabulary(str(words)))
+      str(folder / 'model.ckpt-3'), CONFIG,
+      Vocabulary(str(words), '<S>', '</S>', '<UNK>'))
 
 
 def encode(pixels, file_format='PNG'):

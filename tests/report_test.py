@@ -177,9 +177,31 @@ def test_words_of_another_style_are_of_the_same_pictures(make_run, cells):
   assert below.startswith('Evaluated: ')
   assert below.endswith(
       ' Perplexities are of other words and not to be compared.')
-  rows, _ = cells(run('c', 60000, pictures='x'),
-                  run('d', 60000, pictures='y'))
+
+
+@pytest.mark.parametrize('num_words', [60000, 50000])
+def test_other_pictures_are_not_to_be_compared(make_run, cells, num_words):
+  # As many pictures and pairs, as Flickr8k's dev and test have.
+  rows, below = cells(*(
+      make_run(name, line(1, num_words=number, scores=scores(0.4) | {
+          'settings': {'beam_size': 3, 'pictures': name}}))
+      for name, number in (('dev', 60000), ('test', num_words))))
   assert len(rows) == 4
+  assert below.startswith('Evaluated differently, not to be compared: ')
+  assert 'Perplexities' not in below
+
+
+@pytest.mark.parametrize('theirs, said', [
+    ('rare words too', True), ('frequent words', False), (None, False)])
+def test_perplexities_of_another_vocabulary(make_run, cells, theirs, said):
+  # The number of words is the same; how many of them are unknown is not.
+  _, below = cells(*(
+      make_run(name, line(1, scores=scores(0.4) | {'settings': {
+          'beam_size': 3, 'pictures': 'x', 'vocabulary': vocabulary}}))
+      for name, vocabulary in (('a', 'frequent words'), ('b', theirs))))
+  assert below.startswith('Evaluated: ')
+  assert below.endswith(
+      ' Perplexities are of other words and not to be compared.') == said
 
 
 def test_other_numbers_of_pairs_are_other_data(make_run, cells):

@@ -22,7 +22,8 @@ def recipe(tmp_path, request):
   path = str(tmp_path / 'word_counts.txt')
   vocabulary.write_word_counts(path, [('<S>', 9), ('a', 5), ('</S>', 9)])
   return shards.Recipe(
-      request.param, images.Form(), vocabulary.Vocabulary(path))
+      request.param, images.Form(),
+      vocabulary.Vocabulary(path, '<S>', '</S>', '<UNK>'))
 
 
 def make_item(image_id, path, *captions, reencode=False):

@@ -205,6 +205,11 @@ def test_regularisation_is_there_in_training_only_and_if_wanted(
   assert losses == []
 
 
+def test_a_negative_regularisation_is_refused():
+  with pytest.raises(ValueError, match='^attention_regularization is -1.0; '):
+    make(attention_regularization=-1.0)
+
+
 def test_an_unknown_cell_is_refused():
   with pytest.raises(
       ValueError, match="^cell is 'rnn'; it must be one of 'gru', 'lstm'$"):

@@ -185,6 +185,15 @@ def test_a_warm_start_that_is_not_there(launch_train, tmp_path):
   assert 'Traceback' not in finished.stderr
 
 
+def test_a_warm_start_with_first_values(launch_train, tmp_path):
+  finished = launch_train(
+      f'--init_checkpoint={tmp_path}/any.ckpt',
+      '--config.model.bias_from_counts')
+  assert finished.returncode == 1
+  assert finished.error.endswith('--config.model.bias_from_counts=false')
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_configuration_that_does_not_fit_leaves_the_run_as_it_is(
     trained, task, launch, tmp_path):
   run_folder = tmp_path / 'run'

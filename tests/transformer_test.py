@@ -247,12 +247,22 @@ def test_a_step_past_the_last_position_is_refused(graph, regions):
     beam_search.beam_search, beam_search.greedy, beam_search.sample])
 def test_a_search_for_longer_captions_is_refused(search, graph, regions):
   decoder, memory = make(regions)
-  captions = run(search(decoder, memory, Rules(Vocab(), M)))
-  assert captions.sentences.shape[2] == M
+  # The last word is not read.
+  captions = run(search(decoder, memory, Rules(Vocab(), M + 1)))
+  assert captions.sentences.shape[2] == M + 1
   with pytest.raises(ValueError, match=(
-      f'^max_caption_length is {M + 1}, but the decoder can read {M} words '
-      'at the most$')):
-    search(decoder, memory, Rules(Vocab(), M + 1))
+      f'^max_caption_length is {M + 2}, but captions of this decoder have '
+      f'{M + 1} words at the most$')):
+    search(decoder, memory, Rules(Vocab(), M + 2))
+
+
+def test_a_length_that_is_fed_is_cut_to_what_can_be_read(graph, regions):
+  decoder, memory = make(regions)
+  longest = tf1.placeholder(tf.int32, [])
+  captions = beam_search.beam_search(decoder, memory, Rules(Vocab(), longest))
+  for fed, length in ((3, 3), (M + 1, M + 1), (M + 9, M + 1)):
+    found = run(captions, {longest: fed})
+    assert found.sentences.shape[2] == length
 
 
 def test_heads_that_cannot_share_the_width_are_refused(graph, regions):

@@ -13,14 +13,17 @@ PUBLISHED = (pathlib.Path(__file__).resolve().parents[2] /
              'shared/data/im2txt_checkpoints/word_counts.txt')
 
 
+MARKERS = ('<S>', '</S>', '<UNK>')
+
+
 @pytest.fixture
 def make(tmp_path):
   """Makes a vocabulary of a file with the given content."""
-  def make(content, **markers):
+  def make(content, markers=MARKERS):
     path = tmp_path / 'words.txt'
     path.write_bytes(
         content if isinstance(content, bytes) else content.encode())
-    return vocabulary.Vocabulary(str(path), **markers)
+    return vocabulary.Vocabulary(str(path), *markers)
   return make
 
 
@@ -62,7 +65,7 @@ def test_file_and_ids(tmp_path):
   vocabulary.write_word_counts(str(path), counts)
   assert path.read_bytes() == 'a 9\n<S> 5\n</S> 5\nnaïve 1\n'.encode()
   assert list(tmp_path.iterdir()) == [path]
-  vocab = vocabulary.Vocabulary(str(path))
+  vocab = vocabulary.Vocabulary(str(path), *MARKERS)
   assert len(vocab) == 5
   assert (vocab.start_id, vocab.end_id, vocab.unk_id) == (1, 2, 4)
   assert [vocab.word_to_id(word) for word, _ in counts] == [0, 1, 2, 3]
@@ -122,7 +125,7 @@ def test_unknown_words_and_ids(make):
 
 
 def test_other_markers(make):
-  vocab = make('a 3\n{ 2\n} 2\n', start_word='{', end_word='}', unk_word='?')
+  vocab = make('a 3\n{ 2\n} 2\n', ('{', '}', '?'))
   assert (vocab.start_id, vocab.end_id, vocab.unk_id) == (1, 2, 3)
   assert vocab.id_to_word(3) == '?'
 
@@ -190,12 +193,12 @@ def test_a_broken_file_is_one_line(make, content, line):
 
 def test_no_file(tmp_path):
   with pytest.raises(OSError, match='none_such'):
-    vocabulary.Vocabulary(str(tmp_path / 'none_such.txt'))
+    vocabulary.Vocabulary(str(tmp_path / 'none_such.txt'), *MARKERS)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f'no {PUBLISHED}')
 def test_the_published_vocabulary():
-  vocab = vocabulary.Vocabulary(str(PUBLISHED))
+  vocab = vocabulary.Vocabulary(str(PUBLISHED), *MARKERS)
   assert len(PUBLISHED.read_bytes().splitlines()) == 11519
   assert len(vocab) == 11520
   assert vocab.unk_id == 11519

@@ -39,6 +39,7 @@ B, T, V, E = 3, 5, 9, 3
 COUNTS = {'a': 40, '<S>': 30, '</S>': 30, 'dog': 20, "d'été": 7, '.': 3}
 UNKNOWN = len(COUNTS)
 START, END = 1, 2
+MARKERS = ('<S>', '</S>', '<UNK>')
 CONFIG = configuration.ModelConfig(
     encoder='cells', image_height=HEIGHT, image_width=WIDTH, vocab_size=V,
     embedding_size=E, num_lstm_units=7, initializer_scale=0.5,
@@ -61,7 +62,7 @@ def vocab_file(tmp_path):
 
 @pytest.fixture
 def vocab(vocab_file):
-  return vocabulary.Vocabulary(vocab_file)
+  return vocabulary.Vocabulary(vocab_file, *MARKERS)
 
 
 @pytest.fixture
@@ -164,13 +165,19 @@ def test_the_width_is_that_of_the_file(embedding_size, write):
     ({'embedding_size': 0}, 'broken\n', r'vectors\.txt:1: no word and its '),
     ({'embedding_size': 0}, '', r'vectors\.txt:1: no word and its vector'),
     ({'embedding_size': 0}, None, '^embedding_size is 0, the width of the'),
-    ({'train_word_vectors': False}, None, '^train_word_vectors is false, but'),
 ])
 def test_widths_that_do_not_fit(fields, text, said, write):
   path = None if text is None else write(text)
   config = dataclasses.replace(CONFIG, word_vectors_file=path, **fields)
   with pytest.raises(ValueError, match=said):
     word_values.resolve_width(config)
+
+
+def test_vectors_that_are_not_trained_come_from_a_file():
+  config = dataclasses.replace(CONFIG, train_word_vectors=False)
+  word_values.resolve_width(config)  # A checkpoint may have them.
+  with pytest.raises(ValueError, match='^train_word_vectors is false, but no '):
+    word_values.first_values(config, None)
 
 
 def test_a_width_without_a_file_stays():
@@ -210,7 +217,7 @@ def test_the_vectors_of_users():
       CONFIG, embedding_size=0, word_vectors_file=str(GLOVE))
   word_values.resolve_width(config)
   assert config.embedding_size == 50
-  words = vocabulary.Vocabulary(str(PUBLISHED))
+  words = vocabulary.Vocabulary(str(PUBLISHED), *MARKERS)
   vectors = word_values.read_vectors(str(GLOVE), words)
   assert 10_000 < len(vectors) < len(words)
   assert {x.shape for x in vectors.values()} == {(50,)}
@@ -248,7 +255,7 @@ def test_a_vocabulary_without_counts_is_one_line(tmp_path):
   with pytest.raises(ValueError, match=re.escape(
       f'{path}:2: no count behind the word')):
     word_values.log_frequencies(
-        str(path), vocabulary.Vocabulary(str(path)), V)
+        str(path), vocabulary.Vocabulary(str(path), *MARKERS), V)
 
 
 def assign(values):

@@ -65,7 +65,15 @@ class ShowAttendTell(decoder.Decoder):
     """See the base class.
 
     Dropout is of projected regions, embedded words and what the cell says.
+
+    Raises:
+      ValueError: there is no such cell, or attention would be paid for being
+        uneven.
     """
+    if config.attention_regularization < 0.0:
+      raise ValueError(f'attention_regularization is '
+                       f'{config.attention_regularization}; it must be at '
+                       'least 0')
     self._training = training
     self._config = config
     self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0

@@ -105,7 +105,7 @@ class Transformer(decoder.Decoder):
   def step(
       self, memory: tuple[Looked, ...], words: tf.Tensor, state: State
   ) -> tuple[tf.Tensor, State]:
-    """See the base class; costs as much as there are words."""
+    """See the base class; costs as much at each of the positions."""
     places = tf.range(self._config.max_positions)
     here = tf.equal(places, state.position[:, tf.newaxis])[..., tf.newaxis]
     read = places <= state.position[:, tf.newaxis]  # [N, M]

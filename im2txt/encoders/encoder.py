@@ -60,6 +60,13 @@ class Encoder(abc.ABC):
       The images' encoding.
     """
 
+  def grid(self, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the regions of images of a size, in pixels.
+
+    Of a network that halves them five times, with 'SAME' padding.
+    """
+    return -(-height // 32), -(-width // 32)
+
   def default_weights(self) -> str | None:
     """Path of pretrained weights that came with the packages, if any."""
     return None

@@ -13,6 +13,8 @@ tf1 = tf.compat.v1
 _BATCH_NORM_DECAY = 0.9997
 _BATCH_NORM_EPSILON = 0.001
 _STDDEV = 0.1
+# Widths and strides of the layers with 'VALID' padding, which cuts edges off.
+_CUTTING = ((3, 2), (3, 1), (3, 2), (3, 1), (3, 2), (3, 2), (3, 2))
 
 
 class InceptionV3(encoder.Encoder):
@@ -48,6 +50,13 @@ class InceptionV3(encoder.Encoder):
             trainable=trainable)):
       net, _ = inception_v3.inception_v3_base(images, scope=self.scope)
     return self._pool(net, training)
+
+  def grid(self, height: int, width: int) -> tuple[int, int]:
+    """See the base class."""
+    for kernel, stride in _CUTTING:
+      height, width = ((side - kernel) // stride + 1
+                       for side in (height, width))
+    return height, width
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
     """Reads a TensorFlow checkpoint, or Keras's `.h5` converted on load."""

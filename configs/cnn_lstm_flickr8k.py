@@ -1,0 +1,34 @@
+r"""CNN-LSTM on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
+"""
+
+from im2txt import configuration, decoders
+
+
+def get_config() -> configuration.Config:
+  """Dropout, which five epochs of COCO do without, and averaged weights."""
+  return configuration.Config(
+      model=decoders.CnnLstmConfig(
+          encoder='efficientnet_lite0',
+          decoder='cnn_lstm',
+          image_height=224,
+          image_width=224,
+          vocab_size=0,
+          batch_size=64,
+          embedding_size=256,
+          num_lstm_units=512,
+          num_lstm_layers=1,
+          lstm_dropout_keep_prob=0.5,
+          bias_from_counts=True,
+      ),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=30000,
+          optimizer='Adam',
+          initial_learning_rate=1e-3,
+          learning_rate_decay='cosine',
+          learning_rate_decay_factor=0.02,
+          num_epochs_per_decay=15.0,
+          label_smoothing=0.1,
+          ema_decay=0.998,
+          save_interval_steps=1407,  # Three epochs.
+      ),
+  )

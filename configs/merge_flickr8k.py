@@ -1,0 +1,31 @@
+r"""The merge model on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
+"""
+
+from im2txt import configuration
+
+
+def get_config() -> configuration.Config:
+  """The two phases of merge.py, and averaged weights."""
+  return configuration.Config(
+      model=configuration.ModelConfig(
+          encoder='efficientnet_lite0',
+          decoder='merge',
+          image_height=224,
+          image_width=224,
+          vocab_size=0,
+          batch_size=32,
+          embedding_size=200,
+          num_lstm_units=256,
+          lstm_dropout_keep_prob=0.5,
+          bias_from_counts=True,
+      ),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=30000,
+          optimizer='Adam',
+          initial_learning_rate=1e-3,
+          learning_rate_decay_factor=0.1,
+          num_epochs_per_decay=8.0,
+          ema_decay=0.998,
+          save_interval_steps=1876,  # Two epochs.
+      ),
+  )

@@ -1,0 +1,37 @@
+r"""The tutorial's Transformer on Flickr8k with a frozen EfficientNet-Lite0.
+"""
+
+from im2txt import configuration, decoders
+
+
+def get_config() -> configuration.Config:
+  """A greater rate, warmed up, and averaged weights."""
+  return configuration.Config(
+      model=decoders.TransformerConfig(
+          encoder='efficientnet_lite0',
+          decoder='transformer',
+          image_height=224,
+          image_width=224,
+          vocab_size=0,
+          all_captions=True,
+          batch_size=12,
+          embedding_size=256,
+          num_layers=2,
+          num_heads=2,
+          feed_forward_size=512,
+          max_positions=50,
+          lstm_dropout_keep_prob=0.5,
+          bias_from_counts=True,
+      ),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=6000,
+          optimizer='Adam',
+          initial_learning_rate=5e-4,
+          warmup_steps=500,
+          learning_rate_decay='cosine',
+          learning_rate_decay_factor=0.02,
+          num_epochs_per_decay=15.0,
+          ema_decay=0.998,
+          save_interval_steps=1500,  # Three epochs.
+      ),
+  )
