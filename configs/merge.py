@@ -9,8 +9,8 @@ Train with GloVe's vectors as they are, and stop before a third phase:
     --noconfig.model.train_word_vectors ...
 Where this differs from the tutorial: a rare word is read as the unknown one,
 there it is left out of its caption. Phases are epochs of batches of captions,
-there of three and six photos. Photos seen in training are distorted, as
-im2txt's; and here as in all these configurations gradients are clipped.
+there of three and six photos. Photos seen in training are flipped at random;
+and here as in all these configurations gradients are clipped.
 """
 
 from im2txt import configuration
@@ -24,6 +24,8 @@ def get_config() -> configuration.Config:
           decoder='merge',
           image_height=0,
           image_width=0,
+          resize_ratio=1.0,
+          distort_colors=False,
           vocab_size=0,
           batch_size=32,
           embedding_size=200,

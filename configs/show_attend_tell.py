@@ -6,8 +6,8 @@ it.
 Shards: build_coco_data --caption_style=keras --min_word_count=1
   --max_words=5000 --max_pairs=30000 --split=random (80/20 by picture).
 Where this differs from the tutorial: the loss is the mean over real words;
-there it is divided by padding too. Photos are distorted. Dropout, `cell='lstm'`
-and `attention_regularization` (the paper's) are options.
+there it is divided by padding too. Photos are flipped at random. Dropout,
+`cell='lstm'` and `attention_regularization` (the paper's) are options.
 """
 
 from im2txt import configuration, decoders
@@ -21,6 +21,8 @@ def get_config() -> configuration.Config:
           decoder='show_attend_tell',
           image_height=0,
           image_width=0,
+          resize_ratio=1.0,
+          distort_colors=False,
           vocab_size=0,
           batch_size=64,
           embedding_size=256,

@@ -12,6 +12,7 @@ def get_config() -> configuration.Config:
           decoder='show_attend_tell',
           image_height=224,
           image_width=224,
+          resize_ratio=1.0,
           vocab_size=0,
           batch_size=64,
           embedding_size=256,
@@ -28,6 +29,7 @@ def get_config() -> configuration.Config:
           learning_rate_decay='cosine',
           learning_rate_decay_factor=0.02,
           num_epochs_per_decay=10.0,
+          label_smoothing=0.1,
           ema_decay=0.998,
           save_interval_steps=938,  # Two epochs.
       ),

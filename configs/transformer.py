@@ -8,7 +8,7 @@ Shards: build_flickr8k_data --caption_style=keras --min_word_count=1
 Where this differs from the tutorial: its heads are 256 wide each (Keras's
 `key_dim` is a head's width); here the heads share the 256 units, as in the
 paper's section 3.2.2. Variances are normalised with 1e-6 added, there with
-Keras's 1e-3. Photos are distorted.
+Keras's 1e-3. Photos are flipped at random.
 """
 
 from im2txt import configuration, decoders
@@ -22,6 +22,8 @@ def get_config() -> configuration.Config:
           decoder='transformer',
           image_height=0,
           image_width=0,
+          resize_ratio=1.0,
+          distort_colors=False,
           vocab_size=0,
           batch_size=32,
           embedding_size=256,

@@ -12,6 +12,7 @@ def get_config() -> configuration.Config:
           decoder='transformer',
           image_height=224,
           image_width=224,
+          resize_ratio=1.0,
           vocab_size=0,
           all_captions=True,
           batch_size=12,
@@ -30,8 +31,9 @@ def get_config() -> configuration.Config:
           warmup_steps=500,
           learning_rate_decay='cosine',
           learning_rate_decay_factor=0.02,
-          num_epochs_per_decay=15.0,
+          num_epochs_per_decay=10.0,
+          label_smoothing=0.1,
           ema_decay=0.998,
-          save_interval_steps=1500,  # Three epochs.
+          save_interval_steps=1000,  # Two epochs.
       ),
   )
