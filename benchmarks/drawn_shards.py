@@ -64,7 +64,7 @@ def write_features(
   shape = pooled.shape[1:].as_list()
   description = feature_cache.Description(
       config.encoder, weights, config.image_height, config.image_width,
-      image_processing.describe(), 'float16', 0,
+      image_processing.describe(config, 0), 'float16', 0,
       {feature_cache.POOLED: shape}, '')
   os.mkdir(folder)
   feature_cache.write(folder, description)

@@ -5,10 +5,9 @@ Language Processing with PyTorch" (Packt), chapter 2; the model is Show and
 Tell's, https://arxiv.org/abs/1411.4555, with a batch-normalised picture.
 Shards: build_coco_data --start_word='<start>' --end_word='<end>'
   --unknown_word='<unk>' (or with any other markers; they come with the shards).
-Where this differs from the tutorial: captioning sees the middle of the photo,
-a crop as training does; there it sees all of it. Padding needs no word of its
-own, for a mask tells it from words. There the picture's own step is trained to
-say `<start>`; here nothing is asked of it. Pixels are brought to what slim's
+Where this differs from the tutorial: padding needs no word of its own, for a
+mask tells it from words. There the picture's own step is trained to say
+`<start>`; here nothing is asked of it. Pixels are brought to what slim's
 weights were trained on: less ImageNet's mean, not over its deviation, which
 belongs to PyTorch's weights. The linear layer before batch normalisation has
 no bias, which would be lost in it.
@@ -26,6 +25,7 @@ def get_config() -> configuration.Config:
           image_height=0,
           image_width=0,
           resize_ratio=256 / 224,
+          central_crop=False,
           distort_colors=False,
           vocab_size=0,
           batch_size=128,

@@ -12,7 +12,7 @@ def get_config() -> configuration.Config:
           decoder='show_attend_tell',
           image_height=224,
           image_width=224,
-          resize_ratio=1.0,
+          central_crop=False,
           vocab_size=0,
           batch_size=64,
           embedding_size=256,

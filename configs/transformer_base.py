@@ -8,7 +8,7 @@ def get_config() -> configuration.Config:
           decoder='transformer',
           image_height=224,
           image_width=224,
-          resize_ratio=1.0,
+          central_crop=False,
           vocab_size=0,
           all_captions=True,
           batch_size=12,

@@ -117,8 +117,7 @@ class FeatureMaker:
         image_height=self._config.image_height,
         image_width=self._config.image_width,
         preprocessing=image_processing.describe(
-            self._config.resize_ratio,
-            self._config.distort_colors or not augmentations),
+            self._config, augmentations),
         precision=precision,
         augmentations=augmentations,
         shapes={key: self._encoding[key].shape[1:].as_list()
@@ -179,18 +178,14 @@ class FeatureMaker:
   ) -> tf.data.Dataset:
     """The plain version of each photo and then the distorted ones."""
     config = self._config
-    size = config.image_height, config.image_width
-    how = {'resize_ratio': config.resize_ratio,
-           'distort_colors': config.distort_colors}
 
     def decode(number: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
       record = sequence_example.parse(serialized, [config.image_feature_name])
       image = image_processing.decode_image(
           record.data[config.image_feature_name])
-      return tf.stack([image_processing.fit_image(
-          image, False, *size, **how)] + [
-              image_processing.fit_image(image, True, *size, number + i, **how)
-              for i in range(1, versions)])
+      return tf.stack([image_processing.fit_image(image, False, config)] + [
+          image_processing.fit_image(image, True, config, number + i)
+          for i in range(1, versions)])
 
     plain = tf.autograph.experimental.do_not_convert
     records = tf.data.Dataset.zip((

@@ -49,8 +49,7 @@ class CaptionSamples:
     with self._graph.as_default(), tf1.Session() as session:
       try:
         image = session.run(image_processing.process_image(
-            tf.constant(encoded_image), False, config.image_height,
-            config.image_width, resize_ratio=config.resize_ratio))
+            tf.constant(encoded_image), False, config))
       except tf.errors.OpError as error:
         raise ValueError(f'{picture}: {graph_errors.reason(error)}') from None
       decoder, memory = captioner.build_memory(

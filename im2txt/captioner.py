@@ -195,8 +195,7 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
   image_feed = tf1.placeholder(tf.string, [], 'image_feed')
   input_feed = tf1.placeholder(tf.int64, [None], 'input_feed')
   images = image_processing.process_image(
-      image_feed, False, config.image_height, config.image_width,
-      config.image_format, resize_ratio=config.resize_ratio)[tf.newaxis]
+      image_feed, False, config)[tf.newaxis]
   decoder, memory = build_memory(config, images)
   state = decoder.initial_state(memory)
   carried = (state, memory) if decoder.step_reads_memory else (state, ())

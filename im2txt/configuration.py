@@ -69,6 +69,9 @@ class ModelConfig:
   # Pixels to which a picture is resized, over those that are cropped for the
   # encoder; im2txt's 346 over 299.
   resize_ratio: float = 346 / 299
+  # Whether captioning sees the middle of the resized picture, as in im2txt, or
+  # the whole picture.
+  central_crop: bool = True
   # Whether training also distorts the colours.
   distort_colors: bool = True
   # 'tf_data', or 'queue' as in im2txt.

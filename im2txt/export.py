@@ -89,8 +89,7 @@ def captioning_signatures(
   max_length = tf1.placeholder_with_default(rules.max_caption_length, [])
   images = tf.map_fn(
       lambda encoded: image_processing.process_image(
-          encoded, False, config.image_height, config.image_width,
-          config.image_format, resize_ratio=config.resize_ratio),
+          encoded, False, config),
       image_bytes, fn_output_signature=tf.float32)
   decoder, memory = captioner.build_memory(config, images)
   captions = beam_search.beam_search(

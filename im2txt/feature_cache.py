@@ -82,8 +82,7 @@ class Description:
     wanted = {'encoder': config.encoder, 'image_height': config.image_height,
               'image_width': config.image_width,
               'preprocessing': image_processing.describe(
-                  config.resize_ratio,
-                  config.distort_colors or not self.augmentations)}
+                  config, self.augmentations)}
     for name, value in wanted.items():
       if getattr(self, name) != value:
         raise ValueError(

@@ -7,63 +7,60 @@ picture may be flipped and its colours distorted.
 
 import tensorflow as tf
 
+from im2txt import configuration
+
 tf1 = tf.compat.v1
 
 _FORMATS = ('jpeg', 'png')
-# im2txt resizes to 346 pixels and crops 299 of them.
-IM2TXT_RESIZE_RATIO = 346 / 299
+_IM2TXT_RESIZE_RATIO = 346 / 299
 
 
-def describe(
-    resize_ratio: float = IM2TXT_RESIZE_RATIO, distort_colors: bool = True
-) -> str:
+def describe(config: configuration.ModelConfig, augmentations: int) -> str:
   """Names what is done here; another name makes feature caches be made anew.
 
   Args:
-    resize_ratio: see `fit_image`.
-    distort_colors: likewise.
+    config: has what pictures are made into.
+    augmentations: distorted versions of each picture that a cache has.
   """
-  ratio = ('346/299' if resize_ratio == IM2TXT_RESIZE_RATIO
-           else f'{resize_ratio:.6g}')
+  ratio = ('346/299' if config.resize_ratio == _IM2TXT_RESIZE_RATIO
+           else f'{config.resize_ratio:.6g}')
   return (f'im2txt: resized to {ratio}, cropped, in [-1, 1]'
-          + ', colours left' * (not distort_colors))
+          + ', colours left' * (augmentations and not config.distort_colors)
+          + ', captioned whole' * (not config.central_crop))
+
+
+def seen(config: configuration.ModelConfig) -> float:
+  """Share of each side that captioning sees, in the middle."""
+  return 1.0 / config.resize_ratio if config.central_crop else 1.0
 
 
 def process_image(
     encoded_image: tf.Tensor,
     training: bool,
-    height: int,
-    width: int,
-    image_format: str = 'jpeg',
+    config: configuration.ModelConfig,
     distortion_order: int | tf.Tensor = 0,
-    resize_ratio: float = IM2TXT_RESIZE_RATIO,
-    distort_colors: bool = True,
 ) -> tf.Tensor:
   """Decodes, resizes, crops and, in training, distorts one picture.
 
   Args:
     encoded_image: string []; a whole picture file.
     training: whether to crop, flip and distort at random.
-    height: of the result.
-    width: of the result.
-    image_format: 'jpeg' or 'png', as in im2txt; but what the file is, is told
-      by its content: these two, GIF (its first frame), BMP or WebP.
+    config: see `fit_image`; `image_format` is 'jpeg' or 'png', as in im2txt,
+      but what the file is, is told by its content: these two, GIF (its first
+      frame), BMP or WebP.
     distortion_order: see `distort_image`.
-    resize_ratio: see `fit_image`.
-    distort_colors: likewise.
 
   Returns:
-    float32 [height, width, 3], pixels in [-1, 1].
+    float32 [image_height, image_width, 3], pixels in [-1, 1].
 
   Raises:
     ValueError: another `image_format`.
   """
-  if image_format not in _FORMATS:
-    raise ValueError(f'image_format is {image_format!r}; it must be one of '
-                     f'{", ".join(map(repr, _FORMATS))}')
+  if config.image_format not in _FORMATS:
+    raise ValueError(f'image_format is {config.image_format!r}; it must be one '
+                     f'of {", ".join(map(repr, _FORMATS))}')
   return fit_image(
-      decode_image(encoded_image), training, height, width, distortion_order,
-      resize_ratio, distort_colors)
+      decode_image(encoded_image), training, config, distortion_order)
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
@@ -77,34 +74,32 @@ def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
 def fit_image(
     image: tf.Tensor,
     training: bool,
-    height: int,
-    width: int,
+    config: configuration.ModelConfig,
     distortion_order: int | tf.Tensor = 0,
-    resize_ratio: float = IM2TXT_RESIZE_RATIO,
-    distort_colors: bool = True,
 ) -> tf.Tensor:
   """What `process_image` does once the picture is there.
 
   Args:
     image: uint8 [., ., 3].
     training: whether to crop, flip and distort at random.
-    height: of the result.
-    width: of the result.
+    config: has the size of the result, how much greater the picture is before
+      it is cropped, and whether captioning crops too and training distorts the
+      colours.
     distortion_order: see `distort_image`.
-    resize_ratio: pixels of each side before cropping, over those behind it.
-    distort_colors: whether training distorts the colours.
 
   Returns:
-    float32 [height, width, 3], pixels in [-1, 1].
+    float32 [image_height, image_width, 3], pixels in [-1, 1].
   """
-  resized = [round(side * resize_ratio) for side in (height, width)]
+  height, width = config.image_height, config.image_width
+  ratio = (config.resize_ratio if training or config.central_crop else 1.0)
+  resized = [round(side * ratio) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
   # checkpoints were trained on that.
   image = tf1.image.resize_images(image, resized)  # [0, 255]
   if training:
     image = tf.image.random_crop(image, [height, width, 3]) / 255.0
     image = tf.image.random_flip_left_right(image)
-    if distort_colors:
+    if config.distort_colors:
       image = distort_image(image, distortion_order)
     return image * 2.0 - 1.0
   top, left = (resized[0] - height) // 2, (resized[1] - width) // 2

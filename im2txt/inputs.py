@@ -231,9 +231,7 @@ class _Pictures:
     """Pixels [P, height, width, 3] of files [P]; `orders`: int64 [P]."""
     def process(encoded_image, order):
       return image_processing.process_image(
-          encoded_image, self._training, self._config.image_height,
-          self._config.image_width, self._config.image_format, order,
-          self._config.resize_ratio, self._config.distort_colors)
+          encoded_image, self._training, self._config, order)
 
     [encoded_images] = data.values()
     return tf.map_fn(lambda x: process(*x), (encoded_images, orders),

@@ -94,7 +94,7 @@ def caption_files(
           to_caption(*caption) for caption in zip(
               sentences, log_probabilities, looked, strict=True)
           if np.isfinite(caption[1])), thumbnail=thumbnail or None,
-          seen=1.0 / model.config.resize_ratio if decoder.attends else 1.0)
+          seen=image_processing.seen(model.config) if decoder.attends else 1.0)
 
     following = session.run(encoded) if files else None
     while following:
@@ -140,9 +140,7 @@ def _read(
   image = image_processing.decode_image(tf.io.read_file(file))
   return _Batch(
       file,
-      image_processing.fit_image(
-          image, False, config.image_height, config.image_width,
-          resize_ratio=config.resize_ratio),
+      image_processing.fit_image(image, False, config),
       tf.constant('') if thumbnail_side is None
       else image_processing.thumbnail(image, thumbnail_side),
       tf.constant(True))

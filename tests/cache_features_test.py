@@ -196,7 +196,7 @@ def own(encoder_config):
   """What the encoder itself says of the 7 photos, [7, ...], by key."""
   with tf.Graph().as_default(), tf1.Session() as session:
     encoding = encoders.make(encoder_config).encode(tf.stack([
-        image_processing.process_image(photo(number), False, HEIGHT, WIDTH)
+        image_processing.process_image(photo(number), False, encoder_config)
         for number in range(7)]), False, False)
     encoder_weights.restorer(encoder_config)(session)
     pooled, regions = session.run(encoding)
@@ -250,7 +250,7 @@ def test_features_json(made, encoder_config):
   assert found['both'] == {
       'encoder': 'efficientnet_lite0', 'image_height': 96, 'image_width': 64,
       'weights': encoder_weights.digest(encoder_config, weights),
-      'preprocessing': image_processing.describe(),
+      'preprocessing': image_processing.describe(encoder_config, 0),
       'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
   assert found['pooled'] == found['both'] | {
       'precision': 'float16', 'shapes': {'features/pooled': [1280]}}

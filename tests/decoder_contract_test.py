@@ -348,7 +348,7 @@ def trained(config, tmp_path_factory):
       # What inference makes of the files, for the teacher-forced pass to see.
       images = session.run([
           image_processing.process_image(
-              tf.constant(encoded), False, HEIGHT, WIDTH)
+              tf.constant(encoded), False, config)
           for encoded in encoded_images])
       losses = session.run(
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
@@ -419,7 +419,7 @@ def test_search_gives_captions_the_probabilities_of_their_words(trained):
 def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.stack([image_processing.process_image(
-        tf.constant(encoded), False, HEIGHT, WIDTH)
+        tf.constant(encoded), False, config)
         for encoded in trained.encoded_images])
     decoder, memory = captioner.build_memory(config, images)
     captions = beam_search.beam_search(
@@ -456,7 +456,7 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
 def test_alignments_are_those_of_the_words_before(config, trained, search):
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.stack([image_processing.process_image(
-        tf.constant(encoded), False, HEIGHT, WIDTH)
+        tf.constant(encoded), False, config)
         for encoded in trained.encoded_images])
     decoder, memory = captioner.build_memory(config, images)
     captions = search(decoder, memory, Rules(Vocab(), 6))

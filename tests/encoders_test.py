@@ -1,5 +1,6 @@
 """Inception v3 and EfficientNet-Lite0: variables, numbers and real weights."""
 
+import dataclasses
 import functools
 import pathlib
 import tarfile
@@ -354,7 +355,9 @@ def test_lite0_knows_dogs(real_weights):
   built = lite0()
   with built.graph.as_default(), tf1.Session() as session:
     encoded_image = tf1.placeholder(tf.string, [])
-    image = image_processing.process_image(encoded_image, False, 224, 224)
+    image = image_processing.process_image(
+        encoded_image, False, dataclasses.replace(
+            CONFIG, image_height=224, image_width=224))
     images = [session.run(image, {encoded_image: photo})
               for photo in dogs + others]
     load(session, built, ours)

@@ -24,7 +24,8 @@ tf1 = tf.compat.v1
 
 DESCRIPTION = feature_cache.Description(
     encoder='efficientnet_lite0', weights='0123456789abcdef', image_height=13,
-    image_width=7, preprocessing=image_processing.describe(),
+    image_width=7, preprocessing=image_processing.describe(
+        configuration.ModelConfig(), 2),
     precision='float16', augmentations=2,
     shapes={'features/pooled': [3], 'features/regions': [5, 3]},
     source='of one set of shards')
@@ -83,7 +84,7 @@ def test_the_model_must_be_as_the_features_were_made():
   for field, value, wanted in (
       ('encoder', 'inception_v3', 'efficientnet_lite0'),
       ('image_height', 14, 13), ('image_width', 14, 7),
-      ('preprocessing', 'another', image_processing.describe())):
+      ('preprocessing', 'another', DESCRIPTION.preprocessing)):
     with pytest.raises(ValueError) as error:
       change(**{field: value}).check(config, 'folder')
     assert str(error.value).startswith(

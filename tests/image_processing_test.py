@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import image_processing
+from im2txt import configuration, image_processing
 
 tf1 = tf.compat.v1
 
@@ -36,9 +36,14 @@ def noise(height, width, channels=3):
   return pixels if channels > 1 else pixels[:, :, 0]
 
 
-def process(encoded_image, training=False, size=(HEIGHT, WIDTH), **kwargs):
+def config_of(size=(HEIGHT, WIDTH), **fields):
+  return configuration.ModelConfig(
+      image_height=size[0], image_width=size[1], **fields)
+
+
+def process(encoded_image, training=False, size=(HEIGHT, WIDTH), **fields):
   image = image_processing.process_image(
-      tf.constant(encoded_image), training, *size, **kwargs)
+      tf.constant(encoded_image), training, config_of(size, **fields))
   assert image.shape == [*size, 3] and image.dtype == tf.float32
   with tf1.Session() as session:
     return session.run(image)
@@ -75,6 +80,37 @@ def test_im2txt_resizes_to_346_and_takes_299():
       image, pixels[23:322, 23:322] / 127.5 - 1.0, atol=1e-6)
 
 
+def test_captioning_sees_the_whole_picture_if_told():
+  pixels = noise(31, 29)
+  np.testing.assert_allclose(
+      process(encode(pixels), central_crop=False),
+      bilinear(pixels / 127.5 - 1.0, HEIGHT, WIDTH), atol=1e-5)
+  assert image_processing.seen(config_of(central_crop=False)) == 1.0
+  assert image_processing.seen(config_of(resize_ratio=1.25)) == 0.8
+
+
+def test_training_crops_even_so():
+  pixels = np.zeros((*RESIZED, 3), np.uint8)
+  pixels[0, 0] = 255
+  image = image_processing.process_image(
+      tf.constant(encode(pixels)), True, config_of(central_crop=False))
+  there = [drawn[0].max() > 0.0 for drawn in draws(image)]
+  assert any(there) and not all(there)
+
+
+@pytest.mark.parametrize('fields, augmentations, expected', [
+    ({}, 3, ''),
+    ({'distort_colors': False}, 0, ''),
+    ({'distort_colors': False}, 3, ', colours left'),
+    ({'central_crop': False}, 0, ', captioned whole'),
+])
+def test_other_pixels_are_described_otherwise(fields, augmentations, expected):
+  assert image_processing.describe(config_of(**fields), augmentations) == (
+      'im2txt: resized to 346/299, cropped, in [-1, 1]' + expected)
+  ratio = config_of(resize_ratio=1.5, **fields)
+  assert 'resized to 1.5, ' in image_processing.describe(ratio, augmentations)
+
+
 @pytest.mark.parametrize('height, width', [(6, 5), (31, 4), (5, 29), (1, 1)])
 def test_sides_are_squashed_bilinearly(height, width):
   pixels = noise(height, width)
@@ -85,7 +121,7 @@ def test_sides_are_squashed_bilinearly(height, width):
 
 def test_evaluation_is_always_the_same():
   image = image_processing.process_image(
-      tf.constant(encode(noise(31, 17))), False, HEIGHT, WIDTH)
+      tf.constant(encode(noise(31, 17))), False, config_of())
   first, *others = draws(image, 5)
   assert all((first == other).all() for other in others)
 
@@ -117,7 +153,7 @@ def test_training_crops_everywhere_and_flips():
   pixels = np.zeros((*RESIZED, 3), np.uint8)
   pixels[5, 2] = 255
   image = image_processing.process_image(
-      tf.constant(encode(pixels)), True, HEIGHT, WIDTH)
+      tf.constant(encode(pixels)), True, config_of())
   brightest = {np.unravel_index(drawn.sum(-1).argmax(), (HEIGHT, WIDTH))
                for drawn in draws(image)}
   # Rows left out above: 0, 1 or 2; columns left out: 0 or 1; flipped or not.
@@ -128,7 +164,7 @@ def test_training_crops_everywhere_and_flips():
 def test_training_gives_pixels_between_minus_1_and_1():
   pixels = noise(*RESIZED)
   image = image_processing.process_image(
-      tf.constant(encode(pixels)), True, HEIGHT, WIDTH)
+      tf.constant(encode(pixels)), True, config_of())
   drawn = np.array(draws(image))
   assert drawn.min() == -1.0 and drawn.max() == 1.0
   assert len({d.tobytes() for d in drawn}) == DRAWS

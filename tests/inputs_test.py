@@ -473,7 +473,8 @@ def distorted_features(tmp_path_factory):
   """Features of 3 pictures in a plain and 7 distorted versions."""
   folder = tmp_path_factory.mktemp('features')
   description = feature_cache.Description(
-      'inception_v3', 'x', HEIGHT, WIDTH, image_processing.describe(),
+      'inception_v3', 'x', HEIGHT, WIDTH, image_processing.describe(
+          configuration.ModelConfig(), 7),
       'float32', 7, {feature_cache.POOLED: [2]}, '')
   feature_cache.write(str(folder), description)
   write(folder / 'train', [sequence_example.make_image(
