@@ -415,19 +415,22 @@ def test_search_gives_captions_the_probabilities_of_their_words(trained):
       assert caption.logprob == pytest.approx(logprob, rel=1e-4)
 
 
-@pytest.mark.parametrize('beam_size', [1, 4])
-def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
+def search_in_graph(trained, search):
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.stack([image_processing.process_image(
-        tf.constant(encoded), False, config)
+        tf.constant(encoded), False, trained.config)
         for encoded in trained.encoded_images])
-    decoder, memory = captioner.build_memory(config, images)
-    captions = beam_search.beam_search(
-        decoder, memory, Rules(Vocab(), 6),
-        beam_search.Options(beam_size))
+    captions = search(
+        *captioner.build_memory(trained.config, images), Rules(Vocab(), 6))
     checkpoints.inference_restorer(
         checkpoints.latest(trained.folder))(session)
-    captions = session.run(captions)
+    return session.run(captions)
+
+
+@pytest.mark.parametrize('beam_size', [1, 4])
+def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
+  captions = search_in_graph(trained, lambda *args: beam_search.beam_search(
+      *args, beam_search.Options(beam_size)))
   generator = CaptionGenerator(trained.model, Vocab(), beam_size, 6)
   for encoded_image, sentences, logprobs, _, looked in zip(
       trained.encoded_images, *captions, strict=True):
@@ -436,7 +439,7 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
         expected, sentences.tolist(), looked, strict=True):
       padding = 6 - len(caption.sentence)
       assert sentence == caption.sentence + padding * [Vocab.end_id]
-      if not decoder.attends:
+      if not DECODERS[config.decoder].attends:
         assert caption.metadata is None and of_words.shape == (6, 0)
         continue
       # The start marker is not chosen.
@@ -454,19 +457,11 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
     lambda *args: beam_search.sample(*args, num_samples=2, seed=1),
 ], ids=['groups', 'greedy', 'sample'])
 def test_alignments_are_those_of_the_words_before(config, trained, search):
-  with tf.Graph().as_default(), tf1.Session() as session:
-    images = tf.stack([image_processing.process_image(
-        tf.constant(encoded), False, config)
-        for encoded in trained.encoded_images])
-    decoder, memory = captioner.build_memory(config, images)
-    captions = search(decoder, memory, Rules(Vocab(), 6))
-    checkpoints.inference_restorer(
-        checkpoints.latest(trained.folder))(session)
-    captions = session.run(captions)
+  captions = search_in_graph(trained, search)
   for encoded_image, sentences, looked in zip(
       trained.encoded_images, captions.sentences, captions.alignments,
       strict=True):
-    if not decoder.attends:
+    if not DECODERS[config.decoder].attends:
       assert looked.shape == (*sentences.shape, 0)
       continue
     for sentence, of_words in zip(sentences, looked, strict=True):
