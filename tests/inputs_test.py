@@ -403,7 +403,7 @@ def test_evaluation_has_all_captions_of_each_picture(whole_shards, pipeline):
 
 def test_training_has_a_caption_of_a_picture_at_a_time(whole_shards, pipeline):
   batches = run(inputs.make_batch(make_config(whole_shards, pipeline), True),
-                30)
+                90)
   for batch in batches:
     assert len(batch.images) == len(batch.input_seqs) == 4
     check_whole(batch, 35)
