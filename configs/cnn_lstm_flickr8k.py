@@ -1,5 +1,4 @@
-r"""CNN-LSTM on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
-"""
+"""CNN-LSTM on Flickr8k with a frozen EfficientNet-Lite0, for two cores."""
 
 from im2txt import configuration, decoders
 

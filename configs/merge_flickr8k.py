@@ -1,5 +1,4 @@
-r"""The merge model on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
-"""
+"""The merge model on Flickr8k with a frozen EfficientNet-Lite0."""
 
 from im2txt import configuration
 

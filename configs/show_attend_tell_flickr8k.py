@@ -1,5 +1,4 @@
-r"""Show, Attend and Tell on Flickr8k with a frozen EfficientNet-Lite0.
-"""
+"""Show, Attend and Tell on Flickr8k with a frozen EfficientNet-Lite0."""
 
 from im2txt import configuration, decoders
 

@@ -1,5 +1,4 @@
-r"""The tutorial's Transformer on Flickr8k with a frozen EfficientNet-Lite0.
-"""
+"""The tutorial's Transformer on Flickr8k with a frozen EfficientNet-Lite0."""
 
 from im2txt import configuration, decoders
 

@@ -130,7 +130,7 @@ def _build(splits: Splits, options: Options) -> None:
       vocab = _make_vocabulary(splits, options)
       _write_images_tsv(splits, options.output_dir)
       # From here on the folder is this build's.
-      _write_json(_record_path(options.output_dir), {
+      _write_json(record_path(options.output_dir), {
           'settings': settings,
           'bad': checked.bad,
           'reencode': sorted(checked.reencode)})
@@ -217,7 +217,7 @@ def _checked_before(
     return None
   advice = 'give another --output_dir or empty that folder'
   try:
-    with open(_record_path(output_dir), encoding='utf-8') as f:
+    with open(record_path(output_dir), encoding='utf-8') as f:
       record = json.load(f)
     begun = record['settings']
     checked = Checked(record['bad'], frozenset(record['reencode']))
@@ -384,7 +384,8 @@ def _write_text(path: str, text: str) -> None:
     f.write(text)
 
 
-def _record_path(output_dir: str) -> str:
+def record_path(output_dir: str) -> str:
+  """Where a build notes what it is of, as soon as it begins to write."""
   return os.path.join(output_dir, 'build.json')
 
 

@@ -30,7 +30,7 @@ import os
 from absl import flags, logging
 
 from data_prep import build_flags, conceptual_captions, photo_fetcher
-from data_prep.build import build
+from data_prep.build import build, record_path
 from data_prep.captioned_images import check_folder
 from im2txt import command_line
 
@@ -77,7 +77,7 @@ def main() -> None:
     raise ValueError('--retry_failed needs --fetch')
   if FLAGS.fetch:
     # More photos would be another build, which cannot go on from this one.
-    if os.path.exists(os.path.join(options.output_dir, 'build.json')):
+    if os.path.exists(record_path(options.output_dir)):
       logging.info('fetching nothing: the build in %s goes on with the photos '
                    'that %s has; to fetch more, give another --output_dir',
                    options.output_dir, FLAGS.image_dir)

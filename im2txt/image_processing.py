@@ -91,7 +91,7 @@ def fit_image(
     float32 [image_height, image_width, 3], pixels in [-1, 1].
   """
   height, width = config.image_height, config.image_width
-  ratio = (config.resize_ratio if training or config.central_crop else 1.0)
+  ratio = config.resize_ratio if training or config.central_crop else 1.0
   resized = [round(side * ratio) for side in (height, width)]
   # tf.image.resize of TensorFlow 1 takes pixel corners, not centres; old
   # checkpoints were trained on that.

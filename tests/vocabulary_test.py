@@ -198,7 +198,7 @@ def test_no_file(tmp_path):
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f'no {PUBLISHED}')
 def test_the_published_vocabulary():
-  vocab = vocabulary.Vocabulary(str(PUBLISHED), *MARKERS)
+  vocab = vocabulary.Vocabulary(str(PUBLISHED))  # The markers are im2txt's.
   assert len(PUBLISHED.read_bytes().splitlines()) == 11519
   assert len(vocab) == 11520
   assert vocab.unk_id == 11519
