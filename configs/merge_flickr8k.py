@@ -9,8 +9,8 @@ def get_config() -> configuration.Config:
       model=configuration.ModelConfig(
           encoder='efficientnet_lite0',
           decoder='merge',
-          image_height=224,
-          image_width=224,
+          image_height=320,
+          image_width=320,
           central_crop=False,
           vocab_size=0,
           batch_size=32,
