@@ -17,7 +17,7 @@ def get_config() -> configuration.Config:
           num_heads=6,
           feed_forward_size=1536,
           pre_norm=True,
-          lstm_dropout_keep_prob=0.7,
+          lstm_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(
