@@ -26,7 +26,7 @@ def get_config() -> configuration.Config:
           initial_learning_rate=5e-4,
           learning_rate_decay='cosine',
           learning_rate_decay_factor=0.02,
-          num_epochs_per_decay=12.0,
+          num_epochs_per_decay=8.0,
           warmup_steps=500,
           weight_decay=0.01,
           label_smoothing=0.1,
