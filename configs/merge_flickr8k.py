@@ -24,7 +24,7 @@ def get_config() -> configuration.Config:
           optimizer='Adam',
           initial_learning_rate=1e-3,
           learning_rate_decay_factor=0.1,
-          num_epochs_per_decay=6.0,
+          num_epochs_per_decay=4.0,
           label_smoothing=0.1,
           ema_decay=0.998,
           save_interval_steps=1876,  # Two epochs.
