@@ -27,7 +27,7 @@ def get_config() -> configuration.Config:
           initial_learning_rate=1e-3,
           learning_rate_decay='cosine',
           learning_rate_decay_factor=0.02,
-          num_epochs_per_decay=6.0,
+          num_epochs_per_decay=10.0,
           label_smoothing=0.1,
           ema_decay=0.998,
           save_interval_steps=938,  # Two epochs.
