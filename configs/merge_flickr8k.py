@@ -1,4 +1,13 @@
-"""The merge model on Flickr8k with a frozen EfficientNet-Lite0."""
+"""The merge model on Flickr8k with a frozen EfficientNet-Lite0.
+
+Paper: Tanti et al. 2017, https://arxiv.org/abs/1708.02043.
+Commands: README, *Other captioners*; --number_of_steps=7504.
+Time and score on two cores: eight epochs in 8 min 18 s with four evaluations;
+on dev (1,000 photos, here of 224 x 224 pixels) at step 3752 perplexity 18.36;
+with beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .609 .425 .285 .191,
+METEOR .195, ROUGE_L .449, CIDEr .473, 68.3 % distinct captions. On captions
+cleaned as merge.py's, scored against uncleaned ones, CIDEr .394.
+"""
 
 from im2txt import configuration
 
@@ -24,7 +33,7 @@ def get_config() -> configuration.Config:
           optimizer='Adam',
           initial_learning_rate=1e-3,
           learning_rate_decay_factor=0.1,
-          num_epochs_per_decay=4.0,
+          num_epochs_per_decay=6.0,
           label_smoothing=0.1,
           ema_decay=0.998,
           save_interval_steps=1876,  # Two epochs.

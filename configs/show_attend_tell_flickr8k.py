@@ -1,4 +1,12 @@
-"""Show, Attend and Tell on Flickr8k with a frozen EfficientNet-Lite0."""
+"""Show, Attend and Tell on Flickr8k with a frozen EfficientNet-Lite0.
+
+Paper: Xu et al. 2015, https://arxiv.org/abs/1502.03044.
+Commands: README, *Other captioners*; --number_of_steps=4690.
+Time and score on two cores: ten epochs in 44 min 14 s with five evaluations; on
+dev (1,000 photos, here of 224 x 224 pixels) at step 2814 perplexity 16.84; with
+beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .619 .438 .304 .209,
+METEOR .207, ROUGE_L .465, CIDEr .528, 86.9 % distinct captions.
+"""
 
 from im2txt import configuration, decoders
 
