@@ -249,8 +249,9 @@ def test_pictures_can_be_cropped_but_not_padded():
 
 
 SIDES = {
-    'inception_v3': 299, 'efficientnet_lite0': 224, 'resnet_v1_50': 224,
-    'resnet_v1_101': 224, 'resnet_v1_152': 224, 'mobilenet_v3_small': 224}
+    'inception_v3': 299, 'efficientnet_lite0': 224, 'efficientnet_lite2': 260,
+    'resnet_v1_50': 224, 'resnet_v1_101': 224, 'resnet_v1_152': 224,
+    'mobilenet_v3_small': 224}
 
 
 def test_every_encoder_has_its_side():

