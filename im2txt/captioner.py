@@ -14,6 +14,7 @@ from im2txt import (
     encoders,
     image_processing,
     inputs,
+    layers,
     losses,
     scheduled_sampling,
 )
@@ -98,6 +99,7 @@ def build(
     train_encoder: bool = False,
     label_smoothing: float = 0.0,
     sampling_rate: tf.Tensor | None = None,
+    caption_weights: tf.Tensor | None = None,
 ) -> Outputs:
   """Builds the graph of training or evaluation on a batch.
 
@@ -109,6 +111,7 @@ def build(
     label_smoothing: see `losses.sequence_loss`.
     sampling_rate: float32 [], see `scheduled_sampling`; None: the captions
       are read as they are.
+    caption_weights: float32 [B], see `losses.sequence_loss`.
 
   Raises:
     ValueError: a feature cache cannot be used with this model.
@@ -127,7 +130,7 @@ def build(
         decoder, memory, batch.input_seqs, sampling_rate)
   caption_loss = losses.sequence_loss(
       hidden, batch.target_seqs, batch.input_mask, decoder.logits,
-      label_smoothing)
+      label_smoothing, caption_weights)
   regularization_loss = tf1.losses.get_regularization_loss()
   total_loss = tf.add(
       caption_loss.smoothed, regularization_loss, name='total_loss')
@@ -146,10 +149,23 @@ def _prepare(
     training: bool,
 ) -> Any:
   """The decoder's memory of pixels, or of what a feature cache has of them."""
+  encoding = _encode(config, decoder, images, train_encoder, training)
+  keep_prob = config.feature_dropout_keep_prob if training else 1.0
+  return decoder.prepare(Encoding(*(
+      None if features is None else layers.dropout(features, keep_prob)
+      for features in encoding)))
+
+
+def _encode(
+    config: configuration.ModelConfig,
+    decoder: Decoder,
+    images: tf.Tensor | Encoding,
+    train_encoder: bool,
+    training: bool,
+) -> Encoding:
   encoder = encoders.make(config)
   if not isinstance(images, Encoding):
-    return decoder.prepare(
-        encoder.encode(images, train_encoder, training))
+    return encoder.encode(images, train_encoder, training)
   if train_encoder:
     raise ValueError('the encoder cannot be trained on a feature cache; give '
                      'the shards of pictures as --input_file_pattern')
@@ -161,7 +177,7 @@ def _prepare(
         f'the decoder {config.decoder!r} looks at regions, which these '
         'features lack: make them with data_prep.cache_features '
         '--features=regions')
-  return decoder.prepare(images)
+  return images
 
 
 def build_memory(

@@ -87,6 +87,8 @@ class ModelConfig:
   # 'float16' where the machine gains from it. Variables and all else are
   # float32.
   compute_dtype: str = 'float32'
+  # Share of the encoder's features, pooled and of regions, kept in training.
+  feature_dropout_keep_prob: float = 1.0
   # Share of pooled features kept, and weight decay, when the encoder is
   # trained (im2txt's Inception builder has them as defaults).
   encoder_dropout_keep_prob: float = 0.8
@@ -155,6 +157,13 @@ class TrainingConfig:
   # so many epochs. 0: it reads the captions only.
   scheduled_sampling: float = 0.0
   scheduled_sampling_epochs: float = 10.0
+  # Self-critical training (phase 3): constant learning rate, pictures in a
+  # batch, captions drawn of each, and the share of the loss that is still the
+  # cross-entropy of people's captions.
+  self_critical_learning_rate: float = 0.00005
+  self_critical_batch_size: int = 10
+  self_critical_samples: int = 5
+  self_critical_cross_entropy: float = 0.0
   # Evaluations without a better one after which training ends early; 0:
   # never. (Training evaluates if it is given --eval_file_pattern.)
   early_stopping_patience: int = 0
@@ -193,7 +202,8 @@ def check(config: Config) -> None:
       if field.type is int and value < least:
         raise ValueError(
             f'{field.name} is {value}; it must be at least {least}')
-  for name in ('label_smoothing', 'ema_decay', 'scheduled_sampling'):
+  for name in ('label_smoothing', 'ema_decay', 'scheduled_sampling',
+               'self_critical_cross_entropy'):
     value = getattr(config.training, name)
     if not 0.0 <= value < 1.0:
       raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
@@ -204,15 +214,20 @@ def check(config: Config) -> None:
     if not value > 0.0:
       raise ValueError(f'{name} is {value}; it must be above 0')
   for name in ('initial_learning_rate', 'train_inception_learning_rate',
-               'weight_decay'):
+               'self_critical_learning_rate', 'weight_decay'):
     value = getattr(config.training, name)
     if not value >= 0.0:
       raise ValueError(f'{name} is {value}; it must not be below 0')
-  for name in ('lstm_dropout_keep_prob', 'encoder_dropout_keep_prob'):
+  for name in ('lstm_dropout_keep_prob', 'feature_dropout_keep_prob',
+               'encoder_dropout_keep_prob'):
     value = getattr(config.model, name)
     if not 0.0 < value <= 1.0:
       raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '
                        '0 not included')
+  if config.training.self_critical_samples < 2:
+    raise ValueError(
+        f'self_critical_samples is {config.training.self_critical_samples}; '
+        'captions are compared with each other, so it must be at least 2')
   if not config.model.resize_ratio >= 1.0:
     raise ValueError(f'resize_ratio is {config.model.resize_ratio}; it must '
                      'be at least 1')

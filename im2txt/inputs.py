@@ -175,6 +175,16 @@ def find_features(
   return _describe(find_shards(config.input_file_pattern), config)
 
 
+def caption_feature(config: configuration.ModelConfig) -> str:
+  """Feature-list key of the captions' ids in the configuration's shards.
+
+  Raises:
+    ValueError: as of `find_features`.
+  """
+  return (sequence_example.CAPTION_IDS if find_features(config)
+          else config.caption_feature_name)
+
+
 def _describe(
     files: list[str], config: configuration.ModelConfig
 ) -> feature_cache.Description | None:

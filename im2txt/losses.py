@@ -27,6 +27,7 @@ def sequence_loss(
     mask: tf.Tensor,
     logits: Callable[[tf.Tensor], tf.Tensor],
     label_smoothing: float = 0.0,
+    caption_weights: tf.Tensor | None = None,
 ) -> SequenceLoss:
   """Cross-entropy of the target words, summed and divided by their number.
 
@@ -42,6 +43,8 @@ def sequence_loss(
     label_smoothing: probability taken from the target word and spread evenly
       over all V that are not banned (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567,
       section 7); in `smoothed` only.
+    caption_weights: float32 [B], what the losses of each caption are
+      multiplied by; in `smoothed` only. None: 1.
   """
   words = tf.where(tf.reshape(mask, [-1]) > 0)  # [N, 1]
   hidden = tf.gather_nd(tf.reshape(hidden, [-1, hidden.shape[-1]]), words)
@@ -55,15 +58,18 @@ def sequence_loss(
   word_losses = tf.where(banned, 0.0, word_losses)
   counted = 1.0 - tf.cast(banned, tf.float32)
   number = tf.reduce_sum(counted)
-  mean = smoothed = tf.math.divide_no_nan(tf.reduce_sum(word_losses), number)
+  mean = tf.math.divide_no_nan(tf.reduce_sum(word_losses), number)
+  smoothed = word_losses
   if label_smoothing:
     possible = scores > 0.5 * BANNED
     # The even distribution's cross-entropy exceeds the target's by this.
     excess = tf.gather(scores, targets, batch_dims=1) - (
         tf.reduce_sum(tf.where(possible, scores, 0.0), axis=1)
         / tf.reduce_sum(tf.cast(possible, tf.float32), axis=1))  # [N]
-    smoothed += label_smoothing * tf.math.divide_no_nan(
-        tf.reduce_sum(counted * excess), number)
+    smoothed += label_smoothing * counted * excess
+  if caption_weights is not None:
+    smoothed *= tf.gather(caption_weights, words[:, 0] // tf.shape(
+        mask, tf.int64)[1])
   correct = counted * tf.cast(tf.equal(
       tf.argmax(scores, axis=1, output_type=targets.dtype), targets),
       tf.float32)
@@ -71,5 +77,6 @@ def sequence_loss(
   losses, weights, all_correct = (
       tf.scatter_nd(words, x, shape) for x in (word_losses, counted, correct))
   return SequenceLoss(
-      mean, smoothed, losses, weights, all_correct,
+      mean, tf.math.divide_no_nan(tf.reduce_sum(smoothed), number), losses,
+      weights, all_correct,
       tf.math.divide_no_nan(tf.reduce_sum(correct), number))

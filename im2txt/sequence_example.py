@@ -106,15 +106,12 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
     ValueError: it has none, or not as many words as ids.
   """
   lists = example.feature_lists.feature_list
-  words = [[word.decode(errors='surrogateescape')
-            for word in feature.bytes_list.value]
-           for feature in lists[CAPTION].feature]
-  ids = [list(feature.int64_list.value)
-         for feature in lists[CAPTION_IDS].feature]
-  if not ids or [len(x) for x in words] != [len(x) for x in ids]:
+  words = _whole([[word.decode(errors='surrogateescape')
+                   for word in feature.bytes_list.value]
+                  for feature in lists[CAPTION].feature])
+  ids = ids_of(example)
+  if [len(x) for x in words] != [len(x) for x in ids]:
     raise ValueError(f'{CAPTION} and {CAPTION_IDS} do not hold the same words')
-  if max(map(len, ids)) <= 1:
-    words, ids = [sum(words, [])], [sum(ids, [])]
   raw = len(ids) * ['']
   if RAW_CAPTION in lists:  # Looking for it would put it there.
     raw = [text.decode(errors='surrogateescape')
@@ -124,6 +121,27 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
     raise ValueError(f'{RAW_CAPTION} holds {len(raw)} captions, {CAPTION} '
                      f'{len(ids)}')
   return list(map(Caption, words, ids, raw))
+
+
+def ids_of(
+    example: tf.train.SequenceExample, caption_feature: str = CAPTION_IDS
+) -> list[list[int]]:
+  """The word ids of each caption of a record of either layout.
+
+  Raises:
+    ValueError: it has none.
+  """
+  ids = [list(feature.int64_list.value) for feature
+         in example.feature_lists.feature_list[caption_feature].feature]
+  if not any(ids):
+    raise ValueError(f'no word in feature list {caption_feature}')
+  return _whole(ids)
+
+
+def _whole(entries: list[list]) -> list[list]:
+  """Whole captions; entries of one word are im2txt's, one caption together."""
+  return [sum(entries, [])] if max(map(len, entries), default=0) <= 1 else (
+      entries)
 
 
 def image_id_of(example: tf.train.SequenceExample) -> int:

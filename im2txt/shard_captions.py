@@ -55,9 +55,7 @@ def read(pattern: str) -> ShardCaptions:
     except (DecodeError, ValueError) as error:
       raise ValueError(f'{where}: no picture with captions in words: {error}'
                        ) from None
-    # Ids alone may be the same in two data sets.
-    image = hashlib.sha256(
-        example.context.SerializeToString(deterministic=True)).digest()
+    image = _digest_of_image(example)
     first.append(image not in of_image)
     if first[-1]:
       image_ids.append(image_id)
@@ -66,6 +64,33 @@ def read(pattern: str) -> ShardCaptions:
     words.extend(' '.join(caption.words[1:-1]) for caption in captions
                  if caption.raw)
   return ShardCaptions(list(of_image.values()), first, words, image_ids)
+
+
+def read_ids(pattern: str, caption_feature: str) -> list[list[list[int]]]:
+  """Reads the captions of each picture as word ids, markers included.
+
+  Args:
+    pattern: comma-separated patterns of shards.
+    caption_feature: feature-list key of the captions' ids.
+
+  Raises:
+    ValueError: no shard matches, one is damaged, or a record has no ids.
+  """
+  of_image = {}
+  for where, record in _records(pattern):
+    try:
+      example = tf.train.SequenceExample.FromString(record)
+      captions = sequence_example.ids_of(example, caption_feature)
+    except (DecodeError, ValueError) as error:
+      raise ValueError(f'{where}: no picture with captions: {error}') from None
+    of_image.setdefault(_digest_of_image(example), []).extend(captions)
+  return list(of_image.values())
+
+
+def _digest_of_image(example: tf.train.SequenceExample) -> bytes:
+  # Ids alone may be the same in two data sets.
+  return hashlib.sha256(
+      example.context.SerializeToString(deterministic=True)).digest()
 
 
 def _records(pattern: str) -> Iterator[tuple[str, bytes]]:

@@ -15,6 +15,13 @@ configuration:
 
 (with the photos' --input_file_pattern, if phase 1 read features).
 
+Phase 3, self-critical: captions that the model draws are weighed by their
+CIDEr-D; begins with the best checkpoint of another run, with its configuration:
+
+  python -m im2txt.train --self_critical --init_checkpoint=runs/coco/best \
+    --input_file_pattern='coco/train-?????-of-00256' \
+    --train_dir=runs/coco_critical --number_of_steps=50000
+
 Any field of the configuration can be set behind the file's name:
 --config=configs/show_and_tell.py --config.model.batch_size=16.
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
@@ -22,6 +29,7 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 
 import contextlib
 import filecmp
+import itertools
 import os
 import types
 from collections.abc import Callable, Mapping
@@ -43,6 +51,7 @@ from im2txt import (
     evaluation,
     inputs,
     optimization,
+    self_critical,
     trained_model,
     training_hooks,
     variable_loader,
@@ -71,6 +80,10 @@ _TRAIN_DIR = flags.DEFINE_string(
     'vocabulary and TensorBoard events.', required=True)
 _TRAIN_INCEPTION = flags.DEFINE_bool(
     'train_inception', False, "Train the encoder's weights too (phase 2).")
+_SELF_CRITICAL = flags.DEFINE_bool(
+    'self_critical', False, 'Train on captions that the model draws, weighed '
+    'by their CIDEr-D (phase 3); for a model that has been trained before. Its '
+    "numbers are the configuration's self_critical_...")
 _NUMBER_OF_STEPS = flags.DEFINE_integer(
     'number_of_steps', 1000000, 'Step at which training ends, counted from '
     "the run's first.", lower_bound=1)
@@ -97,6 +110,8 @@ def resolve_config() -> configuration.Config:
   if config is None and os.path.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
+  if config is None and _INIT_CHECKPOINT.value:
+    config = initial_config(checkpoints.latest(_INIT_CHECKPOINT.value))
   if config is None:
     raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
                      'yet; name one with --config=configs/show_and_tell.py')
@@ -108,6 +123,18 @@ def resolve_config() -> configuration.Config:
   configuration.check(config)
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
+  return config
+
+
+def initial_config(prefix: str) -> configuration.Config | None:
+  """The configuration beside a checkpoint to begin with, if there is one."""
+  folder = os.path.dirname(prefix)
+  if not os.path.exists(os.path.join(folder, configuration.CONFIG_FILE)):
+    return None
+  config = captioner.load_config(folder)
+  # The checkpoint has the words' values.
+  config.model.word_vectors_file = None
+  config.model.bias_from_counts = False
   return config
 
 
@@ -159,21 +186,47 @@ def _same(path: str, other: str) -> bool:
   return os.path.exists(other) and filecmp.cmp(path, other, shallow=False)
 
 
-def check_vocabulary(vocab_file: str, train_dir: str, resumed: bool) -> None:
+def check_vocabulary(vocab_file: str, prefix: str) -> None:
   """Refuses to go on with ids that mean other words.
 
   Args:
     vocab_file: the shards' vocabulary.
-    train_dir: the run folder.
-    resumed: whether it has a checkpoint.
+    prefix: the checkpoint that training begins with.
 
   Raises:
-    ValueError: the run began with another vocabulary.
+    ValueError: it was trained with another vocabulary.
   """
-  copy = os.path.join(train_dir, vocabulary.FILE_NAME)
-  if resumed and os.path.exists(copy) and not _same(vocab_file, copy):
-    raise ValueError(f'{vocab_file} is not the vocabulary that this run began '
-                     f'with, {copy}; train in another --train_dir')
+  copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
+  if os.path.exists(copy) and not _same(vocab_file, copy):
+    raise ValueError(
+        f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
+        f'{copy}; build the shards with that one, or train in another '
+        '--train_dir from scratch')
+
+
+def critical_vocabulary(
+    config: configuration.ModelConfig, vocab_file: str | None,
+    begins_with: str | None,
+) -> vocabulary.Vocabulary:
+  """The vocabulary of the captions that self-critical training draws.
+
+  Args:
+    config: the model.
+    vocab_file: its vocabulary, if there is one.
+    begins_with: the checkpoint that training begins with, if any.
+
+  Raises:
+    ValueError: the flags ask for what cannot be.
+  """
+  if _TRAIN_INCEPTION.value:
+    raise ValueError('--self_critical and --train_inception are two phases; '
+                     'give one of them')
+  if begins_with is None:
+    raise ValueError('--self_critical improves a model that has been trained; '
+                     'give its checkpoint as --init_checkpoint')
+  if vocab_file is None:
+    raise ValueError('--self_critical needs the vocabulary; give --vocab_file')
+  return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
 
 
 def make_init_fn(
@@ -285,6 +338,7 @@ def train(
     eval_during: evaluation.TrainingEvaluation | None = None,
     first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
     samples: caption_samples.CaptionSamples | None = None,
+    critic: self_critical.Critic | None = None,
 ) -> None:
   """Trains to a step.
 
@@ -299,6 +353,8 @@ def train(
     eval_during: run after each checkpoint; may end training early.
     first_values: by variable name, what a new run begins with.
     samples: captioned after each checkpoint.
+    critic: of the captions that self-critical training draws; None: trains on
+      people's.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
@@ -316,10 +372,14 @@ def train(
     batch = inputs.make_batch(config.model, training=True)
     global_step = tf1.train.get_or_create_global_step()
     schedule = config.training, config.model.batch_size
+    critical = critic and self_critical.SelfCritical(config, batch, critic)
+    if critical:
+      batch = critical.batch
     outputs = captioner.build(
         config.model, captioner.Mode.TRAIN, batch, train_encoder,
         config.training.label_smoothing,
-        optimization.sampling_rate(*schedule, global_step))
+        optimization.sampling_rate(*schedule, global_step),
+        critical and critical.caption_weights)
     rate = optimization.learning_rate(*schedule, train_encoder, global_step)
     train_op, gradient_norm = optimization.train_op(
         config.training, outputs.total_loss, rate)
@@ -346,7 +406,8 @@ def train(
 
     scaffold = tf1.train.Scaffold(init_fn=init, saver=saver)
     progress = training_hooks.ProgressHook(
-        statistics, number_of_steps, log_every_n_steps, train_dir)
+        statistics, number_of_steps, log_every_n_steps, train_dir,
+        {'reward': critical.reward} if critical else {})
     with training_hooks.interruption() as interrupted:
       after_save = [eval_during.run] if eval_during else []
       if samples:
@@ -376,10 +437,14 @@ def train(
             output_dir=train_dir, summary_op=pictures))
       with (contextlib.closing(progress),
             inputs.explained_errors(config.model.input_file_pattern),
+            (critic.workers() if critic
+             else contextlib.nullcontext()) as score,
             tf1.train.MonitoredSession(
                 tf1.train.ChiefSessionCreator(scaffold), hooks) as session):
+        feeds = (critical.feeds(session, score) if critical
+                 else itertools.repeat(None))
         while not session.should_stop():
-          session.run(train_op)
+          session.run(train_op, next(feeds))
 
 
 def main() -> None:
@@ -400,8 +465,10 @@ def main() -> None:
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
   vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, train_dir)
-  if vocab_file:
-    check_vocabulary(vocab_file, train_dir, resumed=bool(found))
+  begins_with = found or (_INIT_CHECKPOINT.value
+                          and checkpoints.latest(_INIT_CHECKPOINT.value))
+  if vocab_file and begins_with:
+    check_vocabulary(vocab_file, begins_with)
   if not (found and config.model.embedding_size):
     word_values.resolve_width(config.model)
   first_values = {}
@@ -416,6 +483,10 @@ def main() -> None:
     if vocab_file and not _same(vocab_file, copy):
       vocabulary.copy(vocab_file, train_dir)
 
+  critic = None
+  if _SELF_CRITICAL.value:
+    critic = self_critical.make_critic(config.model, critical_vocabulary(
+        config.model, vocab_file, begins_with))
   os.makedirs(train_dir, exist_ok=True)
   eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
       config, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
@@ -428,9 +499,10 @@ def main() -> None:
     samples = caption_samples.CaptionSamples(
         config.model, trained_model.load_vocabulary(
             config.model, train_dir, vocab_file), _SAMPLE_IMAGE.value)
-  train(config, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
+  train(self_critical.phase(config) if critic else config, train_dir,
+        _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
         _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
-        first_values, samples)
+        first_values, samples, critic)
 
 
 if __name__ == '__main__':

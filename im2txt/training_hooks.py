@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -112,6 +113,7 @@ class ProgressHook(tf1.train.SessionRunHook):
       last_step: int,
       log_every_n_steps: int,
       train_dir: str,
+      more: Mapping[str, tf.Tensor] = types.MappingProxyType({}),
   ):
     """Notes what to tell and where.
 
@@ -120,11 +122,14 @@ class ProgressHook(tf1.train.SessionRunHook):
       last_step: where training ends.
       log_every_n_steps: steps between lines, and between rates.
       train_dir: where TensorBoard looks.
+      more: float32 [] each, by name; lines also have their means since the
+        line before.
     """
     self._statistics = statistics
     self._last_step = last_step
     self._every = log_every_n_steps
     self._train_dir = train_dir
+    self._more = dict(more)
     self._bar = None
     self._started = 0.0
 
@@ -145,11 +150,13 @@ class ProgressHook(tf1.train.SessionRunHook):
 
   def before_run(self, run_context):
     """See the base class."""
-    return tf1.train.SessionRunArgs(self._statistics)
+    return tf1.train.SessionRunArgs((self._statistics, self._more))
 
   def after_run(self, run_context, run_values):
     """See the base class."""
-    now: StepStatistics = run_values.results
+    now, more = run_values.results
+    for name, value in more.items():
+      self._sums[name] += value
     self._steps += 1
     self._captions += int(now.num_captions)
     self._words += int(now.num_words)
@@ -168,6 +175,7 @@ class ProgressHook(tf1.train.SessionRunHook):
   def _start_interval(self):
     self._started = time.monotonic()
     self._steps = self._captions = self._words = self._positions = 0
+    self._sums = dict.fromkeys(self._more, 0.0)
 
   def _report(self, now: StepStatistics) -> None:
     seconds = time.monotonic() - self._started
@@ -175,10 +183,12 @@ class ProgressHook(tf1.train.SessionRunHook):
     padding = 1.0 - self._words / max(1, self._positions)
     if self._bar.disable:
       left = (self._last_step - now.global_step) * seconds / self._steps
+      more = ''.join(f', {name} {total / self._steps:.4f}'
+                     for name, total in self._sums.items())
       logging.info(
-          'step %d: loss %.4f, learning rate %.3g, %.1f captions/s, %.0f '
+          'step %d: loss %.4f%s, learning rate %.3g, %.1f captions/s, %.0f '
           'words/s, %.1f %% padding, %s left', now.global_step, now.total_loss,
-          now.learning_rate, captions, words, 100.0 * padding,
+          more, now.learning_rate, captions, words, 100.0 * padding,
           tqdm.tqdm.format_interval(left))
     writer = tf1.summary.FileWriterCache.get(self._train_dir)
     for tag, value in (('speed/captions_per_second', captions),

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, process
 from multiprocessing import forkserver
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Item = TypeVar('_Item')
 _Result = TypeVar('_Result')
@@ -23,7 +23,11 @@ def available_cpus() -> int:
 
 @contextlib.contextmanager
 def worker_pool(
-    workers: int, preload: Sequence[str]
+    workers: int,
+    preload: Sequence[str],
+    advice: str,
+    start: Callable[..., None] | None = None,
+    start_args: Sequence[Any] = (),
 ) -> Iterator[ProcessPoolExecutor]:
   """Makes a pool of processes whose functions see nothing of this one.
 
@@ -34,6 +38,9 @@ def worker_pool(
     workers: number of processes.
     preload: names of the modules that the workers' functions live in; each
       is imported once and not by every worker.
+    advice: ends the message if a worker dies: what to do.
+    start: called in each worker first.
+    start_args: what it is called with.
 
   Yields:
     The pool.
@@ -45,7 +52,9 @@ def worker_pool(
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(list(preload))
   not_ours = multiprocessing.active_children()
-  pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+  pool = ProcessPoolExecutor(
+      workers, context, initializer=_start_worker,
+      initargs=(start, start_args))
   try:
     _start_first_worker(pool)
     yield pool
@@ -56,8 +65,7 @@ def worker_pool(
     # The forkserver's own death shows as an end of file.
     if isinstance(error, process.BrokenProcessPool | EOFError):
       raise ChildProcessError(
-          'a worker process died; if memory ran out, lower --num_threads. '
-          'The same command goes on from here') from None
+          f'a worker process died; if memory ran out, {advice}') from None
     raise
   finally:
     pool.shutdown()
@@ -111,10 +119,14 @@ def _start_first_worker(pool: ProcessPoolExecutor) -> None:
     raise KeyboardInterrupt
 
 
-def _start_worker() -> None:
+def _start_worker(
+    start: Callable[..., None] | None, start_args: Sequence[Any]
+) -> None:
   # Ctrl-C reaches every process of the terminal; the parent ends the workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
+  if start:
+    start(*start_args)
 
 
 def _end_with_parent() -> None:

@@ -26,14 +26,16 @@ def arrays(lengths, length=T, seed=1):
   return hidden, targets, mask
 
 
-def compute(hidden, targets, mask, label_smoothing=0.0, biases=0.0):
+def compute(hidden, targets, mask, label_smoothing=0.0, biases=0.0,
+            caption_weights=None):
   """The loss, the gradient by `hidden`, and the projection that was used."""
   weights = tf.constant(
       np.random.default_rng(2).normal(size=(H, V)), tf.float32)
   hidden = tf.constant(hidden)
   loss = losses.sequence_loss(
       hidden, tf.constant(targets), tf.constant(mask),
-      lambda hidden: tf.matmul(hidden, weights) + biases, label_smoothing)
+      lambda hidden: tf.matmul(hidden, weights) + biases, label_smoothing,
+      caption_weights)
   with tf1.Session() as session:
     return session.run(
         [loss, tf.gradients(loss.smoothed, hidden)[0], weights])
@@ -51,6 +53,25 @@ def test_loss_is_the_mean_cross_entropy_of_the_words():
   np.testing.assert_array_equal(loss.weights, mask.reshape(-1))
   np.testing.assert_allclose(loss.mean, expected.sum() / sum(LENGTHS),
                              rtol=1e-5)
+
+
+@pytest.mark.parametrize('label_smoothing', [0.0, 0.2])
+def test_captions_can_be_weighed(label_smoothing):
+  hidden, targets, mask = arrays(LENGTHS)
+  alone = []
+  for row in range(B):
+    one = (np.arange(B) == row)[:, np.newaxis] * mask
+    alone.append(compute(hidden, targets, one, label_smoothing)[0].smoothed
+                 * one.sum())
+  weights = np.array([0.5, -2.0, 3.0], np.float32)
+  plain, _, _ = compute(hidden, targets, mask, label_smoothing)
+  loss, gradient, _ = compute(
+      hidden, targets, mask, label_smoothing,
+      caption_weights=tf.constant(weights))
+  np.testing.assert_allclose(
+      loss.smoothed, weights @ alone / mask.sum(), rtol=1e-5)
+  assert loss.mean == plain.mean and loss.accuracy == plain.accuracy
+  assert gradient[mask == 1].all()
 
 
 def test_content_of_padding_changes_nothing():

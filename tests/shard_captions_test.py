@@ -50,6 +50,16 @@ def test_pairs(write):
   assert found.first == [True, True, False, True]
 
 
+def test_ids_of_either_layout(write):
+  pattern = write([pair(7, 'a dog .'), pair(3, 'a cat'), pair(7, 'dogs')],
+                  [image(5, 'a b', 'c')])
+  assert shard_captions.read_ids(pattern, 'image/caption_ids') == [
+      [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]]
+  with pytest.raises(ValueError, match='val-00000-of-00002, record 0: no '
+                     'picture with captions: no word in feature list x$'):
+    shard_captions.read_ids(pattern, 'x')
+
+
 def test_images_with_all_their_captions(write):
   found = shard_captions.read(write(
       [image(2**40, 'a dog', 'dogs .', ''), image(5, 'a cat')]))

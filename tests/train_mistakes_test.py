@@ -185,9 +185,9 @@ def test_a_warm_start_that_is_not_there(launch_train, tmp_path):
   assert 'Traceback' not in finished.stderr
 
 
-def test_a_warm_start_with_first_values(launch_train, tmp_path):
+def test_a_warm_start_with_first_values(trained, launch_train, tmp_path):
   finished = launch_train(
-      f'--init_checkpoint={tmp_path}/any.ckpt',
+      f'--init_checkpoint={trained.folder}',
       '--config.model.bias_from_counts')
   assert finished.returncode == 1
   assert finished.error.endswith('--config.model.bias_from_counts=false')

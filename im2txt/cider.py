@@ -1,0 +1,92 @@
+"""CIDEr-D of captions as word ids: a reward, which is wanted by the thousand.
+
+Vedantam et al. 2015, https://arxiv.org/abs/1411.5726, sections 4 and 7, as
+COCO's evaluation computes it (pycocoevalcap's `Cider`, which cannot be told
+the document frequencies).
+"""
+
+import collections
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+Words = Sequence[Hashable]
+
+_MAX_N = 4
+_SIGMA = 6.0  # Of the penalty for another length.
+
+
+class _Vectors(NamedTuple):
+  """A caption's n-grams, each weighed by how few pictures have it."""
+
+  weights: list[dict[tuple, float]]  # Of each n.
+  norms: list[float]
+  length: int
+
+
+class CiderD:
+  """Scores captions by document frequencies that are given once."""
+
+  def __init__(self, captions_of_images: Iterable[Iterable[Words]]):
+    """Counts in how many pictures each n-gram is.
+
+    Args:
+      captions_of_images: what people wrote of each picture.
+
+    Raises:
+      ValueError: there is no picture.
+    """
+    self._frequencies = collections.Counter()
+    num_images = 0
+    for num_images, captions in enumerate(captions_of_images, 1):  # noqa: B007
+      self._frequencies.update(
+          {ngram for words in captions for ngram in _ngrams(words)})
+    if not num_images:
+      raise ValueError('CIDEr needs the captions of at least one picture')
+    self._log_images = math.log(num_images)
+
+  def scores(
+      self, candidates: Iterable[Words], references: Iterable[Words]
+  ) -> list[float]:
+    """CIDEr-D of each candidate, from 0 to 10.
+
+    Args:
+      candidates: captions of one picture.
+      references: what people wrote of it; at least one.
+    """
+    others = list(map(self._vectors, references))
+    return [
+        10.0 / _MAX_N / len(others) * sum(
+            _similarity(vectors, other) for other in others)
+        for vectors in map(self._vectors, candidates)]
+
+  def _vectors(self, words: Words) -> _Vectors:
+    weights = [{} for _ in range(_MAX_N)]
+    for ngram, count in collections.Counter(_ngrams(words)).items():
+      frequency = max(1, self._frequencies[ngram])
+      weights[len(ngram) - 1][ngram] = count * (
+          self._log_images - math.log(frequency))
+    norms = [math.sqrt(sum(weight ** 2 for weight in of_n.values()))
+             for of_n in weights]
+    # As in COCO's evaluation, of pairs of words.
+    return _Vectors(weights, norms, max(0, len(words) - 1))
+
+
+def _ngrams(words: Words) -> Iterator[tuple]:
+  for n in range(1, _MAX_N + 1):
+    for i in range(len(words) - n + 1):
+      yield tuple(words[i:i + n])
+
+
+def _similarity(candidate: _Vectors, reference: _Vectors) -> float:
+  total = 0.0
+  for ours, theirs, norm, other_norm in zip(
+      candidate.weights, reference.weights, candidate.norms, reference.norms,
+      strict=True):
+    if norm and other_norm:
+      total += sum(
+          min(weight, theirs[ngram]) * theirs[ngram]
+          for ngram, weight in ours.items() if ngram in theirs
+      ) / (norm * other_norm)
+  difference = candidate.length - reference.length
+  return total * math.exp(-difference ** 2 / (2.0 * _SIGMA ** 2))
