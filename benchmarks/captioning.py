@@ -180,7 +180,7 @@ def time_in_graph(
   waited, timed = 4, max(4, 32 // batch_size)
   number = (rounds * (waited + timed) + 1) * batch_size
   batches = picture_captioner.caption_files(
-      model, list(itertools.islice(itertools.cycle(files), number)), search,
+      [model], list(itertools.islice(itertools.cycle(files), number)), search,
       batch_size)
   wholes, ratios = [], []
   for _ in range(rounds):

@@ -4,12 +4,16 @@ from typing import Any
 
 from absl import flags
 
-from im2txt import beam_search, search_flags, trained_model
+from im2txt import beam_search, ensemble, search_flags, trained_model
 
 flags.adopt_module_key_flags(search_flags)
-_CHECKPOINT_PATH = flags.DEFINE_string(
-    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used.', required=True)
+_CHECKPOINT_PATH = flags.DEFINE_list(
+    'checkpoint_path', [trained_model.PRETRAINED], 'A checkpoint, or a run '
+    'folder whose newest one is used; several, separated by commas, choose '
+    'each word together. Default: the model that comes with this package, '
+    'trained on Flickr8k.')
+flags.register_validator(
+    _CHECKPOINT_PATH, bool, 'name a checkpoint or a run folder')
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _NUM_CAPTIONS = flags.DEFINE_integer(
@@ -17,14 +21,18 @@ _NUM_CAPTIONS = flags.DEFINE_integer(
     'Default: as many.', lower_bound=1)
 
 
-def model() -> trained_model.TrainedModel:
-  """The model and its vocabulary.
+def models() -> list[trained_model.TrainedModel]:
+  """The models and their vocabulary.
 
   Raises:
     OSError: there is no such checkpoint, or the vocabulary can't be read.
-    ValueError: the vocabulary is not of the model.
+    ValueError: the vocabulary is not of the model, or the models cannot be
+      used together.
   """
-  return trained_model.find(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
+  found = [trained_model.find(path, _VOCAB_FILE.value)
+           for path in _CHECKPOINT_PATH.value]
+  ensemble.check(found)
+  return found
 
 
 def options() -> beam_search.Options:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration, optimization, whole_file
+from im2txt import configuration, optimization, packed_model, whole_file
 from im2txt.variable_loader import RestoreFn, VariableLoader
 
 tf1 = tf.compat.v1
@@ -43,17 +43,18 @@ def latest(path: str) -> str:
   """Finds the checkpoint that a path means.
 
   Args:
-    path: a folder, whose newest checkpoint is meant, a checkpoint's prefix
-      (`model.ckpt-1000`) or one of its files.
+    path: a folder, whose newest checkpoint or packed model is meant, a
+      checkpoint's prefix (`model.ckpt-1000`) or one of its files.
 
   Returns:
-    The checkpoint's prefix.
+    The checkpoint's prefix, or the packed model's file.
 
   Raises:
     FileNotFoundError: there is none.
   """
   if tf.io.gfile.isdir(path):
-    found = newest(path)
+    packed = os.path.join(path, packed_model.FILE_NAME)
+    found = newest(path) or (tf.io.gfile.exists(packed) and packed)
     if not found:
       raise FileNotFoundError(f'{path}: no checkpoint in this folder')
     return found
@@ -146,6 +147,7 @@ def read_values(
     variables: Iterable[tf.Variable],
     may_be_absent: str | None = None,
     averaged: bool = False,
+    scope: str = '',
 ) -> dict[str, np.ndarray]:
   """Reads the values of variables and logs what comes from where.
 
@@ -154,6 +156,7 @@ def read_values(
     variables: those wanted.
     may_be_absent: pattern of the names that need not be in the checkpoint.
     averaged: see `Reader`.
+    scope: how the variables' names begin beyond those in the checkpoint.
 
   Returns:
     Values by variable name.
@@ -162,8 +165,10 @@ def read_values(
     ValueError: the checkpoint lacks a variable, has one of another shape, or
       has one that the model does not know.
   """
-  reader = Reader(prefix, averaged)
-  wanted = {v.op.name: v.shape.as_list() for v in variables}
+  reader = (packed_model.Reader(prefix) if packed_model.is_packed(prefix)
+            else Reader(prefix, averaged))
+  wanted = {v.op.name.removeprefix(scope): v.shape.as_list()
+            for v in variables}
   absent = sorted(wanted.keys() - reader.shapes.keys())
   unused = sorted(reader.shapes.keys() - wanted.keys())
   needed = [name for name in absent
@@ -182,20 +187,24 @@ def read_values(
           f'configuration asks for {wanted[name]}')
   logging.info('%s: restored %d variables; left as initialised: %s; not used: '
                '%s', prefix, len(restored), _list(absent), _list(unused))
-  return {name: reader.value(name) for name in restored}
+  return {scope + name: reader.value(name) for name in restored}
 
 
-def inference_restorer(prefix: str) -> RestoreFn:
+def inference_restorer(prefix: str, scope: str = '') -> RestoreFn:
   """Makes a function that restores all of the graph's model for captioning.
 
   Args:
     prefix: the checkpoint; it may lack the step, which captions need not. Of
       weights that have a moving average that is taken.
+    scope: how the names of the model's variables begin beyond those in the
+      checkpoint, where the graph has other models too.
   """
-  variables = tf1.global_variables()
+  variables = [v for v in tf1.global_variables()
+               if v.op.name.startswith(scope)]
   loader = VariableLoader(variables)
   return lambda session: loader.load(session, read_values(
-      prefix, variables, f'{tf1.GraphKeys.GLOBAL_STEP}$', averaged=True))
+      prefix, variables, f'{tf1.GraphKeys.GLOBAL_STEP}$', averaged=True,
+      scope=scope))
 
 
 def keep_only(prefix: str, folder: str) -> None:

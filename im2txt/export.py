@@ -24,7 +24,7 @@ TensorFlow Serving takes the folder `served`; in JSON the pictures are
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 from absl import flags, logging
@@ -33,8 +33,8 @@ from im2txt import (
     beam_search,
     captioner,
     captioning_flags,
-    checkpoints,
     command_line,
+    ensemble,
     image_processing,
     search_flags,
     vocabulary,
@@ -68,12 +68,12 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 
 
 def captioning_signatures(
-    model: TrainedModel, rules: Rules, options: beam_search.Options
+    models: Sequence[TrainedModel], rules: Rules, options: beam_search.Options
 ) -> Signatures:
   """Builds the graph from files of pictures to captions; see the module.
 
   Args:
-    model: what captions.
+    models: what captions, together if they are several.
     rules: what a caption may be.
     options: how to search.
 
@@ -83,7 +83,7 @@ def captioning_signatures(
   Raises:
     ValueError: the decoder cannot read captions that long.
   """
-  config = model.config
+  config, vocab = models[0].config, models[0].vocab
   image_bytes = tf1.placeholder(tf.string, [None], 'image_bytes')
   beam_size = tf1.placeholder_with_default(options.beam_size, [])
   max_length = tf1.placeholder_with_default(rules.max_caption_length, [])
@@ -91,7 +91,7 @@ def captioning_signatures(
       lambda encoded: image_processing.process_image(
           encoded, False, config),
       image_bytes, fn_output_signature=tf.float32)
-  decoder, memory = captioner.build_memory(config, images)
+  decoder, memory = ensemble.build_memory(models, images)
   captions = beam_search.beam_search(
       decoder, memory,
       dataclasses.replace(beam_search.readable(decoder, rules),
@@ -99,7 +99,7 @@ def captioning_signatures(
       dataclasses.replace(options, beam_size=beam_size))
   found = captions.log_probabilities > -float('inf')
   outputs = {
-      'captions': tf.where(found, to_text(captions.sentences, model.vocab), ''),
+      'captions': tf.where(found, to_text(captions.sentences, vocab), ''),
       'probabilities': tf.exp(captions.log_probabilities),
       'log_probabilities': captions.log_probabilities}
   pictures = {'image_bytes': image_bytes}
@@ -119,15 +119,17 @@ def step_signatures(model: TrainedModel) -> Signatures:
                {'probabilities': step.softmax, 'next_state': step.state})}
 
 
-def save(prefix: str, signatures: Signatures, folder: str) -> None:
-  """Restores a checkpoint into the current graph and saves that.
+def save(
+    models: Sequence[TrainedModel], signatures: Signatures, folder: str
+) -> None:
+  """Restores models into the current graph and saves that.
 
   Args:
-    prefix: the checkpoint.
+    models: what the graph is of.
     signatures: see `captioning_signatures`.
     folder: to make.
   """
-  restore = checkpoints.inference_restorer(prefix)
+  restore = ensemble.restorer(models)
   builder = tf1.saved_model.Builder(folder)
   with tf1.Session() as session:
     restore(session)
@@ -146,8 +148,11 @@ def main() -> None:
   lite = _TFLITE_FILE.value
   if lite and not os.path.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
-  model = captioning_flags.model()
-  rules = search_flags.rules(model.vocab)
+  models = captioning_flags.models()
+  if lite and len(models) > 1:
+    raise ValueError('--tflite_file holds one model; give one '
+                     '--checkpoint_path')
+  rules = search_flags.rules(models[0].vocab)
   options = captioning_flags.options()
   parent = os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
   os.makedirs(parent, exist_ok=True)
@@ -155,10 +160,10 @@ def main() -> None:
   with tempfile.TemporaryDirectory(prefix='.export-', dir=parent) as scratch:
     whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
     with tf.Graph().as_default():
-      save(model.prefix, captioning_signatures(model, rules, options), whole)
+      save(models, captioning_signatures(models, rules, options), whole)
     if lite:
       with tf.Graph().as_default():
-        save(model.prefix, step_signatures(model), steps)
+        save(models, step_signatures(models[0]), steps)
       converter = tf.lite.TFLiteConverter.from_saved_model(
           steps, signature_keys=['encode', 'step'])
       whole_file.write_bytes(lite, converter.convert())

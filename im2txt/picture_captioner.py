@@ -11,10 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import (
-    captioner,
-    checkpoints,
     configuration,
     encoders,
+    ensemble,
     graph_errors,
     image_processing,
     results,
@@ -38,7 +37,7 @@ class _Batch(NamedTuple):
 
 
 def caption_files(
-    model: TrainedModel,
+    models: Sequence[TrainedModel],
     files: Sequence[str],
     search: Search,
     batch_size: int,
@@ -49,7 +48,8 @@ def caption_files(
   The files are read and decoded beside the graph, which so need not wait.
 
   Args:
-    model: what captions them.
+    models: what captions them, together if they are several; see
+      `ensemble.check`.
     files: the pictures.
     search: finds captions with a decoder and its memory.
     batch_size: pictures that go through the graph at once.
@@ -61,12 +61,13 @@ def caption_files(
   Raises:
     ValueError: the checkpoint is damaged or of another model.
   """
+  model = models[0]
   with tf.Graph().as_default(), tf1.Session() as session:
     names = tf1.placeholder(tf.string, [None])
     iterator = tf1.data.make_initializable_iterator(
         _batches(names, model.config, batch_size, thumbnail_side))
     batch = _Batch(*iterator.get_next())
-    decoder, memory = captioner.build_memory(model.config, batch.images)
+    decoder, memory = ensemble.build_memory(models, batch.images)
     encoded = batch._replace(images=()), memory
     # Neither encoder nor search keeps every core busy: while one batch is
     # searched for, its memory fed, the next is encoded.
@@ -75,7 +76,7 @@ def caption_files(
     captions = search(decoder, memory_feed)
     name = tf1.placeholder(tf.string, [])
     why_unreadable = _read(name, model.config, None).images.op
-    checkpoints.inference_restorer(model.prefix)(session)
+    ensemble.restorer(models)(session)
     # Fed, not a part of the graph: there may be very many.
     session.run(iterator.initializer,
                 {names: [os.fsencode(file) for file in files]})

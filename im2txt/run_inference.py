@@ -1,5 +1,10 @@
 r"""Captions pictures.
 
+  python -m im2txt.run_inference photo.jpg more/
+
+captions a file and all pictures in a folder with the model that comes with
+this package; one's own model is named:
+
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
     --input_files='photos,more/*.png'
 
@@ -40,6 +45,7 @@ from im2txt import (
     coco_results,
     command_line,
     contact_sheet,
+    ensemble,
     gallery,
     picture_captioner,
     picture_files,
@@ -87,10 +93,6 @@ _ATTENTION_DIR = flags.DEFINE_string(
     'folder: where the model looked for each word of the best caption. Of '
     'models that attend to regions only; --output_html shows it, too, and '
     'with any such file beside it a broken run goes on where it was.')
-flags.register_multi_flags_validator(
-    ['input_files', 'input_list'], lambda values: any(values.values()),
-    'give --input_files or --input_list.')
-
 Batches = Iterator[list[results.Result]]
 
 
@@ -176,13 +178,16 @@ def go_on(
   yield from map(journal.result, files)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
   """Reads the flags and captions; returns 1 if a picture was unreadable."""
+  if not (arguments or _INPUT_FILES.value or _INPUT_LIST.value):
+    raise ValueError('no pictures; name files or folders, or give '
+                     '--input_files or --input_list')
   check_outputs([flag.value for flag in (
       _OUTPUT_LINES, _OUTPUT_JSON, _OUTPUT_JSONL, _OUTPUT_HTML) if flag.value],
       _CONTACT_SHEET.value)
   files, mistakes = find_pictures(itertools.chain(
-      _INPUT_FILES.value,
+      arguments, _INPUT_FILES.value,
       picture_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
@@ -197,15 +202,19 @@ def main() -> int:
       (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
       (_OUTPUT_JSONL.value, result_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
-  model = captioning_flags.model()
-  if _ATTENTION_DIR.value and not DECODERS[model.config.decoder].attends:
-    attending = ', '.join(
-        name for name, decoder in DECODERS.items() if decoder.attends)
-    raise ValueError(
-        f'--attention_dir: the decoder {model.config.decoder!r} of '
-        f'{model.prefix} does not attend to regions; {attending} do')
+  models = captioning_flags.models()
+  for model in models if _ATTENTION_DIR.value else ():
+    if not DECODERS[model.config.decoder].attends:
+      attending = ', '.join(
+          name for name, decoder in DECODERS.items() if decoder.attends)
+      raise ValueError(
+          f'--attention_dir: the decoder {model.config.decoder!r} of '
+          f'{model.prefix} does not attend to regions; {attending} do')
+  if _ATTENTION_DIR.value and not ensemble.attends(models):
+    raise ValueError('--attention_dir: these models divide pictures into '
+                     'different regions; draw the sheets of one of them')
   search = functools.partial(
-      beam_search.beam_search, rules=search_flags.rules(model.vocab),
+      beam_search.beam_search, rules=search_flags.rules(models[0].vocab),
       options=captioning_flags.options())
   thumbnails = bool(
       _OUTPUT_HTML.value or _CONTACT_SHEET.value or _ATTENTION_DIR.value)
@@ -213,7 +222,7 @@ def main() -> int:
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
     return show_progress(picture_captioner.caption_files(
-        model, files, search, _BATCH_SIZE.value,
+        models, files, search, _BATCH_SIZE.value,
         _THUMBNAIL_SIDE if thumbnails else None), len(files),
         quiet=not outputs and sys.stdout.isatty())
 
@@ -222,7 +231,8 @@ def main() -> int:
     if outputs:
       journal = stack.enter_context(result_journal.Journal(
           f'{outputs[0][0]}.progress', captioning_flags.settings() | {
-              'checkpoint_path': os.path.abspath(model.prefix),
+              'checkpoint_path': [
+                  os.path.abspath(model.prefix) for model in models],
               'thumbnails': thumbnails}))
       found = go_on(journal, files, caption)
       writers = [stack.enter_context(write(path)) for path, write in outputs]
@@ -248,4 +258,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, takes_arguments=True)

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from im2txt import captioner, checkpoints, configuration, vocabulary
 
+# The model that comes with this package.
+PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained')
+
 
 class TrainedModel(NamedTuple):
   """What one needs to build the graph and to restore it."""

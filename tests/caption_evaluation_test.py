@@ -105,7 +105,7 @@ def expected(model, folder):
     search = functools.partial(
         beam_search.beam_search, rules=rules, options=options)
     [results] = picture_captioner.caption_files(
-        model, [str(folder / f'{number}.jpg') for number in PICTURES], search,
+        [model], [str(folder / f'{number}.jpg') for number in PICTURES], search,
         batch_size=9)
     return {number: result.captions[0].text
             for number, result in zip(PICTURES, results, strict=True)}

@@ -10,16 +10,19 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
     ('train', 'evaluate', 'run_inference', 'export', 'score_captions',
-     'report'),
+     'report', 'pack_model', 'cli'),
     ('learning_curves',),
     ('run_history',),
-    ('captioning_flags', 'evaluation', 'caption_samples', 'word_values'),
+    ('captioning_flags', 'evaluation', 'caption_samples', 'word_values',
+     'self_critical'),
     ('caption_evaluation', 'config_flag', 'picture_captioner',
      'search_flags'),
+    ('ensemble',),
     ('inference_wrapper', 'caption_generator', 'beam_search',
      'show_and_tell_model', 'training_hooks', 'shard_captions', 'metrics',
      'trained_model'),
     ('checkpoints', 'caption_rules'),
+    ('packed_model',),
     ('captioner',),
     ('encoder_weights', 'scheduled_sampling'),
     ('encoders', 'decoders', 'inputs', 'losses'),
@@ -27,13 +30,14 @@ LAYERS = (
     ('layers', 'image_processing', 'variable_loader'),
     ('gallery', 'contact_sheet', 'attention_sheets', 'coco_results',
      'result_files', 'result_journal', 'picture_files', 'constant_caption',
-     'ptb_tokenizer'),
+     'ptb_tokenizer', 'rewards'),
+    ('cider',),
     ('annotations',),
     ('vocabulary',),
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results', 'json_files'),
-    ('whole_file', 'graph_errors'),
+    ('whole_file', 'graph_errors', 'worker_pool'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -93,7 +97,7 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example',
              'configuration', 'command_line',
-             'whole_file', 'annotations', 'json_files'}
+             'whole_file', 'annotations', 'json_files', 'worker_pool'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')

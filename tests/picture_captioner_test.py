@@ -90,7 +90,7 @@ def search_of(model, length=7, **options):
 
 def caption(model, files, batch_size=32, thumbnail_side=None, **options):
   return list(picture_captioner.caption_files(
-      model, [str(file) for file in files], search_of(model, **options),
+      [model], [str(file) for file in files], search_of(model, **options),
       batch_size, thumbnail_side))
 
 
@@ -224,7 +224,7 @@ def test_results_come_while_pictures_are_left(model, pictures, tmp_path):
   # A pipe without a writer: who opens it to read waits.
   os.mkfifo(tmp_path / 'pipe.jpg')
   results = picture_captioner.caption_files(
-      model, [*pictures, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
+      [model], [*pictures, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
   # The tenth batch is searched for while the next is encoded.
   assert [len(next(results)) for _ in range(9)] == [7] * 9
   # Opened and closed, it is an empty file: nobody waits at the end.

