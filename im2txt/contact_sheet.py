@@ -12,12 +12,22 @@ from im2txt import results
 
 MAX_PICTURES = 48
 _COLUMNS = 4
-_PICTURE = 240  # Pixels, a side.
+PICTURE_SIDE = 240  # Pixels.
 _MARGIN = 16
 _LINE = 17
 _LETTERS = 36  # Letters that fit beside each other under a picture.
 _CAPTION_LINES = 7
 _PAPER, _INK, _FAINT, _BAR = 'white', '#202020', '#6b6b6b', '#c9dcf2'
+
+
+def check_name(path: str) -> None:
+  """Refuses a sheet that could not be written.
+
+  Raises:
+    ValueError: its name says of no form that it is drawn in.
+  """
+  if not path.lower().endswith(('.png', '.jpg', '.jpeg')):
+    raise ValueError(f'{path}: the name of a sheet must end in .png or .jpg')
 
 
 @contextlib.contextmanager
@@ -51,8 +61,8 @@ def draw(pictures: Sequence[results.Result]) -> Image.Image:
   Args:
     pictures: what to show, in this order; at least one, each with a thumbnail.
   """
-  cell_width = _PICTURE + _MARGIN
-  cell_height = _PICTURE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
+  cell_width = PICTURE_SIDE + _MARGIN
+  cell_height = PICTURE_SIDE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
   columns = min(_COLUMNS, len(pictures))
   rows = -(-len(pictures) // columns)
   sheet = Image.new('RGB', (columns * cell_width + _MARGIN,
@@ -74,13 +84,13 @@ def _draw_result(
   pen = ImageDraw.Draw(sheet)
   try:
     with Image.open(io.BytesIO(result.thumbnail)) as picture:
-      sheet.paste(
-          ImageOps.fit(picture.convert('RGB'), (_PICTURE, _PICTURE)), (x, y))
+      sheet.paste(ImageOps.fit(
+          picture.convert('RGB'), (PICTURE_SIDE, PICTURE_SIDE)), (x, y))
   except (OSError, Image.DecompressionBombError):
     # TensorFlow read it, Pillow cannot: the captions count for more.
-    pen.rectangle((x, y, x + _PICTURE, y + _PICTURE), outline=_FAINT)
+    pen.rectangle((x, y, x + PICTURE_SIDE, y + PICTURE_SIDE), outline=_FAINT)
   font = ImageFont.load_default(12)
-  y += _PICTURE + 4
+  y += PICTURE_SIDE + 4
   pen.text((x, y), _shorten(os.path.basename(result.file)), _FAINT, font)
   bottom = y + (_CAPTION_LINES + 1) * _LINE
   y += _LINE
@@ -91,7 +101,7 @@ def _draw_result(
       break
     share = caption.probability / max(
         result.captions[0].probability, 1e-300)
-    pen.rectangle((x, y, x + min(1.0, share) * _PICTURE,
+    pen.rectangle((x, y, x + min(1.0, share) * PICTURE_SIDE,
                    y + len(lines) * _LINE - 2), _BAR)
     for line in lines:
       pen.text((x + 2, y), line, _INK, font)

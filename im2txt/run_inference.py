@@ -107,8 +107,8 @@ def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
     ValueError: a folder is not there, or a path is one or no file at all, or
       is given twice, or the sheet is no .png or .jpg.
   """
-  if sheet and not sheet.lower().endswith(('.png', '.jpg', '.jpeg')):
-    raise ValueError(f'--contact_sheet={sheet} must end in .png or .jpg')
+  if sheet:
+    contact_sheet.check_name(sheet)
   paths = [*paths, sheet] if sheet else paths
   places = [os.path.realpath(path) for path in paths]
   for path, place in zip(paths, places, strict=True):

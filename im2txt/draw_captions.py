@@ -1,0 +1,103 @@
+r"""Draws pictures with the captions that files of results have of them.
+
+  python -m im2txt.draw_captions --output=sheet.jpg \
+    before.jsonl after.jsonl
+
+The files are of run_inference's --output_jsonl. A picture that is in one of
+them is drawn with its captions and their probabilities; one that is in several
+with the best caption of each, by the file's name.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+from PIL import Image, ImageOps
+
+from im2txt import command_line, contact_sheet, results
+
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'The sheet, .png or .jpg; of the first '
+    f'{contact_sheet.MAX_PICTURES} pictures.', required=True)
+
+
+def read(path: str) -> dict[str, results.Result]:
+  """Reads a file of results; pictures that could not be read are left out.
+
+  Returns:
+    The results by the pictures' files, in their order.
+
+  Raises:
+    OSError: there is no such file.
+    ValueError: a line is no result.
+  """
+  found = {}
+  with open(path, 'rb') as f:
+    for number, line in enumerate(f, 1):
+      try:
+        result = results.from_line(line)
+      except ValueError as error:
+        raise ValueError(f'{path}:{number}: {error}') from None
+      if result.error is None:
+        found[result.file] = result
+  return found
+
+
+def merge(
+    of_files: Sequence[dict[str, results.Result]], names: Sequence[str]
+) -> list[results.Result]:
+  """A result a picture, in the order in which they come first.
+
+  Args:
+    of_files: results by the pictures' files.
+    names: of the files of results.
+  """
+  merged = []
+  for file in dict.fromkeys(file for found in of_files for file in found):
+    having = [(name, found[file]) for name, found
+              in zip(names, of_files, strict=True) if file in found]
+    _, result = having[0]
+    if len(having) > 1:
+      result = result._replace(captions=tuple(
+          of_one.captions[0]._replace(text=f'{name}: {of_one.captions[0].text}')
+          for name, of_one in having if of_one.captions))
+    merged.append(result)
+  return merged
+
+
+def thumbnail(file: str) -> bytes:
+  """A small JPEG of a picture.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
+  buffer = io.BytesIO()
+  try:
+    with Image.open(file) as picture:
+      picture = ImageOps.exif_transpose(picture).convert('RGB')
+      picture.thumbnail(2 * (contact_sheet.PICTURE_SIDE,))
+      picture.save(buffer, 'JPEG', quality=90)
+  except (OSError, Image.DecompressionBombError) as error:
+    raise ValueError(f'{file} cannot be drawn: {error}; run this in the '
+                     'folder in which it was captioned') from None
+  return buffer.getvalue()
+
+
+def main(paths: list[str]) -> None:
+  """Reads the flags and draws."""
+  if not paths:
+    raise ValueError('name files of results, of run_inference --output_jsonl')
+  contact_sheet.check_name(_OUTPUT.value)
+  names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+  merged = merge(list(map(read, paths)), names)
+  if not merged:
+    raise ValueError(f'{", ".join(paths)} have captions of no picture')
+  with contact_sheet.write(_OUTPUT.value) as write:
+    for result in merged[:contact_sheet.MAX_PICTURES]:
+      write(result._replace(thumbnail=thumbnail(result.file)))
+  logging.info('wrote %s', _OUTPUT.value)
+
+
+if __name__ == '__main__':
+  command_line.run(main, takes_arguments=True)
