@@ -14,7 +14,6 @@ from im2txt import (
     encoders,
     image_processing,
     inputs,
-    layers,
     losses,
     scheduled_sampling,
 )
@@ -149,23 +148,10 @@ def _prepare(
     training: bool,
 ) -> Any:
   """The decoder's memory of pixels, or of what a feature cache has of them."""
-  encoding = _encode(config, decoder, images, train_encoder, training)
-  keep_prob = config.feature_dropout_keep_prob if training else 1.0
-  return decoder.prepare(Encoding(*(
-      None if features is None else layers.dropout(features, keep_prob)
-      for features in encoding)))
-
-
-def _encode(
-    config: configuration.ModelConfig,
-    decoder: Decoder,
-    images: tf.Tensor | Encoding,
-    train_encoder: bool,
-    training: bool,
-) -> Encoding:
   encoder = encoders.make(config)
   if not isinstance(images, Encoding):
-    return encoder.encode(images, train_encoder, training)
+    return decoder.prepare(
+        encoder.encode(images, train_encoder, training))
   if train_encoder:
     raise ValueError('the encoder cannot be trained on a feature cache; give '
                      'the shards of pictures as --input_file_pattern')
@@ -177,7 +163,7 @@ def _encode(
         f'the decoder {config.decoder!r} looks at regions, which these '
         'features lack: make them with data_prep.cache_features '
         '--features=regions')
-  return images
+  return decoder.prepare(images)
 
 
 def build_memory(

@@ -87,8 +87,6 @@ class ModelConfig:
   # 'float16' where the machine gains from it. Variables and all else are
   # float32.
   compute_dtype: str = 'float32'
-  # Share of the encoder's features, pooled and of regions, kept in training.
-  feature_dropout_keep_prob: float = 1.0
   # Share of pooled features kept, and weight decay, when the encoder is
   # trained (im2txt's Inception builder has them as defaults).
   encoder_dropout_keep_prob: float = 0.8
@@ -218,8 +216,7 @@ def check(config: Config) -> None:
     value = getattr(config.training, name)
     if not value >= 0.0:
       raise ValueError(f'{name} is {value}; it must not be below 0')
-  for name in ('lstm_dropout_keep_prob', 'feature_dropout_keep_prob',
-               'encoder_dropout_keep_prob'):
+  for name in ('lstm_dropout_keep_prob', 'encoder_dropout_keep_prob'):
     value = getattr(config.model, name)
     if not 0.0 < value <= 1.0:
       raise ValueError(f'{name} is {value}; it must be a share from 0 to 1, '

@@ -37,10 +37,6 @@ class TransformerConfig(configuration.ModelConfig):
   # Whether a sublayer's input is normalised (Xiong et al. 2020,
   # https://arxiv.org/abs/2002.04745), not the sum behind it.
   pre_norm: bool = False
-  # Whether dropout is also of words with their positions and of what attention
-  # adds (Vaswani et al. 2017, section 5.4), not of attention's shares and
-  # feed-forward layers alone as in the tutorial.
-  residual_dropout: bool = False
 
 
 class Looked(NamedTuple):
@@ -75,8 +71,7 @@ class Transformer(decoder.Decoder):
   def __init__(self, config: TransformerConfig, training: bool):
     """Notes the numbers.
 
-    Dropout is of attention's shares and of what feed-forward layers say, or
-    also of all else that is added up.
+    Dropout is of attention's shares and of what feed-forward layers say.
 
     Raises:
       ValueError: the heads cannot share the width evenly.
@@ -166,7 +161,6 @@ class Transformer(decoder.Decoder):
     x = self._words.embed(words) + layers.embedding(
         positions, self._config.max_positions, self._width,
         f'{self.scope}/position_embedding', self._initializer)
-    x = self._residual_dropout(x)
     alignments = []
     for i, regions in enumerate(memory):
       scope = f'layer_{i}/self_attention'
@@ -243,8 +237,7 @@ class Transformer(decoder.Decoder):
     shares = tf.reshape(
         tf.reduce_mean(shares, axis=1),
         tf.stack([-1, num_words, tf.shape(shares)[-1]]))
-    seen = self._dense(seen, self._width, f'{scope}/output')
-    return self._residual_dropout(seen), shares
+    return self._dense(seen, self._width, f'{scope}/output'), shares
 
   def _split_heads(self, x: tf.Tensor) -> tf.Tensor:
     """float32 [B, heads, K, D] of [B, K, E]."""
@@ -259,9 +252,6 @@ class Transformer(decoder.Decoder):
 
   def _normalize(self, x: tf.Tensor, scope: str) -> tf.Tensor:
     return layers.layer_norm(x, f'{self.scope}/{scope}/layer_norm')
-
-  def _residual_dropout(self, x: tf.Tensor) -> tf.Tensor:
-    return self._dropout(x) if self._config.residual_dropout else x
 
   def _dropout(self, x: tf.Tensor) -> tf.Tensor:
     return layers.dropout(x, self._keep_prob)
