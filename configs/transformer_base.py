@@ -1,7 +1,23 @@
+"""A stronger Transformer on Flickr8k: pre-norm, three layers, wider.
+
+Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; Xiong et al. 2020,
+https://arxiv.org/abs/2002.04745.
+Commands: README, *Other captioners*; --number_of_steps=4000.
+Time and score on two cores: eight epochs in 19 min 30 s with four evaluations;
+on dev (1,000 photos, here of 224 x 224 pixels) at step 3000 perplexity 17.98;
+with beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .624 .442 .306 .210,
+METEOR .205, ROUGE_L .459, CIDEr .526, 85.4 % distinct captions; with factor .7
+CIDEr .524. That is transformer_flickr8k.py's .519 but for chance: 2.5 times
+the weights gain nothing on 6,000 photos. With dropout of .3 of the features
+and of all that is added up besides, after two epochs CIDEr .337 where this had
+.389.
+"""
+
 from im2txt import configuration, decoders
 
 
 def get_config() -> configuration.Config:
+  """Normalised before each sublayer; weights decay."""
   return configuration.Config(
       model=decoders.TransformerConfig(
           encoder='efficientnet_lite0',
