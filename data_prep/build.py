@@ -33,12 +33,12 @@ from data_prep.captioned_images import (
     Splits,
     sample_pairs,
 )
-from im2txt import caption_styles, vocabulary, whole_file
-from im2txt.worker_pool import (
+from data_prep.worker_pool import (
     available_cpus,
     map_in_chunks,
     worker_pool,
 )
+from im2txt import caption_styles, vocabulary, whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +119,7 @@ def _build(splits: Splits, options: Options) -> None:
   workers = min(options.max_workers, available_cpus())
   logging.info('%d worker processes', workers)
   try:
-    with worker_pool(
-        workers, ['data_prep.shard_writer'],
-        'lower --num_threads. The same command goes on from here') as pool:
+    with worker_pool(workers, ['data_prep.shard_writer']) as pool:
       checked = checked or _check_pictures(pool, splits, options.form)
       _report_bad(checked.bad, splits, options)
       splits = {split: [image for image in captioned

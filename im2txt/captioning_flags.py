@@ -7,13 +7,10 @@ from absl import flags
 from im2txt import beam_search, ensemble, search_flags, trained_model
 
 flags.adopt_module_key_flags(search_flags)
-_CHECKPOINT_PATH = flags.DEFINE_list(
-    'checkpoint_path', [trained_model.PRETRAINED], 'A checkpoint, or a run '
-    'folder whose newest one is used; several, separated by commas, choose '
-    'each word together. Default: the model that comes with this package, '
-    'trained on Flickr8k.')
-flags.register_validator(
-    _CHECKPOINT_PATH, bool, 'name a checkpoint or a run folder')
+_CHECKPOINT_PATH = flags.DEFINE_multi_string(
+    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
+    'is used. Given several times, the models choose each word together.',
+    required=True)
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _NUM_CAPTIONS = flags.DEFINE_integer(

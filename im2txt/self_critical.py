@@ -5,16 +5,17 @@ caption is worth what it is better than others of the same model; here than the
 mean of the other captions drawn of its picture (Luo 2020,
 https://arxiv.org/abs/2003.09971), which need not be searched for.
 
-While workers score the captions of one batch, those of the next are drawn, so
-that what a step learns from was drawn one step of training earlier.
+While a thread scores the captions of one batch, those of the next are drawn, so
+that what a step learns from was drawn one step of training earlier. (Processes
+would be no faster: 50 captions are scored in 5 ms, a small part of a step.)
 
 Shapes: P pictures of a batch, K captions drawn of each, T longest of them, B
 captions trained on.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -25,18 +26,24 @@ from im2txt import (
     captioner,
     cider,
     configuration,
+    encoders,
     inputs,
     ptb_tokenizer,
-    rewards,
     shard_captions,
     vocabulary,
 )
 from im2txt.caption_rules import Rules
+from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
 
 # No word's id: what people say and the model cannot.
 _UNKNOWN = -1
+
+# Captions of each picture, as word ids.
+Captions = Sequence[Sequence[Sequence[int]]]
+# Captions drawn of pictures and people's -> what those drawn are worth.
+Score = Callable[[Captions, Captions], list[list[float]]]
 
 
 class Critic:
@@ -53,7 +60,7 @@ class Critic:
   def __init__(
       self,
       vocab: vocabulary.Vocabulary,
-      captions_of_images: Iterable[Sequence[Sequence[int]]],
+      captions_of_images: Captions,
   ):
     """Counts in how many pictures of training each n-gram is.
 
@@ -66,26 +73,28 @@ class Critic:
     """
     self.vocab = vocab
     markers = (vocab.start_id, vocab.end_id)
-    self._left_out = {vocab.start_id} | {
+    self._punctuation = {
         i for i in range(len(vocab)) if i not in markers
         and not ptb_tokenizer.tokenize(vocab.id_to_word(i))}
     self._scorer = cider.CiderD(
-        list(map(self.written, captions)) for captions in captions_of_images)
-
-  def workers(self) -> contextlib.AbstractContextManager[rewards.Score]:
-    """Starts processes that score captions; see `rewards.workers`."""
-    return rewards.workers(self._scorer)
+        [self.written(caption[1:]) for caption in captions]
+        for captions in captions_of_images)
 
   def written(self, ids: Sequence[int]) -> list[int]:
-    """What counts of a caption that somebody wrote."""
+    """What counts of a caption that somebody wrote, the start left out."""
     return [_UNKNOWN if i == self.vocab.unk_id else i
-            for i in ids if i not in self._left_out]
+            for i in ids if i not in self._punctuation]
 
   def drawn(self, ids: Sequence[int]) -> list[int]:
-    """What counts of one that the model drew, filled up with end markers."""
+    """Likewise of one that the model drew, filled up with end markers."""
     end = ids.index(self.vocab.end_id) if self.vocab.end_id in ids else None
     return [i for i in ids[:None if end is None else end + 1]
-            if i not in self._left_out]
+            if i not in self._punctuation]
+
+  def score(self, drawn: Captions, written: Captions) -> list[list[float]]:
+    """CIDEr-D of captions drawn, given people's, of some pictures."""
+    return [self._scorer.scores(candidates, references)
+            for candidates, references in zip(drawn, written, strict=True)]
 
 
 def make_critic(
@@ -98,16 +107,27 @@ def make_critic(
     vocab: of the captions.
 
   Raises:
-    ValueError: the shards cannot be used.
+    ValueError: the shards cannot be used, or do not have all captions of a
+      picture together, for which each is rewarded.
   """
   logging.info('Counting the n-grams of %s', config.input_file_pattern)
-  return Critic(vocab, shard_captions.read_ids(
-      config.input_file_pattern, inputs.caption_feature(config)))
+  of_images, num_records = shard_captions.read_ids(
+      config.input_file_pattern, inputs.caption_feature(config))
+  if num_records > len(of_images):
+    raise ValueError(
+        f'{config.input_file_pattern}: --self_critical needs all captions of a '
+        'picture in one record; build the shards with --layout=image, or make '
+        'features of them (data_prep.cache_features)')
+  return Critic(vocab, of_images)
 
 
 def phase(config: configuration.Config) -> configuration.Config:
-  """The configuration as this phase of training reads it."""
+  """The configuration as this phase of training reads it.
+
+  The best checkpoint is never that of the best perplexity, which rises.
+  """
   training = config.training
+  metric = training.best_metric
   return dataclasses.replace(
       config,
       model=dataclasses.replace(
@@ -117,7 +137,8 @@ def phase(config: configuration.Config) -> configuration.Config:
           training,
           initial_learning_rate=training.self_critical_learning_rate,
           learning_rate_decay='staircase', learning_rate_decay_factor=0.0,
-          warmup_steps=0, label_smoothing=0.0, scheduled_sampling=0.0))
+          warmup_steps=0, label_smoothing=0.0, scheduled_sampling=0.0,
+          best_metric='CIDEr' if metric == 'perplexity' else metric))
 
 
 class SelfCritical:
@@ -143,6 +164,11 @@ class SelfCritical:
       source: pictures with all their captions.
       critic: knows what captions are worth.
     """
+    if not isinstance(source.images, Encoding):
+      # Frozen, it need not run again for training: that is fed its encoding.
+      source = source._replace(images=tf.nest.map_structure(
+          tf.stop_gradient, encoders.make(config.model).encode(
+              source.images, False, False)))
     self._source = source
     # Features may lack regions.
     self._fed = [x for x in tf.nest.flatten(source) if x is not None]
@@ -196,7 +222,8 @@ class SelfCritical:
            for name in ('input_seqs', 'target_seqs', 'input_mask')},
         image_rows=tf.concat(
             [self.batch.image_rows, self._source.image_rows], axis=0))
-    # The loss is a mean over all words; each part shall be one over its own.
+    # The loss is a mean over all words; each part shall be one over its own
+    # (but for banned words, which the loss does not count).
     words = tf.cast(tf.reduce_sum(batch.input_mask), tf.float32)
     parts = [words / tf.cast(tf.reduce_sum(x.input_mask), tf.float32)
              for x in (self.batch, self._source)]
@@ -206,13 +233,13 @@ class SelfCritical:
             self._source.image_rows, tf.float32)], axis=0)
 
   def feeds(
-      self, session: tf1.train.MonitoredSession, score: rewards.Score
+      self, session: tf1.train.MonitoredSession, score: Score
   ) -> Iterator[dict[tf.Tensor, np.ndarray]]:
     """Draws and scores captions, a batch ahead of what it gives.
 
     Args:
       session: of training; its hooks see nothing of this.
-      score: of `Critic.workers`.
+      score: of the critic.
 
     Yields:
       What to feed for a step of training.
@@ -223,18 +250,20 @@ class SelfCritical:
     def draw():
       fed, sentences, *written = session.run_step_fn(
           lambda step_context: step_context.session.run(fetches))
-      return fed, sentences, score(
-          [[self._critic.drawn(sentence) for sentence in of_image]
+      return fed, sentences, scoring.submit(
+          score,
+          [[self._critic.drawn(sentence[1:]) for sentence in of_image]
            for of_image in sentences.tolist()],
           self._written(len(sentences), *written))
 
-    following = draw()
-    while True:
-      fed, sentences, scored = following
+    with ThreadPoolExecutor(1) as scoring:
       following = draw()
-      yield dict(zip(
-          [*self._fed, self._drawn, self._rewards],
-          [*fed, sentences, scored.result()], strict=True))
+      while True:
+        fed, sentences, scored = following
+        following = draw()
+        yield dict(zip(
+            [*self._fed, self._drawn, self._rewards],
+            [*fed, sentences, scored.result()], strict=True))
 
   def _written(
       self, num_images: int, rows: np.ndarray, targets: np.ndarray,

@@ -66,25 +66,32 @@ def read(pattern: str) -> ShardCaptions:
   return ShardCaptions(list(of_image.values()), first, words, image_ids)
 
 
-def read_ids(pattern: str, caption_feature: str) -> list[list[list[int]]]:
+def read_ids(
+    pattern: str, caption_feature: str
+) -> tuple[list[list[list[int]]], int]:
   """Reads the captions of each picture as word ids, markers included.
 
   Args:
     pattern: comma-separated patterns of shards.
     caption_feature: feature-list key of the captions' ids.
 
+  Returns:
+    The captions, and the number of records that they are in.
+
   Raises:
     ValueError: no shard matches, one is damaged, or a record has no ids.
   """
   of_image = {}
+  num_records = 0
   for where, record in _records(pattern):
+    num_records += 1
     try:
       example = tf.train.SequenceExample.FromString(record)
       captions = sequence_example.ids_of(example, caption_feature)
     except (DecodeError, ValueError) as error:
       raise ValueError(f'{where}: no picture with captions: {error}') from None
     of_image.setdefault(_digest_of_image(example), []).extend(captions)
-  return list(of_image.values())
+  return list(of_image.values()), num_records
 
 
 def _digest_of_image(example: tf.train.SequenceExample) -> bytes:

@@ -139,16 +139,17 @@ def initial_config(prefix: str) -> configuration.Config | None:
 
 
 def find_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None, train_dir: str
+    config: configuration.ModelConfig, vocab_file: str | None,
+    begins_with: str | None,
 ) -> str | None:
   """Finds the shards' vocabulary and sees that the model has room for it.
 
   Args:
     config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
       that the vocabulary's captions have.
-    vocab_file: the vocabulary, or None to look beside the shards and then in
-      the run folder.
-    train_dir: the run folder.
+    vocab_file: the vocabulary, or None to look beside the shards and then
+      beside the checkpoint.
+    begins_with: the checkpoint that training begins with, if any.
 
   Returns:
     The file, or None if none was named or found.
@@ -161,7 +162,8 @@ def find_vocabulary(
     shard = inputs.find_shards(config.input_file_pattern)[0]
     vocab_file = next(filter(os.path.exists, (
         os.path.join(folder, vocabulary.FILE_NAME)
-        for folder in (os.path.dirname(shard), train_dir))), None)
+        for folder in map(os.path.dirname, filter(
+            None, (shard, begins_with))))), None)
   if vocab_file is None:
     if config.vocab_size == 0:
       raise ValueError(
@@ -200,8 +202,8 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
   if os.path.exists(copy) and not _same(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
-        f'{copy}; build the shards with that one, or train in another '
-        '--train_dir from scratch')
+        f'{copy}; build the shards with that one, or begin anew: another '
+        '--train_dir, no --init_checkpoint')
 
 
 def critical_vocabulary(
@@ -376,7 +378,10 @@ def train(
     if critical:
       batch = critical.batch
     outputs = captioner.build(
-        config.model, captioner.Mode.TRAIN, batch, train_encoder,
+        config.model,
+        # What is trained is what draws: without dropout.
+        captioner.Mode.EVAL if critical else captioner.Mode.TRAIN,
+        batch, train_encoder,
         config.training.label_smoothing,
         optimization.sampling_rate(*schedule, global_step),
         critical and critical.caption_weights)
@@ -437,11 +442,9 @@ def train(
             output_dir=train_dir, summary_op=pictures))
       with (contextlib.closing(progress),
             inputs.explained_errors(config.model.input_file_pattern),
-            (critic.workers() if critic
-             else contextlib.nullcontext()) as score,
             tf1.train.MonitoredSession(
                 tf1.train.ChiefSessionCreator(scaffold), hooks) as session):
-        feeds = (critical.feeds(session, score) if critical
+        feeds = (critical.feeds(session, critic.score) if critical
                  else itertools.repeat(None))
         while not session.should_stop():
           session.run(train_op, next(feeds))
@@ -464,9 +467,9 @@ def main() -> None:
       raise ValueError('best_metric needs --eval_file_pattern')
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
     check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
-  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, train_dir)
   begins_with = found or (_INIT_CHECKPOINT.value
                           and checkpoints.latest(_INIT_CHECKPOINT.value))
+  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, begins_with)
   if vocab_file and begins_with:
     check_vocabulary(vocab_file, begins_with)
   if not (found and config.model.embedding_size):
@@ -483,13 +486,13 @@ def main() -> None:
     if vocab_file and not _same(vocab_file, copy):
       vocabulary.copy(vocab_file, train_dir)
 
-  critic = None
+  phase = config
   if _SELF_CRITICAL.value:
-    critic = self_critical.make_critic(config.model, critical_vocabulary(
-        config.model, vocab_file, begins_with))
+    critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
+    phase = self_critical.phase(config)
   os.makedirs(train_dir, exist_ok=True)
   eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
-      config, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
+      phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
       _TRAIN_INCEPTION.value)
   samples = None
   if _SAMPLE_IMAGE.value:
@@ -499,8 +502,11 @@ def main() -> None:
     samples = caption_samples.CaptionSamples(
         config.model, trained_model.load_vocabulary(
             config.model, train_dir, vocab_file), _SAMPLE_IMAGE.value)
-  train(self_critical.phase(config) if critic else config, train_dir,
-        _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
+  critic = None
+  if _SELF_CRITICAL.value:
+    # It reads all shards: last, when there is no mistake left to be found.
+    critic = self_critical.make_critic(config.model, critical_vocab)
+  train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
         _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
         first_values, samples, critic)
 

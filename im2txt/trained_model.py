@@ -3,7 +3,13 @@
 import os
 from typing import NamedTuple
 
-from im2txt import captioner, checkpoints, configuration, vocabulary
+from im2txt import (
+    captioner,
+    checkpoints,
+    configuration,
+    packed_model,
+    vocabulary,
+)
 
 # The model that comes with this package.
 PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained')
@@ -39,7 +45,8 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
 
 def _load_config(prefix: str) -> configuration.ModelConfig:
   folder = os.path.dirname(prefix)
-  if os.path.exists(os.path.join(folder, configuration.CONFIG_FILE)):
+  if packed_model.is_packed(prefix) or os.path.exists(
+      os.path.join(folder, configuration.CONFIG_FILE)):
     return captioner.load_config(folder).model
   return checkpoints.im2txt_config(prefix)
 

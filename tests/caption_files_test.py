@@ -336,7 +336,7 @@ def test_places_that_cannot_be_written(
       (['a', 'link/a'], None, 'a is named by two flags'),
       (['a.png'], 'a.png', 'a.png is named by two flags'),
       ([], 'gone/a.png', 'gone/a.png: there is no such folder'),
-      ([], 'a.pdf', 'a.pdf: the name of a sheet must end in .png')):
+      ([], 'a.pdf', 'a.pdf must end in .png or .jpg')):
     with pytest.raises(ValueError) as refused:
       check([f'{tmp_path}/{path}' for path in paths],
             sheet and f'{tmp_path}/{sheet}')

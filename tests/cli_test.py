@@ -21,6 +21,12 @@ def test_help(arguments):
     assert f'\n  {command} ' in finished.stdout
 
 
+def test_commands_explain_themselves():
+  finished = im2txt('caption', '--help')
+  assert 'Captions pictures.' in finished.stdout
+  assert '--beam_size: ' in finished.stdout
+
+
 def test_an_unknown_command():
   finished = im2txt('describe')
   assert finished.returncode == 2
@@ -34,7 +40,7 @@ def test_commands_are_the_modules(trained, task):
                     f'--checkpoint_path={trained.folder}', '--beam_size=1')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout.count('Captions for image ') == 2
-  finished = im2txt('caption')
+  finished = im2txt('caption', f'--checkpoint_path={trained.folder}')
   assert finished.returncode == 1
   assert finished.stderr.splitlines()[-1].startswith(
-      'im2txt caption: error: no pictures')
+      'run_inference: error: no pictures')

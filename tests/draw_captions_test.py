@@ -61,7 +61,8 @@ def test_a_sheet_is_drawn(launch, pictures, tmp_path):
     (['bad.jsonl'], 'bad.jsonl:2: '),
     (['empty.jsonl'], 'empty.jsonl have captions of no picture'),
     (['gone.jsonl'], 'gone.png cannot be drawn'),
-    (['--output=sheet.gif', 'gone.jsonl'], 'sheet.gif: the name of a sheet'),
+    (['--output=sheet.gif', 'gone.jsonl'], '--output=sheet.gif must end in'),
+    (['gone.jsonl', './gone.jsonl'], 'gone.jsonl have one name'),
 ])
 def test_mistakes(arguments, said, launch, tmp_path):
   good = write(tmp_path / 'gone.jsonl', gone=['x']).read_text()

@@ -351,7 +351,7 @@ def test_weights_of_another_network_are_one_line(monkeypatch, missing):
 def test_lite_has_no_weights_where_its_package_is_not_installed(
     monkeypatch, network):
   assert network().default_weights().endswith('.pth')
-  monkeypatch.setattr(network, 'package', 'no_such_package_is_installed')
+  monkeypatch.setattr(network, 'weights_package', 'no-such-package')
   assert network().default_weights() is None
 
 

@@ -143,9 +143,9 @@ def results_of(path):
 
 def test_a_model_with_itself_says_the_same(trained, caption, pictures,
                                            tmp_path):
-  for name, checkpoint in (('one', trained.folder),
-                           ('two', f'{trained.folder},{trained.folder}')):
-    finished = caption(checkpoint, pictures,
+  for name, more in (
+      ('one', []), ('two', [f'--checkpoint_path={trained.folder}'])):
+    finished = caption(trained.folder, pictures, *more,
                        f'--output_jsonl={tmp_path / name}')
     assert finished.returncode == 0, finished.stderr
   one, two = results_of(tmp_path / 'one'), results_of(tmp_path / 'two')
@@ -157,7 +157,8 @@ def test_a_model_with_itself_says_the_same(trained, caption, pictures,
 
 
 def test_another_checkpoint_has_its_say(scripted, trained, caption, pictures):
-  finished = caption(f'{scripted},{trained.folder}', pictures, '--beam_size=1')
+  finished = caption(scripted, pictures, '--beam_size=1',
+                     f'--checkpoint_path={trained.folder}')
   assert finished.returncode == 0, finished.stderr
   alone = caption(scripted, pictures, '--beam_size=1')
   assert finished.stdout != alone.stdout
@@ -165,36 +166,36 @@ def test_another_checkpoint_has_its_say(scripted, trained, caption, pictures):
 
 
 def test_mistakes(trained, caption, launch, pictures, tmp_path):
-  finished = caption('', pictures)
-  assert finished.returncode == 2 and 'name a checkpoint' in finished.error
-  finished = caption(f'{trained.folder},{tmp_path}/none', pictures)
+  finished = caption(trained.folder, pictures,
+                     f'--checkpoint_path={tmp_path}/none')
   assert finished.returncode == 1
   assert f'{tmp_path}/none' in finished.lines[-1]
   other = tmp_path / 'other'
   shutil.copytree(trained.folder, other)
   words = (other / 'word_counts.txt').read_text()
   (other / 'word_counts.txt').write_text(words.replace('red ', 'pink '))
-  finished = caption(f'{trained.folder},{other}', pictures)
+  finished = caption(trained.folder, pictures, f'--checkpoint_path={other}')
   assert finished.returncode == 1
   assert 'different vocabularies' in finished.lines[-1]
   finished = launch(
-      'im2txt.export', f'--checkpoint_path={trained.folder},{trained.folder}',
-      f'--output_dir={tmp_path}/1', f'--tflite_file={tmp_path}/x.tflite')
+      'im2txt.export', f'--checkpoint_path={trained.folder}',
+      f'--checkpoint_path={trained.folder}', f'--output_dir={tmp_path}/1',
+      f'--tflite_file={tmp_path}/x.tflite')
   assert finished.returncode == 1
   assert '--tflite_file' in finished.lines[-1]
 
 
 def test_ensembles_can_be_exported(trained, scripted, caption, launch,
                                    pictures, tmp_path):
-  both = f'{scripted},{trained.folder}'
-  finished = launch('im2txt.export', f'--checkpoint_path={both}',
+  other = f'--checkpoint_path={trained.folder}'
+  finished = launch('im2txt.export', f'--checkpoint_path={scripted}', other,
                     f'--output_dir={tmp_path}/1', '--beam_size=2')
   assert finished.returncode == 0, finished.stderr
   files = sorted(pictures.iterdir())
   answer = tf.saved_model.load(str(tmp_path / '1')).signatures[
       'serving_default'](image_bytes=tf.constant(
           [file.read_bytes() for file in files]))
-  finished = caption(both, pictures, '--beam_size=2',
+  finished = caption(scripted, pictures, other, '--beam_size=2',
                      f'--output_jsonl={tmp_path}/x.jsonl')
   assert finished.returncode == 0, finished.stderr
   assert [[caption.decode() for caption in captions]

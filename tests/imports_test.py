@@ -30,14 +30,14 @@ LAYERS = (
     ('layers', 'image_processing', 'variable_loader'),
     ('gallery', 'contact_sheet', 'attention_sheets', 'coco_results',
      'result_files', 'result_journal', 'picture_files', 'constant_caption',
-     'ptb_tokenizer', 'rewards'),
+     'ptb_tokenizer'),
     ('cider',),
     ('annotations',),
     ('vocabulary',),
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results', 'json_files'),
-    ('whole_file', 'graph_errors', 'worker_pool'),
+    ('whole_file', 'graph_errors'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -97,7 +97,7 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example',
              'configuration', 'command_line',
-             'whole_file', 'annotations', 'json_files', 'worker_pool'}
+             'whole_file', 'annotations', 'json_files'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')

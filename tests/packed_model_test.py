@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from im2txt import checkpoints, packed_model
+from im2txt import checkpoints, losses, packed_model
 
 
 @pytest.fixture(scope='module')
@@ -63,10 +63,10 @@ def test_training_can_begin_with_it(packed, task, launch, tmp_path):
 
 
 def test_a_word_that_is_banned_stays_so(tmp_path):
-  packed_model.write(
-      {'logits/biases': np.array([0.5, -1e9], np.float32)}, 'X', '0', tmp_path)
+  banned = np.array([0.5, losses.BANNED], np.float32)
+  packed_model.write({'logits/biases': banned}, 'X', '0', tmp_path)
   with np.load(tmp_path / 'weights.npz') as f:
-    assert f['logits/biases'].tolist() == [0.5, -65504.0]
+    np.testing.assert_array_equal(f['logits/biases'], banned)
 
 
 def mistake(finished, *said):
@@ -86,6 +86,21 @@ def test_a_trained_encoder_cannot_be_left_out(
   mistake(launch('im2txt.pack_model', f'--checkpoint_path={tmp_path}',
                  f'--output_dir={tmp_path}/packed'), 'encoder was trained')
   assert not (tmp_path / 'packed').exists()
+
+
+def test_a_run_folder_keeps_its_configuration(trained, launch, tmp_path):
+  shutil.copytree(trained.folder, tmp_path / 'run')
+  before = (tmp_path / 'run' / 'config.json').read_bytes()
+  mistake(launch('im2txt.pack_model', f'--checkpoint_path={trained.folder}',
+                 f'--output_dir={tmp_path}/run'),
+          f'--output_dir={tmp_path}/run is a run folder')
+  assert (tmp_path / 'run' / 'config.json').read_bytes() == before
+
+
+def test_without_its_configuration(packed, task, caption, tmp_path):
+  shutil.copy(packed / 'weights.npz', tmp_path / 'other.npz')
+  mistake(caption(tmp_path / 'other.npz', task.pictures[0],
+                  f'--vocab_file={task.vocab_file}'), 'config.json')
 
 
 def test_an_encoder_without_a_package(inception_run, launch, tmp_path):

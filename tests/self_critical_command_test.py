@@ -1,12 +1,15 @@
 """`python -m im2txt.train --self_critical`, from its flags to its files."""
 
+import json
 import re
 import shutil
+import signal
 
 import pytest
 import tensorflow as tf
+from conftest import make_pair
 
-from im2txt import captioner, checkpoints
+from im2txt import captioner, checkpoints, sequence_example
 
 tf1 = tf.compat.v1
 
@@ -58,6 +61,8 @@ def test_the_best_by_a_score_is_kept(trained, task, critical, tmp_path):
       f'--eval_file_pattern={task.val_pattern}')
   assert finished.returncode == 0, finished.stderr
   assert checkpoints.newest(str(tmp_path / 'run' / 'best'))
+  line = (tmp_path / 'run' / 'eval' / 'metrics.jsonl').read_text()
+  assert 'CIDEr' in json.loads(line)['scores']['captions']
 
 
 def one_mistake(finished, *parts):
@@ -91,6 +96,56 @@ def test_another_vocabulary_than_the_checkpoints(
   one_mistake(
       critical(f'--init_checkpoint={trained.folder}', f'--vocab_file={words}'),
       str(words), str(trained.folder))
+
+
+def test_captions_of_a_picture_in_several_records(
+    trained, task, critical, tmp_path):
+  shutil.copy(task.vocab_file, tmp_path)
+  shard = tmp_path / 'train-00000-of-00001'
+  encoded_image, words, ids = make_pair('a red square .')
+  with tf.io.TFRecordWriter(str(shard)) as writer:
+    for _ in range(2):
+      writer.write(sequence_example.make_pair(
+          1, encoded_image, sequence_example.Caption(
+              words, ids)).SerializeToString())
+  one_mistake(critical(f'--init_checkpoint={trained.folder}',
+                       f'--input_file_pattern={shard}'),
+              str(shard), '--layout=image')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves(number, trained, task, start, tmp_path):
+  command = start(
+      'im2txt.train', '--self_critical', f'--train_dir={tmp_path / "run"}',
+      f'--init_checkpoint={trained.folder}', '--log_every_n_steps=1',
+      f'--input_file_pattern={task.train_pattern}')
+  command.wait_for('step 2: ')
+  command.send(number)
+  finished = command.finish()
+  assert finished.returncode == 0, finished.stderr
+  assert checkpoints.step_of(checkpoints.newest(str(tmp_path / 'run'))) >= 2
+
+
+def test_people_keep_their_share_on_shards_of_images(
+    trained, task, critical, tmp_path):
+  shutil.copy(task.vocab_file, tmp_path)
+  shard = tmp_path / 'train-00000-of-00001'
+  with tf.io.TFRecordWriter(str(shard)) as writer:
+    for number, captions in enumerate((
+        ('a red square .', 'the red square'), ('a blue circle',))):
+      pairs = list(map(make_pair, captions))
+      writer.write(sequence_example.make_image(
+          number, {sequence_example.IMAGE_DATA: pairs[0][0]},
+          [sequence_example.Caption(*pair[1:]) for pair in pairs]
+      ).SerializeToString())
+  finished = critical(
+      f'--config={task.config_file}', f'--init_checkpoint={trained.folder}',
+      f'--input_file_pattern={shard}', '--number_of_steps=1',
+      '--config.training.self_critical_batch_size=2',
+      '--config.training.self_critical_cross_entropy=0.5')
+  assert finished.returncode == 0, finished.stderr
+  # 2 x 5 drawn, beside 3 that people wrote.
+  assert re.search(r'step 1: loss \d\.\d+, reward ', finished.stderr)
 
 
 def test_no_vocabulary(trained, task, critical, tmp_path):

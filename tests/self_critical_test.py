@@ -4,7 +4,6 @@ Shapes: P pictures, K captions drawn of each, T longest, V vocabulary.
 """
 
 import contextlib
-from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ from im2txt import (
     configuration,
     inputs,
     optimization,
-    rewards,
     self_critical,
     vocabulary,
 )
@@ -79,23 +77,24 @@ def critic(vocab):
 
 
 def test_what_counts_of_captions(critic):
-  assert critic.written([START, A, DOG, S, COMMA, RED, STOP, END]) == [
+  assert critic.written([A, DOG, S, COMMA, RED, STOP, END]) == [
       A, DOG, S, RED, END]
-  assert critic.drawn([START, A, DOG, STOP, END, END, END]) == [A, DOG, END]
+  assert critic.drawn([A, DOG, STOP, END, END, END]) == [A, DOG, END]
   # Without its end, where there was no room for it.
-  assert critic.drawn([START, A, STOP, DOG]) == [A, DOG]
+  assert critic.drawn([A, STOP, DOG]) == [A, DOG]
+  # The start is no word of theirs, and so a mistake.
+  assert critic.drawn([A, START, DOG, END]) == [A, START, DOG, END]
 
 
 def test_the_unknown_word_matches_nothing(critic):
-  assert critic.written([START, UNKNOWN, END]) == [-1, END]
-  assert critic.drawn([START, UNKNOWN, END]) == [UNKNOWN, END]
+  assert critic.written([UNKNOWN, END]) == [-1, END]
+  assert critic.drawn([UNKNOWN, END]) == [UNKNOWN, END]
 
 
 def test_captions_that_break_off_are_worth_less(critic):
-  with critic.workers() as score:
-    [[whole, broken], [nothing]] = score(
-        [[[A, CAT, END], [A, CAT]], [[DOG, END]]],
-        [[[A, CAT, END]], [[A, CAT, END]]]).result()
+  [[whole, broken], [nothing]] = critic.score(
+      [[[A, CAT, END], [A, CAT]], [[DOG, END]]],
+      [[[A, CAT, END]], [[A, CAT, END]]])
   assert whole > broken > nothing == 0.0
 
 
@@ -172,7 +171,7 @@ def build(model, critic, **training):
     source = inputs.make_batch(config.model, training=True)
     critical = self_critical.SelfCritical(config, source, critic)
     outputs = captioner.build(
-        config.model, captioner.Mode.TRAIN, critical.batch,
+        config.model, captioner.Mode.EVAL, critical.batch,
         caption_weights=critical.caption_weights)
     train_op, _ = optimization.train_op(
         config.training, outputs.total_loss, tf.constant(0.03))
@@ -180,13 +179,9 @@ def build(model, critic, **training):
 
 
 def score_by(reward):
-  """As `Critic.workers` gives, of a function of a caption's words."""
-  def score(drawn, written):
-    future = Future()
-    future.set_result([[float(reward(words)) for words in captions]
-                       for captions in drawn])
-    return future
-  return score
+  """As `Critic.score`, of a function of a caption's words."""
+  return lambda drawn, written: [
+      [float(reward(words)) for words in captions] for captions in drawn]
 
 
 def test_the_batch_is_what_was_drawn(critic):
@@ -209,7 +204,7 @@ def test_the_batch_is_what_was_drawn(critic):
       [[A, RED, -1, END], [RED, CAT, END]]]
   assert batch.image_rows.tolist() == np.repeat(range(P), K).tolist()
   # Punctuation does not count, but is trained on.
-  assert [critic.drawn([START, *targets[mask == 1].tolist()])
+  assert [critic.drawn(targets[mask == 1].tolist())
           for targets, mask in zip(
               batch.target_seqs, batch.input_mask, strict=True)] == [
       words for captions in drawn for words in captions]
@@ -240,7 +235,7 @@ def test_a_step_learns_from_the_batch_before_the_one_just_drawn(critic):
     for step in range(3):
       batch = session.run(built.critical.batch, next(feeds))
       assert len(submitted) == step + 2
-      assert [critic.drawn([START, *targets[mask == 1].tolist()])
+      assert [critic.drawn(targets[mask == 1].tolist())
               for targets, mask in zip(
                   batch.target_seqs, batch.input_mask, strict=True)] == [
           words for captions in submitted[step] for words in captions]
@@ -264,7 +259,8 @@ def test_people_may_keep_a_share_of_the_loss(critic):
     total, of_people, of_drawn, number, weighed, mask = session.run(
         [built.outputs.total_loss, plain.total_loss, critical.total_loss,
          tf.reduce_sum(drawn.input_mask), weights,
-         built.critical.batch.input_mask], feeds)
+         built.critical.batch.input_mask],
+        feeds | {built.source.images: arrays().images})
   # The weights of the captions drawn have their share already, for a mean
   # over all words.
   assert total == pytest.approx(
@@ -324,10 +320,17 @@ def test_this_phase_reads_its_own_numbers():
           phase.training, 7, False, tf.constant(step, tf.int64))) == 0.25
 
 
-def test_workers_give_what_the_scorer_gives(critic):
-  drawn = [[[A, DOG, END], [DOG]], [[CAT, END]]]
-  written = [[[A, DOG, END]], [[A, CAT, END], [RED, CAT, END]]]
-  with rewards.workers(critic._scorer) as score:
-    assert score(drawn, written).result() == [
-        critic._scorer.scores(ours, theirs)
-        for ours, theirs in zip(drawn, written, strict=True)]
+def test_the_best_is_not_that_of_perplexity():
+  for metric, expected in (('perplexity', 'CIDEr'), ('Bleu_4', 'Bleu_4')):
+    phase = self_critical.phase(configuration.Config(
+        training=configuration.TrainingConfig(best_metric=metric)))
+    assert phase.training.best_metric == expected
+
+
+def test_pictures_are_encoded_once(critic):
+  built = build(CONFIGS[0], critic)
+  assert isinstance(built.critical.batch.images, Encoding)
+  with built.session() as (session, monitored):
+    feeds = next(built.critical.feeds(monitored, score_by(len)))
+    # The pixels are not needed any more: nothing feeds them.
+    assert np.isfinite(session.run(built.outputs.total_loss, feeds))

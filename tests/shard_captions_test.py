@@ -53,8 +53,9 @@ def test_pairs(write):
 def test_ids_of_either_layout(write):
   pattern = write([pair(7, 'a dog .'), pair(3, 'a cat'), pair(7, 'dogs')],
                   [image(5, 'a b', 'c')])
-  assert shard_captions.read_ids(pattern, 'image/caption_ids') == [
-      [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]]
+  assert shard_captions.read_ids(pattern, 'image/caption_ids') == ([
+      [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]
+  ], 4)
   with pytest.raises(ValueError, match='val-00000-of-00002, record 0: no '
                      'picture with captions: no word in feature list x$'):
     shard_captions.read_ids(pattern, 'x')

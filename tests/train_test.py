@@ -444,8 +444,10 @@ def test_the_runs_own_vocabulary_is_found_again(
       input_file_pattern=f'{shards}/train-*', vocab_size=17)
   run = tmp_path / 'run'
   run.mkdir()
-  assert find(config, None, str(run)) is None
+  assert find(config, None, str(run / 'model.ckpt-1')) is None
   shutil.copy(task.vocab_file, run)
-  assert find(config, None, str(run)) == str(run / 'word_counts.txt')
+  assert find(config, None, str(run / 'model.ckpt-1')) == str(
+      run / 'word_counts.txt')
   shutil.copy(task.vocab_file, shards)
-  assert find(config, None, str(run)) == str(shards / 'word_counts.txt')
+  assert find(config, None, str(run / 'model.ckpt-1')) == str(
+      shards / 'word_counts.txt')

