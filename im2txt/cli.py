@@ -36,3 +36,7 @@ def main() -> None:
   sys.argv[:2] = [f'im2txt {command}']
   # As the main module its docstring is what --help says.
   runpy.run_module(f'im2txt.{module}', run_name='__main__', alter_sys=True)
+
+
+if __name__ == '__main__':
+  main()
