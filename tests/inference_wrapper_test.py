@@ -41,7 +41,8 @@ def checkpoint(tmp_path_factory):
   with tf.Graph().as_default(), tf1.Session() as session:
     captioner.build_step(CONFIG)
     variables = {v.op.name: v for v in tf1.global_variables()}
-    for name in variables.keys() - values.keys() - {'global_step'}:
+    # Sorted: the order of a set is another in each process.
+    for name in sorted(variables.keys() - values.keys() - {'global_step'}):
       values[name] = random.uniform(
           -0.5, 0.5, variables[name].shape).astype(np.float32)
     values['global_step'] = np.int64(17)

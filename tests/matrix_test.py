@@ -39,7 +39,7 @@ tf1 = tf.compat.v1
 B, T, V = 3, 5, 29
 HEIGHT, WIDTH = 80, 107
 SMALL = ('efficientnet_lite0', 'mobilenet_v3_small')
-LARGE = ('inception_v3', 'resnet_v1_50')
+LARGE = ('inception_v3', 'resnet_v1_50', 'efficientnet_lite2')
 DEEP = ('resnet_v1_101', 'resnet_v1_152')
 # Of those that have them.
 FIELDS = {'attention_size': 7, 'num_layers': 1, 'num_heads': 3,

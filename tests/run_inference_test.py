@@ -261,7 +261,7 @@ def test_mistakes(trained, task, launch, caption, tmp_path):
   assert '--max_caption_length=1' in error_of(
       caption(trained.folder, red, '--max_caption_length=1'), 2)
   assert '--input_files' in error_of(launch(
-      'im2txt.run_inference', f'--checkpoint_path={trained.folder}'), 2)
+      'im2txt.run_inference', f'--checkpoint_path={trained.folder}'))
   assert f'{tmp_path}/nothing.txt' in error_of(
       caption(trained.folder, red, f'--vocab_file={tmp_path}/nothing.txt'))
 
