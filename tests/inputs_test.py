@@ -134,17 +134,19 @@ def test_readers_do_not_change_the_order_of_evaluation(shards, pipeline):
 def training_batches(shards, pipeline):
   with tf.Graph().as_default():
     tf1.set_random_seed(1)
-    return run(inputs.make_batch(make_config(shards, pipeline), True), 22)
+    return run(inputs.make_batch(make_config(shards, pipeline), True), 66)
 
 
 def test_training_never_ends_and_shuffles(training_batches):
-  assert len(training_batches) == 22
+  assert len(training_batches) == 66
   for batch in training_batches:
     assert len(batch.images) == 4
     check(batch)
   seen = numbers(training_batches)
   counts = np.bincount(seen, minlength=11)
-  assert counts.min() >= 5 and counts.max() <= 11  # 88 / 11 = 8 of each.
+  # Of 24 each. A queue that is filled faster than it is emptied mixes many
+  # epochs: the deviation is 4.7 then.
+  assert counts.min() >= 5 and counts.max() <= 45
   assert seen[:11] != seen[11:22] or seen[22:33] != seen[33:44]
   # One shard after the other would give batches of neighbours only.
   assert any(len({i // 4 for i in numbers([batch])}) > 2
