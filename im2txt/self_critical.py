@@ -183,7 +183,7 @@ class SelfCritical:
       self._rewards = tf1.placeholder(
           tf.float32, [None, num_samples], 'rewards')
       self.reward = tf.reduce_mean(self._rewards)
-      # Of each caption, than the mean of the others.
+      # What each caption is worth beyond the mean of the others.
       advantages = (
           self._rewards - tf.reduce_mean(self._rewards, 1, keepdims=True)
       ) * (num_samples / (num_samples - 1))
