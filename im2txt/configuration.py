@@ -158,7 +158,7 @@ class TrainingConfig:
   # Self-critical training (phase 3): constant learning rate, pictures in a
   # batch, captions drawn of each, and the share of the loss that is still the
   # cross-entropy of people's captions.
-  self_critical_learning_rate: float = 0.00005
+  self_critical_learning_rate: float = 0.0001
   self_critical_batch_size: int = 10
   self_critical_samples: int = 5
   self_critical_cross_entropy: float = 0.0

@@ -36,7 +36,7 @@ def test_it_goes_on_with_another_run_and_then_its_own(
   assert finished.returncode == 0, finished.stderr
   assert f'Resuming from {run}/model.ckpt-2' in finished.stderr
   assert re.search(
-      r'step 3: loss \S+, reward \d\.\d{4}, learning rate 5e-05, ',
+      r'step 3: loss \S+, reward \d\.\d{4}, learning rate 0.0001, ',
       finished.stderr)
   # What phase 1 was told is kept, whatever this phase reads.
   assert captioner.load_config(str(run)).training == captioner.load_config(
@@ -50,7 +50,7 @@ def test_it_goes_on_with_another_run_and_then_its_own(
   before, after = (read_checkpoint(checkpoints.newest(str(folder)))
                    for folder in (trained.folder, run))
   difference = abs(after['logits/weights'] - before['logits/weights'])
-  assert 0.0 < difference.max() < 0.001
+  assert 0.0 < difference.max() < 0.002
   stem = 'EfficientNetLite0/Stem/weights'
   assert (after[stem] == before[stem]).all()
 
