@@ -181,8 +181,8 @@ def caption_feature(config: configuration.ModelConfig) -> str:
   Raises:
     ValueError: as of `find_features`.
   """
-  return (sequence_example.CAPTION_IDS if find_features(config)
-          else config.caption_feature_name)
+  files = find_shards(config.input_file_pattern)
+  return _make_source(files, config, training=False).caption_feature
 
 
 def _describe(

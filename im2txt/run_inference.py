@@ -1,14 +1,10 @@
 r"""Captions pictures.
 
-  python -m im2txt.run_inference photo.jpg more/
-
-captions a file and all pictures in a folder with the model that comes with
-this package; one's own model is named:
-
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
     --input_files='photos,more/*.png'
 
-prints, best first, im2txt's lines:
+(or with the names as they are: photo.jpg more/) prints, best first, im2txt's
+lines:
 
   Captions for image surf.jpg:
     0) a man riding a wave on top of a surfboard . (p=0.040413)
@@ -53,6 +49,7 @@ from im2txt import (
     result_journal,
     results,
     search_flags,
+    trained_model,
 )
 from im2txt.decoders import DECODERS
 
@@ -93,6 +90,7 @@ _ATTENTION_DIR = flags.DEFINE_string(
     'folder: where the model looked for each word of the best caption. Of '
     'models that attend to regions only; --output_html shows it, too, and '
     'with any such file beside it a broken run goes on where it was.')
+
 Batches = Iterator[list[results.Result]]
 
 
@@ -118,6 +116,24 @@ def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
       raise ValueError(f'{path} is a folder or a device; name a file')
     if places.count(place) > 1:
       raise ValueError(f'{path} is named by two flags')
+
+
+def check_attention(models: Sequence[trained_model.TrainedModel]) -> None:
+  """Refuses sheets of models that cannot say where they look.
+
+  Raises:
+    ValueError: one does not attend to regions, or they look at different ones.
+  """
+  for model in models:
+    if not DECODERS[model.config.decoder].attends:
+      attending = ', '.join(
+          name for name, decoder in DECODERS.items() if decoder.attends)
+      raise ValueError(
+          f'--attention_dir: the decoder {model.config.decoder!r} of '
+          f'{model.prefix} does not attend to regions; {attending} do')
+  if not ensemble.attends(models):
+    raise ValueError('--attention_dir: these models divide pictures into '
+                     'different regions; draw the sheets of one of them')
 
 
 def find_pictures(meant: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -203,16 +219,8 @@ def main(arguments: list[str]) -> int:
       (_OUTPUT_JSONL.value, result_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
   models = captioning_flags.models()
-  for model in models if _ATTENTION_DIR.value else ():
-    if not DECODERS[model.config.decoder].attends:
-      attending = ', '.join(
-          name for name, decoder in DECODERS.items() if decoder.attends)
-      raise ValueError(
-          f'--attention_dir: the decoder {model.config.decoder!r} of '
-          f'{model.prefix} does not attend to regions; {attending} do')
-  if _ATTENTION_DIR.value and not ensemble.attends(models):
-    raise ValueError('--attention_dir: these models divide pictures into '
-                     'different regions; draw the sheets of one of them')
+  if _ATTENTION_DIR.value:
+    check_attention(models)
   search = functools.partial(
       beam_search.beam_search, rules=search_flags.rules(models[0].vocab),
       options=captioning_flags.options())

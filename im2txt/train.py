@@ -226,8 +226,19 @@ def critical_vocabulary(
   if begins_with is None:
     raise ValueError('--self_critical improves a model that has been trained; '
                      'give its checkpoint as --init_checkpoint')
+  return needed_vocabulary(config, vocab_file, '--self_critical')
+
+
+def needed_vocabulary(
+    config: configuration.ModelConfig, vocab_file: str | None, flag: str
+) -> vocabulary.Vocabulary:
+  """Reads the vocabulary, which a flag asks for.
+
+  Raises:
+    ValueError: there is none.
+  """
   if vocab_file is None:
-    raise ValueError('--self_critical needs the vocabulary; give --vocab_file')
+    raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
   return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
 
 
@@ -496,12 +507,10 @@ def main() -> None:
       _TRAIN_INCEPTION.value)
   samples = None
   if _SAMPLE_IMAGE.value:
-    if vocab_file is None:
-      raise ValueError('--sample_image needs the vocabulary; give '
-                       '--vocab_file')
     samples = caption_samples.CaptionSamples(
-        config.model, trained_model.load_vocabulary(
-            config.model, train_dir, vocab_file), _SAMPLE_IMAGE.value)
+        config.model,
+        needed_vocabulary(config.model, vocab_file, '--sample_image'),
+        _SAMPLE_IMAGE.value)
   critic = None
   if _SELF_CRITICAL.value:
     # It reads all shards: last, when there is no mistake left to be found.

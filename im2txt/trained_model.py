@@ -11,9 +11,6 @@ from im2txt import (
     vocabulary,
 )
 
-# The model that comes with this package.
-PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained')
-
 
 class TrainedModel(NamedTuple):
   """What one needs to build the graph and to restore it."""
