@@ -96,6 +96,9 @@ class ModelConfig:
   word_vectors_file: str | None = None
   # Whether word embeddings are trained.
   train_word_vectors: bool = True
+  # Whether the projection to the vocabulary is by the word embedding, which
+  # must then be as wide as the decoder's last hidden layer.
+  tie_embeddings: bool = False
   # Whether the output biases begin at the words' log frequencies. The start
   # marker and the unknown word are then never said, nor trained on.
   bias_from_counts: bool = False

@@ -161,7 +161,7 @@ def embedding(
     initializer: Initializer,
     trainable: bool = True,
 ) -> tf.Tensor:
-  """Rows of the variable `map` [vocab_size, width].
+  """Rows of `embedding_map`.
 
   The result's name is `<scope>/embedding_lookup`.
 
@@ -177,7 +177,42 @@ def embedding(
     float32 [..., width].
   """
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
-    table = tf1.get_variable(
-        'map', [vocab_size, width], initializer=initializer,
-        trainable=trainable)
+    table = _map(vocab_size, width, initializer, trainable)
     return tf.identity(tf.gather(table, ids), 'embedding_lookup')
+
+
+def embedding_map(
+    vocab_size: int,
+    width: int,
+    scope: str,
+    initializer: Initializer,
+    trainable: bool = True,
+) -> tf.Variable:
+  """The variable `map` [vocab_size, width]; arguments as of `embedding`."""
+  with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
+    return _map(vocab_size, width, initializer, trainable)
+
+
+def _map(vocab_size, width, initializer, trainable) -> tf.Variable:
+  return tf1.get_variable('map', [vocab_size, width], initializer=initializer,
+                          trainable=trainable)
+
+
+def similarity(
+    inputs: tf.Tensor, table: tf.Variable, scope: str, dtype: str = 'float32'
+) -> tf.Tensor:
+  """Products with the rows of a table, and a bias of each, `biases` [V].
+
+  Args:
+    inputs: float32 [N, E].
+    table: float32 [V, E].
+    scope: variable scope.
+    dtype: of the product.
+
+  Returns:
+    float32 [N, V].
+  """
+  with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
+    biases = tf1.get_variable(
+        'biases', [table.shape[0]], initializer=tf1.zeros_initializer())
+    return matmul(inputs, tf.transpose(table), dtype) + biases
