@@ -1,16 +1,22 @@
 # Everything runs in .venv, which the first target that needs it sets up.
-#   make demo   draws pictures, trains a captioner on them and shows captions
+#   make demo   draws pictures, trains a captioner on them and shows captions;
+#               the captioner of the package captions a few photos
 #   make test   all tests but the long ones    make test-long   those
 #   make lint   ruff
 #   make bench  how fast captioning, training and building shards are
+#   make pretrained FLICKR8K=folder   trains the captioner of the package: the
+#               folder has Flicker8k_Dataset/ and the text files
 #   make clean  removes the demo's folder
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 DEMO_STEPS := 600
+PRETRAINED := runs/pretrained
+DEMO_PHOTOS := astronaut.png camera.png chelsea.png coffee.png \
+               motorcycle_left.png rocket.jpg  # In scikit-image.
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long lint bench pretrained clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,9 +50,17 @@ demo: .venv/installed
 	  --input_file_pattern='$(DEMO)/features/val-?????-of-00001'
 	$(BIN)/python -m im2txt.run_inference --checkpoint_path=$(DEMO)/run \
 	  --input_files='$(DEMO)/scenes/val/*.jpg' \
-	  --contact_sheet=$(DEMO)/contact_sheet.png > $(DEMO)/captions.txt
+	  --output_lines=$(DEMO)/captions.txt --output_jsonl=$(DEMO)/scenes.jsonl
 	@head -n 20 $(DEMO)/captions.txt
-	@echo '... all in $(DEMO)/captions.txt; the sheet: $(DEMO)/contact_sheet.png'
+	@echo '... all in $(DEMO)/captions.txt'
+	photos=$$($(BIN)/python -c 'from skimage import data; print(data.data_dir)') && \
+	  $(BIN)/im2txt caption --output_jsonl=$(DEMO)/photos.jsonl \
+	  --output_lines=$(DEMO)/photos.txt \
+	  $(patsubst %,"$$photos"/%,$(DEMO_PHOTOS))
+	$(BIN)/python -m im2txt.draw_captions \
+	  --output=$(DEMO)/contact_sheet.png \
+	  $(DEMO)/photos.jsonl $(DEMO)/scenes.jsonl
+	@echo 'the captions on a sheet: $(DEMO)/contact_sheet.png'
 	$(BIN)/python -m data_prep.score_toy_captions --min_accuracy=0.8 \
 	  --captions_file=$(DEMO)/captions.txt \
 	  --scenes_file=$(DEMO)/scenes/annotations/scenes.json
@@ -67,6 +81,36 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.data_prep
+
+pretrained: .venv/installed
+	@test -d '$(FLICKR8K)' || \
+	  { echo 'Where is Flickr8k? make pretrained FLICKR8K=folder'; exit 1; }
+	$(BIN)/python -m data_prep.build_flickr8k_data --layout=image \
+	  --caption_style=keras --min_word_count=5 \
+	  --image_dir='$(FLICKR8K)/Flicker8k_Dataset' \
+	  --captions_file='$(FLICKR8K)/Flickr8k.token.txt' \
+	  --train_list='$(FLICKR8K)/Flickr_8k.trainImages.txt' \
+	  --dev_list='$(FLICKR8K)/Flickr_8k.devImages.txt' \
+	  --test_list='$(FLICKR8K)/Flickr_8k.testImages.txt' \
+	  --output_dir=$(PRETRAINED)/shards
+	$(BIN)/python -m data_prep.cache_features --augmentations=3 \
+	  --config=configs/show_and_tell_flickr8k.py \
+	  --input_file_pattern='$(PRETRAINED)/shards/*-of-?????' \
+	  --output_dir=$(PRETRAINED)/features
+	$(BIN)/python -m im2txt.train \
+	  --config=configs/show_and_tell_flickr8k.py \
+	  --config.training.best_metric=CIDEr \
+	  --input_file_pattern='$(PRETRAINED)/features/train-*' \
+	  --eval_file_pattern='$(PRETRAINED)/features/val-*' \
+	  --train_dir=$(PRETRAINED)/cross_entropy --number_of_steps=5628
+	$(BIN)/python -m im2txt.train --self_critical \
+	  --init_checkpoint=$(PRETRAINED)/cross_entropy/best \
+	  --input_file_pattern='$(PRETRAINED)/features/train-*' \
+	  --eval_file_pattern='$(PRETRAINED)/features/val-*' \
+	  --train_dir=$(PRETRAINED)/self_critical --number_of_steps=9849
+	$(BIN)/python -m im2txt.pack_model \
+	  --checkpoint_path=$(PRETRAINED)/self_critical/best \
+	  --output_dir=im2txt/pretrained
 
 clean:
 	rm -rf $(DEMO)
