@@ -3,7 +3,12 @@
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
 Commands: README, *Train on Flickr8k*; with the phase of self-critical training
 and packed, `make pretrained`: the model that comes with the package.
-Time and score: see below.
+Time and score on two cores: twelve epochs in 8 min 52 s with four evaluations;
+on dev (1,000 photos, here of 224 x 224 pixels) perplexity 15.56; with beam_size
+5, length_normalization_factor 1 BLEU-1 to 4 .611 .430 .294 .200, METEOR .198,
+ROUGE_L .451, CIDEr .472, 72.6 % distinct captions. Then 9,849 self-critical
+steps in 17 min 41 s: likewise .653 .462 .314 .209, .197, .455, CIDEr .527,
+61.1 %.
 """
 
 from im2txt import configuration

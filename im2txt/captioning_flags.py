@@ -9,8 +9,9 @@ from im2txt import beam_search, ensemble, search_flags, trained_model
 flags.adopt_module_key_flags(search_flags)
 _CHECKPOINT_PATH = flags.DEFINE_multi_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used. Given several times, the models choose each word together.',
-    required=True)
+    'is used. Given several times, the models choose each word together. '
+    'Default: the model that comes with the package, a small one for photos '
+    'of people and dogs (im2txt/pretrained).')
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _NUM_CAPTIONS = flags.DEFINE_integer(
@@ -27,7 +28,7 @@ def models() -> list[trained_model.TrainedModel]:
       used together.
   """
   found = [trained_model.find(path, _VOCAB_FILE.value)
-           for path in _CHECKPOINT_PATH.value]
+           for path in _CHECKPOINT_PATH.value or [trained_model.PRETRAINED]]
   ensemble.check(found)
   return found
 

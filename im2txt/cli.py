@@ -1,7 +1,7 @@
 """The command `im2txt`, for those who installed this project.
 
-`im2txt caption --checkpoint_path=run photo.jpg` is `python -m
-im2txt.run_inference --checkpoint_path=run photo.jpg`, and so on.
+`im2txt caption photo.jpg` is `python -m im2txt.run_inference photo.jpg`, and so
+on.
 """
 
 import runpy
@@ -18,7 +18,7 @@ _COMMANDS = {
 _HELP = '\n'.join([
     'usage: im2txt COMMAND [FLAG...]', '',
     *(f'  {name:10}{what}' for name, (_, what) in _COMMANDS.items()), '',
-    '  im2txt caption --checkpoint_path=run photo.jpg', '',
+    '  im2txt caption photo.jpg', '',
     '`im2txt COMMAND --help` explains a command.'])
 
 

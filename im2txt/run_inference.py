@@ -1,10 +1,13 @@
 r"""Captions pictures.
 
+  python -m im2txt.run_inference photo.jpg more/
+
+captions files, patterns and folders with the model that comes with the package;
+
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
     --input_files='photos,more/*.png'
 
-(or with the names as they are: photo.jpg more/) prints, best first, im2txt's
-lines:
+with one of your own. Printed are, best first, im2txt's lines:
 
   Captions for image surf.jpg:
     0) a man riding a wave on top of a surfboard . (p=0.040413)

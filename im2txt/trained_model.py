@@ -11,6 +11,9 @@ from im2txt import (
     vocabulary,
 )
 
+# The model that comes with the package; a card in the folder describes it.
+PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained')
+
 
 class TrainedModel(NamedTuple):
   """What one needs to build the graph and to restore it."""

@@ -1,0 +1,68 @@
+"""The model that comes with the package, and what its card says of it."""
+
+import json
+import pathlib
+import re
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from im2txt import trained_model
+
+FOLDER = pathlib.Path(trained_model.PRETRAINED)
+FLICKR8K = ROOT.parent / 'shared' / 'data' / 'flickr8k'
+
+
+def card_scores():
+  """Scores on dev by name, the first column of the card's table."""
+  card = (FOLDER / 'MODEL_CARD.md').read_text('utf-8')
+  rows = re.findall(r'^\| (\w+) \| (\.\d+) \|', card, re.MULTILINE)
+  return {name: float(score) for name, score in rows}
+
+
+def test_it_is_small():
+  size = sum(path.stat().st_size for path in FOLDER.iterdir())
+  assert size <= 15e6
+
+
+def test_it_is_all_in_half_precision():
+  with np.load(FOLDER / 'weights.npz', allow_pickle=False) as f:
+    for name in set(f.files) - {'encoder_digest', 'global_step'}:
+      if name != 'logits/biases':  # Words may be banned.
+        assert f[name].dtype == np.float16, name
+
+
+def test_it_captions_where_no_checkpoint_is_named(launch, tmp_path):
+  random = np.random.default_rng(1)
+  for i in range(2):
+    Image.fromarray(random.integers(0, 256, (61, 47, 3), np.uint8)).save(
+        tmp_path / f'{i}.png')
+  finished = launch('im2txt.cli', 'caption', tmp_path)
+  assert finished.returncode == 0, finished.stderr
+  captions = re.findall(r'  \d\) (.*) \(p=', finished.stdout)
+  assert len(captions) == 6
+  assert all(re.fullmatch('[a-z ]{10,}', caption) for caption in captions)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not FLICKR8K.exists(), reason=f'no {FLICKR8K}')
+def test_its_scores_are_those_of_its_card(launch, tmp_path):
+  with tarfile.open(FLICKR8K / 'Flicker8k_Dataset.dev.tar') as tar:
+    tar.extractall(tmp_path, filter='data')
+  finished = launch(
+      'im2txt.run_inference', tmp_path / 'Flicker8k_Dataset',
+      f'--output_json={tmp_path}/results.json')
+  assert finished.returncode == 0, finished.stderr
+  finished = launch(
+      'im2txt.score_captions', f'--results={tmp_path}/results.json',
+      f'--annotations={FLICKR8K}/Flickr8k.token.txt',
+      f'--output_json={tmp_path}/scores.json')
+  assert finished.returncode == 0, finished.stderr
+  scores = json.loads((tmp_path / 'scores.json').read_text())['captions']
+  on_card = card_scores()
+  assert {'Bleu_4', 'CIDEr'} <= set(on_card)
+  for name, score in scores.items():  # Without Java there is no METEOR.
+    assert abs(on_card[name] - score) <= 0.003, name
