@@ -53,7 +53,8 @@ demo: .venv/installed
 	  --output_lines=$(DEMO)/captions.txt --output_jsonl=$(DEMO)/scenes.jsonl
 	@head -n 20 $(DEMO)/captions.txt
 	@echo '... all in $(DEMO)/captions.txt'
-	photos=$$($(BIN)/python -c 'from skimage import data; print(data.data_dir)') && \
+	photos=$$($(BIN)/python -c \
+	  'import os, skimage.data as d; print(os.path.dirname(d.__file__))') && \
 	  $(BIN)/im2txt caption --output_jsonl=$(DEMO)/photos.jsonl \
 	  --output_lines=$(DEMO)/photos.txt \
 	  $(patsubst %,"$$photos"/%,$(DEMO_PHOTOS))
@@ -110,7 +111,9 @@ pretrained: .venv/installed
 	  --train_dir=$(PRETRAINED)/self_critical --number_of_steps=9849
 	$(BIN)/python -m im2txt.pack_model \
 	  --checkpoint_path=$(PRETRAINED)/self_critical/best \
-	  --output_dir=im2txt/pretrained
+	  --output_dir=$(PRETRAINED)/packed
+	@echo 'To ship it: cp $(PRETRAINED)/packed/* im2txt/pretrained/,'
+	@echo 'and its scores into im2txt/pretrained/MODEL_CARD.md'
 
 clean:
 	rm -rf $(DEMO)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from im2txt import beam_search, ensemble, search_flags, trained_model
 
@@ -11,7 +11,7 @@ _CHECKPOINT_PATH = flags.DEFINE_multi_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
     'is used. Given several times, the models choose each word together. '
     'Default: the model that comes with the package, a small one for photos '
-    'of people and dogs (im2txt/pretrained).')
+    'of people and dogs, for research use (im2txt/pretrained).')
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _NUM_CAPTIONS = flags.DEFINE_integer(
@@ -27,6 +27,12 @@ def models() -> list[trained_model.TrainedModel]:
     ValueError: the vocabulary is not of the model, or the models cannot be
       used together.
   """
+  if not _CHECKPOINT_PATH.value:
+    if _VOCAB_FILE.value:
+      raise ValueError('--vocab_file is of a model of your own, whose '
+                       '--checkpoint_path is missing')
+    logging.info('no --checkpoint_path: the model that comes with the package, '
+                 'for research use')
   found = [trained_model.find(path, _VOCAB_FILE.value)
            for path in _CHECKPOINT_PATH.value or [trained_model.PRETRAINED]]
   ensemble.check(found)

@@ -231,6 +231,9 @@ def check(config: Config) -> None:
   if not config.model.resize_ratio >= 1.0:
     raise ValueError(f'resize_ratio is {config.model.resize_ratio}; it must '
                      'be at least 1')
+  if config.model.tie_embeddings and not config.model.train_word_vectors:
+    raise ValueError('tie_embeddings trains the word embedding, which '
+                     'train_word_vectors keeps as it is; turn one of them off')
   if config.training.weight_decay and config.training.optimizer != 'AdamW':
     raise ValueError('weight_decay needs optimizer AdamW, not '
                      f'{config.training.optimizer}')

@@ -46,6 +46,8 @@ from im2txt.trained_model import TrainedModel
 tf1 = tf.compat.v1
 
 flags.adopt_module_key_flags(captioning_flags)
+# What is served is named, never a default.
+flags.mark_flag_as_required('checkpoint_path')
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
     'be a number, the version.', required=True)

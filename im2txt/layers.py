@@ -176,9 +176,8 @@ def embedding(
   Returns:
     float32 [..., width].
   """
-  with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
-    table = _map(vocab_size, width, initializer, trainable)
-    return tf.identity(tf.gather(table, ids), 'embedding_lookup')
+  table = embedding_map(vocab_size, width, scope, initializer, trainable)
+  return tf.identity(tf.gather(table, ids), f'{scope}/embedding_lookup')
 
 
 def embedding_map(
@@ -190,22 +189,19 @@ def embedding_map(
 ) -> tf.Variable:
   """The variable `map` [vocab_size, width]; arguments as of `embedding`."""
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
-    return _map(vocab_size, width, initializer, trainable)
+    return tf1.get_variable(
+        'map', [vocab_size, width], initializer=initializer,
+        trainable=trainable)
 
 
-def _map(vocab_size, width, initializer, trainable) -> tf.Variable:
-  return tf1.get_variable('map', [vocab_size, width], initializer=initializer,
-                          trainable=trainable)
-
-
-def similarity(
+def tied_dense(
     inputs: tf.Tensor, table: tf.Variable, scope: str, dtype: str = 'float32'
 ) -> tf.Tensor:
-  """Products with the rows of a table, and a bias of each, `biases` [V].
+  """A linear layer whose weights are an embedding's; variable `biases` [V].
 
   Args:
     inputs: float32 [N, E].
-    table: float32 [V, E].
+    table: float32 [V, E], see `embedding_map`.
     scope: variable scope.
     dtype: of the product.
 

