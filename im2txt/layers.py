@@ -176,8 +176,10 @@ def embedding(
   Returns:
     float32 [..., width].
   """
-  table = embedding_map(vocab_size, width, scope, initializer, trainable)
-  return tf.identity(tf.gather(table, ids), f'{scope}/embedding_lookup')
+  # In the scope, for an error of an id out of range names it.
+  with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
+    table = _map(vocab_size, width, initializer, trainable)
+    return tf.identity(tf.gather(table, ids), 'embedding_lookup')
 
 
 def embedding_map(
@@ -189,9 +191,14 @@ def embedding_map(
 ) -> tf.Variable:
   """The variable `map` [vocab_size, width]; arguments as of `embedding`."""
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
-    return tf1.get_variable(
-        'map', [vocab_size, width], initializer=initializer,
-        trainable=trainable)
+    return _map(vocab_size, width, initializer, trainable)
+
+
+def _map(
+    vocab_size: int, width: int, initializer: Initializer, trainable: bool
+) -> tf.Variable:
+  return tf1.get_variable('map', [vocab_size, width], initializer=initializer,
+                          trainable=trainable)
 
 
 def tied_dense(
