@@ -169,8 +169,8 @@ def time_in_graph(
 
   with tf.Graph().as_default(), tf1.Session() as session:
     size = model.config.image_height
-    decoder, memory = captioner.build_memory(
-        model.config, tf.zeros([batch_size, size, size, 3]))
+    decoder, memory = captioner.build_memory(model.config, captioner.encode(
+        model.config, tf.zeros([batch_size, size, size, 3])))
     captions = search(decoder, memory)
     checkpoints.inference_restorer(model.prefix)(session)
     feeds = {memory: np.random.default_rng(0).normal(0.0, 0.1, memory.shape)}

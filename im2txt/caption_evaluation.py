@@ -15,6 +15,7 @@ from im2txt import (
     beam_search,
     captioner,
     configuration,
+    consensus,
     encoder_weights,
     inputs,
     metrics,
@@ -35,6 +36,7 @@ class CaptionEvaluation:
       training_pattern: str | None,
       rules: Rules,
       options: beam_search.Options,
+      consensus_config: configuration.ModelConfig | None = None,
   ):
     """Reads the references and builds the graph.
 
@@ -44,9 +46,12 @@ class CaptionEvaluation:
         cannot be read any more: what is said of captions lacks them.
       rules: what a caption may be, and its vocabulary.
       options: how to search; the best caption of each picture is scored.
+      consensus_config: names the shards by whose photos the best one is
+        chosen, see `consensus.read`; None: it is the search that says.
 
     Raises:
-      ValueError: the shards cannot be used, or pycocoevalcap is missing.
+      ValueError: the shards cannot be used, or pycocoevalcap is missing, or
+        the choice would be made with the references themselves.
     """
     metrics.check_available()
     self._config = config
@@ -62,15 +67,25 @@ class CaptionEvaluation:
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
     settings['pictures'] = digest_of_pictures(found)
     settings['training_captions'] = training and _digest(training)
+    self._consensus_config = consensus_config
+    self._consensus = None
+    if consensus_config:
+      self._consensus = consensus.read(consensus_config)
+      settings['consensus'] = _digest_of_others(
+          found, shard_captions.read(consensus_config.input_file_pattern),
+          consensus_config.input_file_pattern)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
     with self._graph.as_default():
-      decoder, memory = captioner.build_memory(
+      encoding = captioner.encode(
           config, inputs.make_images(config, found.first))
-      self._captions = beam_search.beam_search(
-          decoder, memory, rules,
-          dataclasses.replace(options, num_captions=1)).sentences[:, 0]
+      decoder, memory = captioner.build_memory(config, encoding)
+      captions = beam_search.beam_search(
+          decoder, memory, rules, dataclasses.replace(
+              options, num_captions=None if self._consensus else 1))
+      self._fetches = (
+          encoding.pooled, captions.sentences, captions.log_probabilities)
       self._loader = variable_loader.VariableLoader(tf1.global_variables())
       self._init = tf1.tables_initializer()
 
@@ -97,6 +112,8 @@ class CaptionEvaluation:
       ValueError: the data cannot be used, or is of another encoder.
     """
     encoder_weights.check_features(self._config, values)
+    if self._consensus_config:
+      encoder_weights.check_features(self._consensus_config, values)
     captions = []
     logging.info('captioning %d pictures and scoring the captions',
                  self._num_images)
@@ -107,11 +124,24 @@ class CaptionEvaluation:
       self._loader.load(session, values)
       session.run(self._init)
       while len(captions) < self._num_images:
-        found = session.run(self._captions)
-        captions += map(self._vocab.to_sentence, found)
-        bar.update(len(found))
+        found = session.run(self._fetches)
+        captions += map(self._best, *found)
+        bar.update(len(found[0]))
     evaluation = self._scorer.evaluate(dict(enumerate(captions)))
     return evaluation.summary() | {'settings': self._settings}
+
+  def _best(
+      self, features: np.ndarray, sentences: np.ndarray,
+      log_probabilities: np.ndarray,
+  ) -> str:
+    """The best caption found of a picture; '' if there is none."""
+    there = np.isfinite(log_probabilities)
+    captions = list(map(self._vocab.to_sentence, sentences[there]))
+    if self._consensus:
+      order = self._consensus.rank(
+          features, captions, log_probabilities[there])
+      captions = [captions[i] for i in order]
+    return captions[0] if captions else ''
 
 
 def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
@@ -123,6 +153,21 @@ def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
       ' '.join([str(image_id), *sorted(map(_letters, references))])
       for image_id, references in zip(
           found.image_ids, found.of_images, strict=True)))
+
+
+def _digest_of_others(
+    found: shard_captions.ShardCaptions, others: shard_captions.ShardCaptions,
+    pattern: str,
+) -> str:
+  """Tells photos from others, none of which may be among those evaluated."""
+  known = {frozenset(map(_letters, references))
+           for references in found.of_images}
+  shared = sum(frozenset(map(_letters, captions)) in known
+               for captions in others.of_images)
+  if shared:
+    raise ValueError(f'{pattern} has {shared} of the pictures that are to be '
+                     'evaluated; choose by those of training')
+  return digest_of_pictures(others)
 
 
 def _letters(caption: str) -> str:

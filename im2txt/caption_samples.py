@@ -53,7 +53,7 @@ class CaptionSamples:
       except tf.errors.OpError as error:
         raise ValueError(f'{picture}: {graph_errors.reason(error)}') from None
       decoder, memory = captioner.build_memory(
-          config, tf.constant(image[np.newaxis]))
+          config, captioner.encode(config, tf.constant(image[np.newaxis])))
       rules = Rules(vocab)
       self._sentences = [
           (beam_search.sample(decoder, memory, rules, temperature=temperature)

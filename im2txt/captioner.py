@@ -121,7 +121,8 @@ def build(
   # Once a picture, then for each of its captions.
   memory = tf.nest.map_structure(
       lambda x: tf.gather(x, batch.image_rows),
-      _prepare(config, decoder, batch.images, train_encoder, training))
+      _prepare(config, decoder,
+               encode(config, batch.images, train_encoder, training)))
   if sampling_rate is None:
     hidden = decoder.unroll(memory, batch.input_seqs, batch.input_mask)
   else:
@@ -140,41 +141,44 @@ def build(
   return Outputs(total_loss, regularization_loss, caption_loss, memory)
 
 
-def _prepare(
+def encode(
     config: configuration.ModelConfig,
-    decoder: Decoder,
     images: tf.Tensor | Encoding,
-    train_encoder: bool,
-    training: bool,
-) -> Any:
-  """The decoder's memory of pixels, or of what a feature cache has of them."""
+    train_encoder: bool = False,
+    training: bool = False,
+) -> Encoding:
+  """Connects the encoder.
+
+  Args:
+    config: the model.
+    images: float32 [B, height, width, 3], pixels in [-1, 1], or what a
+      feature cache has of them, which is passed on.
+    train_encoder: whether its weights are trained.
+    training: whether this is the training graph.
+
+  Raises:
+    ValueError: an encoder cannot be trained on a feature cache.
+  """
   encoder = encoders.make(config)
   if not isinstance(images, Encoding):
-    return decoder.prepare(
-        encoder.encode(images, train_encoder, training))
+    return encoder.encode(images, train_encoder, training)
   if train_encoder:
     raise ValueError('the encoder cannot be trained on a feature cache; give '
                      'the shards of pictures as --input_file_pattern')
   # The checkpoint holds the whole model, the encoder's variables too.
   encoder.encode(
       tf.zeros([1, config.image_height, config.image_width, 3]), False, False)
-  if images.regions is None and decoder.reads_regions:
-    raise ValueError(
-        f'the decoder {config.decoder!r} looks at regions, which these '
-        'features lack: make them with data_prep.cache_features '
-        '--features=regions')
-  return decoder.prepare(images)
+  return images
 
 
 def build_memory(
-    config: configuration.ModelConfig, images: tf.Tensor | Encoding
+    config: configuration.ModelConfig, encoding: Encoding
 ) -> tuple[Decoder, Any]:
-  """Connects encoder and decoder as a search needs them.
+  """Connects the decoder as a search needs it.
 
   Args:
     config: the model.
-    images: float32 [B, height, width, 3], pixels in [-1, 1], or what a
-      feature cache has of them.
+    encoding: of `encode`, B rows.
 
   Returns:
     The decoder and its memory of the images, a nest of [B, ...].
@@ -184,7 +188,18 @@ def build_memory(
   """
   tf1.train.get_or_create_global_step()
   decoder = make_decoder(config, training=False)
-  return decoder, _prepare(config, decoder, images, False, False)
+  return decoder, _prepare(config, decoder, encoding)
+
+
+def _prepare(
+    config: configuration.ModelConfig, decoder: Decoder, encoding: Encoding
+) -> Any:
+  if encoding.regions is None and decoder.reads_regions:
+    raise ValueError(
+        f'the decoder {config.decoder!r} looks at regions, which these '
+        'features lack: make them with data_prep.cache_features '
+        '--features=regions')
+  return decoder.prepare(encoding)
 
 
 def build_step(config: configuration.ModelConfig) -> StepTensors:
@@ -198,7 +213,7 @@ def build_step(config: configuration.ModelConfig) -> StepTensors:
   input_feed = tf1.placeholder(tf.int64, [None], 'input_feed')
   images = image_processing.process_image(
       image_feed, False, config)[tf.newaxis]
-  decoder, memory = build_memory(config, images)
+  decoder, memory = build_memory(config, encode(config, images))
   state = decoder.initial_state(memory)
   carried = (state, memory) if decoder.step_reads_memory else (state, ())
   packed = _pack(carried)

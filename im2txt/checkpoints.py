@@ -165,8 +165,7 @@ def read_values(
     ValueError: the checkpoint lacks a variable, has one of another shape, or
       has one that the model does not know.
   """
-  reader = (packed_model.Reader(prefix) if packed_model.is_packed(prefix)
-            else Reader(prefix, averaged))
+  reader = _open(prefix, averaged)
   wanted = {v.op.name.removeprefix(scope): v.shape.as_list()
             for v in variables}
   absent = sorted(wanted.keys() - reader.shapes.keys())
@@ -188,6 +187,30 @@ def read_values(
   logging.info('%s: restored %d variables; left as initialised: %s; not used: '
                '%s', prefix, len(restored), _list(absent), _list(unused))
   return {scope + name: reader.value(name) for name in restored}
+
+
+def read_scope(prefix: str, scope: str) -> dict[str, np.ndarray]:
+  """Reads all values of a scope, as captioning does.
+
+  Args:
+    prefix: the checkpoint or packed model.
+    scope: how the variables' names begin.
+
+  Returns:
+    Values by variable name.
+
+  Raises:
+    OSError: a packed model is not there.
+    ValueError: it cannot be read.
+  """
+  reader = _open(prefix, averaged=True)
+  return {name: reader.value(name) for name in reader.shapes
+          if name.startswith(scope)}
+
+
+def _open(prefix: str, averaged: bool) -> Reader | packed_model.Reader:
+  return (packed_model.Reader(prefix) if packed_model.is_packed(prefix)
+          else Reader(prefix, averaged))
 
 
 def inference_restorer(prefix: str, scope: str = '') -> RestoreFn:

@@ -46,18 +46,22 @@ class CiderD:
     self._log_images = math.log(num_images)
 
   def scores(
-      self, candidates: Iterable[Words], references: Iterable[Words]
+      self, candidates: Iterable[Words], references: Sequence[Words],
+      weights: Sequence[float] | None = None,
   ) -> list[float]:
     """CIDEr-D of each candidate, from 0 to 10.
 
     Args:
       candidates: captions of one picture.
       references: what people wrote of it; at least one.
+      weights: how much each reference counts, in all 1; None: all the same.
     """
-    others = list(map(self._vectors, references))
+    if weights is None:
+      weights = [1.0 / len(references)] * len(references)
+    others = list(zip(weights, map(self._vectors, references), strict=True))
     return [
-        10.0 / _MAX_N / len(others) * sum(
-            _similarity(vectors, other) for other in others)
+        10.0 / _MAX_N * sum(
+            weight * _similarity(vectors, other) for weight, other in others)
         for vectors in map(self._vectors, candidates)]
 
   def _vectors(self, words: Words) -> _Vectors:

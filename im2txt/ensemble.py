@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from im2txt import captioner, checkpoints, encoders, image_processing
 from im2txt.decoders import DECODERS, Decoder
+from im2txt.encoders import Encoding
 from im2txt.trained_model import TrainedModel
 from im2txt.variable_loader import RestoreFn
 
@@ -115,24 +116,42 @@ def _average(logits: Sequence[tf.Tensor]) -> tf.Tensor:
           tf.math.log(float(len(logits))))
 
 
-def build_memory(
+def encode(
     models: Sequence[TrainedModel], images: tf.Tensor
-) -> tuple[Decoder, Any]:
-  """Connects models as a search needs them.
+) -> list[Encoding]:
+  """Connects the models' encoders.
 
   Args:
     models: one or more, see `check`.
     images: float32 [B, height, width, 3], pixels in [-1, 1].
+  """
+  if len(models) == 1:
+    return [captioner.encode(models[0].config, images)]
+  encodings = []
+  for i, model in enumerate(models):
+    with tf1.variable_scope(_scope(i)):
+      encodings.append(captioner.encode(model.config, images))
+  return encodings
+
+
+def build_memory(
+    models: Sequence[TrainedModel], encodings: Sequence[Encoding]
+) -> tuple[Decoder, Any]:
+  """Connects the models' decoders as a search needs them.
+
+  Args:
+    models: one or more, see `check`.
+    encodings: of `encode`.
 
   Returns:
     A decoder and its memory of the images, a nest of [B, ...].
   """
   if len(models) == 1:
-    return captioner.build_memory(models[0].config, images)
+    return captioner.build_memory(models[0].config, encodings[0])
   members, memory = [], []
-  for i, model in enumerate(models):
+  for i, (model, encoding) in enumerate(zip(models, encodings, strict=True)):
     with tf1.variable_scope(_scope(i)):
-      decoder, of_member = captioner.build_memory(model.config, images)
+      decoder, of_member = captioner.build_memory(model.config, encoding)
     members.append(Member(_scope(i), decoder))
     memory.append(of_member)
   return Ensemble(members, attends(models)), tuple(memory)

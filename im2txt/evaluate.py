@@ -22,12 +22,14 @@ from im2txt import (
     checkpoints,
     command_line,
     configuration,
+    consensus_flags,
     evaluation,
     search_flags,
     trained_model,
 )
 from im2txt.caption_evaluation import CaptionEvaluation
 
+flags.adopt_module_key_flags(consensus_flags)
 flags.adopt_module_key_flags(search_flags)
 
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
@@ -99,7 +101,8 @@ def main() -> None:
     rules = search_flags.rules(
         trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
     captions = CaptionEvaluation(
-        config, training_pattern, rules, search_flags.options())
+        config, training_pattern, rules, search_flags.options(),
+        consensus_flags.shards(config))
   evaluator = evaluation.Evaluator(
       config, _NUM_EVAL_EXAMPLES.value, captions)
   evaluations = 0

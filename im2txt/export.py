@@ -93,7 +93,8 @@ def captioning_signatures(
       lambda encoded: image_processing.process_image(
           encoded, False, config),
       image_bytes, fn_output_signature=tf.float32)
-  decoder, memory = ensemble.build_memory(models, images)
+  decoder, memory = ensemble.build_memory(
+      models, ensemble.encode(models, images))
   captions = beam_search.beam_search(
       decoder, memory,
       dataclasses.replace(beam_search.readable(decoder, rules),

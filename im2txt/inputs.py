@@ -157,10 +157,9 @@ def _match(pattern: str) -> list[str]:
     matches = sorted(file for file in tf.io.gfile.glob(pattern)
                      if not whole_file.is_temporary(file))
   except tf.errors.OpError as error:
-    raise ValueError(
-        f'input_file_pattern: {pattern}: {error.message}') from None
+    raise ValueError(f'{pattern}: {error.message}') from None
   if not matches:
-    raise ValueError(f'input_file_pattern: no file matches {pattern}')
+    raise ValueError(f'no file matches {pattern}')
   return matches
 
 

@@ -25,6 +25,8 @@ from im2txt.trained_model import TrainedModel
 tf1 = tf.compat.v1
 
 Search = Callable[[Decoder, Any], Captions]
+Choose = Callable[
+    [np.ndarray, Sequence[results.Caption]], Sequence[results.Caption]]
 
 
 class _Batch(NamedTuple):
@@ -42,6 +44,7 @@ def caption_files(
     search: Search,
     batch_size: int,
     thumbnail_side: int | None = None,
+    choose: Choose | None = None,
 ) -> Iterator[list[results.Result]]:
   """Captions files of pictures.
 
@@ -54,6 +57,8 @@ def caption_files(
     search: finds captions with a decoder and its memory.
     batch_size: pictures that go through the graph at once.
     thumbnail_side: pixels of the thumbnails; None: none are made.
+    choose: of the captions found, by the features, float32 [C], that the
+      first model's encoder sees in the picture; None: all.
 
   Yields:
     The results of a batch, in the order of the files.
@@ -67,8 +72,9 @@ def caption_files(
     iterator = tf1.data.make_initializable_iterator(
         _batches(names, model.config, batch_size, thumbnail_side))
     batch = _Batch(*iterator.get_next())
-    decoder, memory = ensemble.build_memory(models, batch.images)
-    encoded = batch._replace(images=()), memory
+    encodings = ensemble.encode(models, batch.images)
+    decoder, memory = ensemble.build_memory(models, encodings)
+    encoded = batch._replace(images=()), encodings[0].pooled, memory
     # Neither encoder nor search keeps every core busy: while one batch is
     # searched for, its memory fed, the next is encoded.
     memory_feed = tf.nest.map_structure(
@@ -87,19 +93,23 @@ def caption_files(
           _attention(sentence, looked, model) if decoder.attends else None)
 
     def to_result(
-        file, thumbnail, readable, sentences, log_probabilities, looked):
+        file, thumbnail, readable, features, sentences, log_probabilities,
+        looked):
       if not readable:
         return results.Result(os.fsdecode(file), error=_failure(
             session, why_unreadable, {name: file}))
-      return results.Result(os.fsdecode(file), tuple(
-          to_caption(*caption) for caption in zip(
-              sentences, log_probabilities, looked, strict=True)
-          if np.isfinite(caption[1])), thumbnail=thumbnail or None,
+      found = [to_caption(*caption) for caption in zip(
+          sentences, log_probabilities, looked, strict=True)
+          if np.isfinite(caption[1])]
+      return results.Result(
+          os.fsdecode(file),
+          tuple(choose(features, found) if choose else found),
+          thumbnail=thumbnail or None,
           seen=image_processing.seen(model.config) if decoder.attends else 1.0)
 
     following = session.run(encoded) if files else None
     while following:
-      current, values = following
+      current, features, values = following
       feeds = dict(zip(tf.nest.flatten(memory_feed), tf.nest.flatten(values),
                        strict=True))
       try:
@@ -107,7 +117,7 @@ def caption_files(
       except tf.errors.OutOfRangeError:
         found, following = session.run(captions, feeds), None
       yield list(map(to_result, current.files, current.thumbnails,
-                     current.readable, found.sentences,
+                     current.readable, features, found.sentences,
                      found.log_probabilities, found.alignments))
 
 

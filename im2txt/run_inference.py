@@ -28,12 +28,14 @@ works too; it needs its --vocab_file.
 """
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import tqdm
 from absl import flags, logging
 
@@ -43,6 +45,8 @@ from im2txt import (
     captioning_flags,
     coco_results,
     command_line,
+    consensus,
+    consensus_flags,
     contact_sheet,
     ensemble,
     gallery,
@@ -59,6 +63,7 @@ from im2txt.decoders import DECODERS
 _THUMBNAIL_SIDE = 320  # Pixels.
 
 flags.adopt_module_key_flags(captioning_flags)
+flags.adopt_module_key_flags(consensus_flags)
 _INPUT_FILES = flags.DEFINE_list(
     'input_files', [], 'Comma-separated files, patterns, or folders, of which '
     "all pictures are meant; for example 'photos,more/*.jpg'.")
@@ -175,6 +180,24 @@ def show_progress(batches: Batches, number: int, quiet: bool) -> Batches:
       yield batch
 
 
+def by_consensus(
+    features: np.ndarray, captions: Sequence[results.Caption],
+    agreed: consensus.Consensus, number: int | None,
+) -> list[results.Caption]:
+  """The captions of a picture that agree most, best first.
+
+  Args:
+    features: float32 [C], what the encoder says of it.
+    captions: found by the search.
+    agreed: knows how far they agree.
+    number: of captions to keep; None: all.
+  """
+  order = agreed.rank(
+      features, [caption.text for caption in captions],
+      [caption.log_probability for caption in captions])
+  return [captions[i] for i in order[:number]]
+
+
 def go_on(
     journal: result_journal.Journal, files: Sequence[str],
     caption: Callable[[list[str]], Batches],
@@ -224,9 +247,16 @@ def main(arguments: list[str]) -> int:
   models = captioning_flags.models()
   if _ATTENTION_DIR.value:
     check_attention(models)
+  options = captioning_flags.options()
+  choose = None
+  agreed = consensus_flags.read(models[0])
+  if agreed:
+    choose = functools.partial(
+        by_consensus, agreed=agreed, number=options.num_captions)
+    options = dataclasses.replace(options, num_captions=None)
   search = functools.partial(
       beam_search.beam_search, rules=search_flags.rules(models[0].vocab),
-      options=captioning_flags.options())
+      options=options)
   thumbnails = bool(
       _OUTPUT_HTML.value or _CONTACT_SHEET.value or _ATTENTION_DIR.value)
 
@@ -234,17 +264,18 @@ def main(arguments: list[str]) -> int:
     # On a terminal printed captions show the progress themselves.
     return show_progress(picture_captioner.caption_files(
         models, files, search, _BATCH_SIZE.value,
-        _THUMBNAIL_SIDE if thumbnails else None), len(files),
+        _THUMBNAIL_SIDE if thumbnails else None, choose), len(files),
         quiet=not outputs and sys.stdout.isatty())
 
   unreadable = len(mistakes)
   with contextlib.ExitStack() as stack:
     if outputs:
+      settings = captioning_flags.settings() | consensus_flags.settings() | {
+          'checkpoint_path': [
+              os.path.abspath(model.prefix) for model in models],
+          'thumbnails': thumbnails}
       journal = stack.enter_context(result_journal.Journal(
-          f'{outputs[0][0]}.progress', captioning_flags.settings() | {
-              'checkpoint_path': [
-                  os.path.abspath(model.prefix) for model in models],
-              'thumbnails': thumbnails}))
+          f'{outputs[0][0]}.progress', settings))
       found = go_on(journal, files, caption)
       writers = [stack.enter_context(write(path)) for path, write in outputs]
     else:

@@ -26,14 +26,12 @@ from im2txt import (
     captioner,
     cider,
     configuration,
-    encoders,
     inputs,
     ptb_tokenizer,
     shard_captions,
     vocabulary,
 )
 from im2txt.caption_rules import Rules
-from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
 
@@ -164,13 +162,13 @@ class SelfCritical:
       source: pictures with all their captions.
       critic: knows what captions are worth.
     """
-    if not isinstance(source.images, Encoding):
-      # Frozen, it need not run again for training: that is fed its encoding.
-      source = source._replace(images=tf.nest.map_structure(
-          tf.stop_gradient, encoders.make(config.model).encode(
-              source.images, False, False)))
-    self._source = source
+    # Frozen, it need not run again for training: that is fed its encoding.
     # Features may lack regions.
+    encoding = captioner.encode(config.model, source.images)
+    source = source._replace(images=encoding._replace(**{
+        name: tf.stop_gradient(x)
+        for name, x in encoding._asdict().items() if x is not None}))
+    self._source = source
     self._fed = [x for x in tf.nest.flatten(source) if x is not None]
     self._critic = critic
     num_samples = config.training.self_critical_samples

@@ -13,6 +13,7 @@ from im2txt import (
     beam_search,
     caption_styles,
     checkpoints,
+    consensus,
     metrics,
     picture_captioner,
     sequence_example,
@@ -118,11 +119,14 @@ def read_values(model):
           if not name.startswith('optimizer/')}
 
 
-def evaluate(model, shards, name, rules, options, training='train'):
+def evaluate(model, shards, name, rules, options, training='train',
+             consensus_pattern=None):
   config = dataclasses.replace(
       model.config, input_file_pattern=f'{shards}/{name}-*')
   scoring = CaptionEvaluation(
-      config, f'{shards}/{training}-*', rules, options)
+      config, f'{shards}/{training}-*', rules, options,
+      consensus_pattern and dataclasses.replace(
+          config, input_file_pattern=consensus_pattern))
   return scoring, scoring.evaluate(read_values(model))
 
 
@@ -262,3 +266,53 @@ def test_features_and_those_of_another_encoder(
   values[name] = values[name] + 1
   with pytest.raises(ValueError, match='weights'):
     scoring.evaluate(values)
+
+
+@pytest.fixture(scope='module')
+def known(task, launch, tmp_path_factory):
+  """Pattern of the features of the task's training pictures."""
+  folder = tmp_path_factory.mktemp('known')
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={task.train_pattern}', f'--output_dir={folder}')
+  assert finished.returncode == 0, finished.stderr
+  return f'{folder}/train-*'
+
+
+def test_captions_chosen_by_those_of_other_photos(
+    model, folder, known, by_im2txts_search):
+  rules, options = Rules(model.vocab), beam_search.Options(5)
+  chosen, scores = evaluate(
+      model, folder, 'images', rules, options, consensus_pattern=known)
+  plain, others = evaluate(model, folder, 'images', rules, options)
+  assert scores['captions'] != others['captions']
+  # Found in the files, chosen by the same photos.
+  agreed = consensus.read(dataclasses.replace(
+      model.config, input_file_pattern=known))
+  def choose(features, found):
+    order = agreed.rank(features, [caption.text for caption in found],
+                        [caption.log_probability for caption in found])
+    return [found[order[0]]]
+  [results] = picture_captioner.caption_files(
+      [model], [str(folder / f'{number}.jpg') for number in PICTURES],
+      functools.partial(
+          beam_search.beam_search, rules=rules, options=options),
+      batch_size=9, choose=choose)
+  expected = metrics.Scorer(REFERENCES, TRAINING).evaluate({
+      number: result.captions[0].text
+      for number, result in zip(PICTURES, results, strict=True)})
+  assert scores['captions'] == pytest.approx(expected.captions.overall)
+  # Neither is what the other would find.
+  assert chosen.is_comparable(scores) and plain.is_comparable(others)
+  assert not chosen.is_comparable(others) and not plain.is_comparable(scores)
+
+
+def test_no_choice_by_the_references_themselves(
+    model, folder, task, launch, tmp_path):
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={folder}/images-*', f'--output_dir={tmp_path}')
+  assert finished.returncode == 0, finished.stderr
+  with pytest.raises(ValueError, match='has 5 of the pictures that are to be'):
+    evaluate(model, folder, 'images', Rules(model.vocab),
+             beam_search.Options(), consensus_pattern=f'{tmp_path}/images-*')

@@ -46,6 +46,18 @@ def test_words_may_be_anything_and_candidates_many():
   assert exact > other > nothing == 0.0
 
 
+def test_references_may_count_differently():
+  references = [[('a', 'dog'), ('a', 'cat')], [('it',)], [('the', 'dog')]]
+  scorer = cider.CiderD(references)
+  dog, cat = (scorer.scores([('a', 'dog')], [words])[0]
+              for words in references[0])
+  assert dog > cat > 0.0
+  assert scorer.scores([('a', 'dog')], references[0], [0.2, 0.8]) == (
+      pytest.approx([0.2 * dog + 0.8 * cat]))
+  assert scorer.scores([('a', 'dog')], references[0]) == (
+      pytest.approx([(dog + cat) / 2]))
+
+
 def test_what_all_pictures_have_is_worth_nothing():
   scorer = cider.CiderD([[('a', 'dog')], [('a', 'cat')]])
   assert scorer.scores([('a',)], [('a', 'dog')]) == [0.0]

@@ -32,6 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # METEOR takes seconds to start; where it is not what matters, do without.
 NO_JAVA = {'PATH': '/nowhere'}
 SECONDS = 120  # Nothing here takes as long unless it hangs.
+# A script's background jobs ignore Ctrl-C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = ('<S>', '</S>', 'a', 'the', 'red', 'green', 'blue', 'square', 'circle',
          'big', 'small', 'on', 'grey', 'left', 'right', '.')

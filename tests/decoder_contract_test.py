@@ -182,7 +182,7 @@ def test_several_captions_of_an_image_share_its_memory(config, random):
   with tf.Graph().as_default(), tf1.Session() as session:
     words = tf.constant(random.integers(0, V, [2, B * n]))
     decoder, memory = captioner.build_memory(
-        config, tf.constant(pictures(random)))
+        config, captioner.encode(config, tf.constant(pictures(random))))
     repeated = tf.nest.map_structure(lambda x: tf.repeat(x, n, 0), memory)
     outputs = []
     for rows in (memory, repeated):
@@ -421,7 +421,9 @@ def search_in_graph(trained, search):
         tf.constant(encoded), False, trained.config)
         for encoded in trained.encoded_images])
     captions = search(
-        *captioner.build_memory(trained.config, images), Rules(Vocab(), 6))
+        *captioner.build_memory(
+            trained.config, captioner.encode(trained.config, images)),
+        Rules(Vocab(), 6))
     checkpoints.inference_restorer(
         checkpoints.latest(trained.folder))(session)
     return session.run(captions)

@@ -63,6 +63,11 @@ def images():
       -1.0, 1.0, [B, HEIGHT, WIDTH, 3]).astype(np.float32))
 
 
+def connect(*configs):
+  models = models_of(*configs)
+  return ensemble.build_memory(models, ensemble.encode(models, images()))
+
+
 def anything():
   random = np.random.default_rng(2)
   return [tf1.assign(v, random.uniform(-0.9, 0.9, v.shape))
@@ -72,8 +77,7 @@ def anything():
 def test_probabilities_are_the_means_of_the_members():
   words = np.random.default_rng(3).integers(0, V, [B, T])
   with tf.Graph().as_default(), tf1.Session() as session:
-    decoder, memory = ensemble.build_memory(
-        models_of(PLAIN, ATTEND, TRANSFORMER), images())
+    decoder, memory = connect(PLAIN, ATTEND, TRANSFORMER)
     state = decoder.initial_state(memory)
     found = []
     for t in range(T):
@@ -84,7 +88,8 @@ def test_probabilities_are_the_means_of_the_members():
     expected = []
     for i, config in enumerate((PLAIN, ATTEND, TRANSFORMER)):
       with tf1.variable_scope(f'member_{i}', reuse=True):
-        member, of_member = captioner.build_memory(config, images())
+        member, of_member = captioner.build_memory(
+            config, captioner.encode(config, images()))
         hidden = member.unroll(
             of_member, tf.constant(words), tf.ones([B, T], tf.int32))
         expected.append(tf.reshape(tf.nn.softmax(member.logits(
@@ -100,8 +105,7 @@ def test_probabilities_are_the_means_of_the_members():
 
 def test_attention_is_the_mean_of_the_members():
   with tf.Graph().as_default(), tf1.Session() as session:
-    decoder, memory = ensemble.build_memory(
-        models_of(ATTEND, TRANSFORMER), images())
+    decoder, memory = connect(ATTEND, TRANSFORMER)
     captions = beam_search.beam_search(
         decoder, memory, Rules(Vocab(), 7), beam_search.Options(2))
     session.run(anything())
@@ -113,7 +117,7 @@ def test_attention_is_the_mean_of_the_members():
 
 def test_one_model_is_not_an_ensemble():
   with tf.Graph().as_default():
-    decoder, _ = ensemble.build_memory(models_of(PLAIN), images())
+    decoder, _ = connect(PLAIN)
     assert type(decoder) is type(captioner.make_decoder(PLAIN, False))
     assert not any(v.op.name.startswith('member')
                    for v in tf1.global_variables())

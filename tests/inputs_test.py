@@ -187,7 +187,7 @@ def test_every_pattern_is_read(shards, pipeline):
 @pytest.mark.parametrize('training', [False, True])
 def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
   config = make_config(f'{shards},{shards}x', pipeline)
-  with pytest.raises(ValueError, match='input_file_pattern: .*00003x$'):
+  with pytest.raises(ValueError, match='no file matches .*00003x$'):
     inputs.make_batch(config, training)
 
 

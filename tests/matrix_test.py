@@ -132,8 +132,8 @@ def test_training_and_both_searches(encoder, decoder):
     assert features.regions.shape[1] == math.prod(network.grid(HEIGHT, WIDTH))
     cached = Encoding(*(tf1.placeholder(x.dtype, x.shape) for x in features))
     captions = beam_search.beam_search(
-        *captioner.build_memory(config, cached), RULES,
-        beam_search.Options(3))
+        *captioner.build_memory(config, captioner.encode(config, cached)),
+        RULES, beam_search.Options(3))
     session.run(tf1.global_variables_initializer())
     session.run(make_lively())
 

@@ -104,7 +104,8 @@ def expected(model, pictures):
         image, [round(HEIGHT * 346 / 299), round(WIDTH * 346 / 299)])
     resized = tf.image.resize_with_crop_or_pad(resized, HEIGHT, WIDTH)
     found = search_of(model)(*captioner.build_memory(
-        CONFIG, resized[tf.newaxis] / 127.5 - 1.0))
+        CONFIG, captioner.encode(
+            CONFIG, resized[tf.newaxis] / 127.5 - 1.0)))
     saver = tf1.train.Saver(tf1.global_variables())
     saver.restore(session, model.prefix)
     return [session.run(found, {image: pixels}) for pixels in pictures.values()]

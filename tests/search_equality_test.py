@@ -106,7 +106,8 @@ def test_same_captions_in_the_same_order(weights, images, model, factor):
   with tf.Graph().as_default(), tf1.Session() as session:
     beam_size, length = (tf1.placeholder(tf.int32, []) for _ in range(2))
     captions = beam_search(
-        *captioner.build_memory(CONFIG, tf.constant(images)),
+        *captioner.build_memory(
+            CONFIG, captioner.encode(CONFIG, tf.constant(images))),
         Rules(Vocab(), length),
         Options(beam_size, length_normalization_factor=factor))
     assign(session, weights)

@@ -317,8 +317,8 @@ def test_banned_words_are_never_said(vocab_file, vocab):
   values['logits/weights'] = weights
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    decoder, memory = captioner.build_memory(
-        config, tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0))
+    decoder, memory = captioner.build_memory(config, captioner.encode(
+        config, tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0)))
     rules = Rules(vocab, 12)
     found = [beam_search.greedy(decoder, memory, rules),
              beam_search.beam_search(
