@@ -17,14 +17,13 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import nltk
 import PIL
 from absl import logging
-from tqdm import tqdm
 
 from data_prep import images, shards
 from data_prep.captioned_images import (
@@ -33,11 +32,8 @@ from data_prep.captioned_images import (
     Splits,
     sample_pairs,
 )
-from data_prep.worker_pool import (
-    available_cpus,
-    map_in_chunks,
-    worker_pool,
-)
+from data_prep.local_runner import local_runner
+from data_prep.runner import Label, Runner
 from im2txt import caption_styles, vocabulary, whole_file
 
 
@@ -61,7 +57,9 @@ class Options:
   max_side: int = 0       # See images.Form, likewise the next.
   jpeg_quality: int = 95
   max_bad_fraction: float = 0.01
-  max_workers: int = 8
+  # Starts what does the work.
+  runner: Callable[[], AbstractContextManager[Runner]] = functools.partial(
+      local_runner, 8)
 
   @property
   def vocabulary_path(self) -> str:
@@ -73,17 +71,6 @@ class Options:
   def form(self) -> images.Form:
     """How pictures are stored."""
     return images.Form(self.max_side, self.jpeg_quality)
-
-
-class Checked(NamedTuple):
-  """What the check of all pictures found.
-
-  Attributes:
-    bad: why a path is no usable picture.
-    reencode: paths whose files are not stored as they are.
-  """
-  bad: Mapping[str, str]
-  reencode: Collection[str]
 
 
 def build(splits: Splits, options: Options) -> None:
@@ -111,31 +98,26 @@ def _build(splits: Splits, options: Options) -> None:
   _check_request(splits, options)
   os.makedirs(options.output_dir, exist_ok=True)
   settings = _settings(splits, options)
-  checked = _checked_before(options.output_dir, settings)
-  if checked and not _unwritten(splits, options):
+  bad = _bad_before(options.output_dir, settings)
+  if bad is not None and not _unwritten(splits, options):
     logging.info('%s holds this whole build already; nothing to do',
                  options.output_dir)
     return
-  workers = min(options.max_workers, available_cpus())
-  logging.info('%d worker processes', workers)
   try:
-    with worker_pool(workers, ['data_prep.shard_writer']) as pool:
-      checked = checked or _check_pictures(pool, splits, options.form)
-      _report_bad(checked.bad, splits, options)
-      splits = {split: [image for image in captioned
-                        if image.path not in checked.bad]
+    with options.runner() as runner:
+      if bad is None:
+        bad = _find_bad(runner, splits, options.form)
+      _report_bad(bad, splits, options)
+      splits = {split: [image for image in captioned if image.path not in bad]
                 for split, captioned in splits.items()}
       _check_request(splits, options)
-      splits = _tokenize(pool, splits, options)
-      vocab = _make_vocabulary(splits, options)
+      vocab = _make_vocabulary(runner, splits, options)
       _write_images_tsv(splits, options.output_dir)
       # From here on the folder is this build's.
-      _write_json(record_path(options.output_dir), {
-          'settings': settings,
-          'bad': checked.bad,
-          'reencode': sorted(checked.reencode)})
-      _write_shards(pool, splits, checked.reencode, options, shards.Recipe(
-          options.layout, options.form, vocab))
+      _write_json(record_path(options.output_dir),
+                  {'settings': settings, 'bad': bad})
+      _write_shards(runner, splits, options, shards.Recipe(
+          options.layout, options.form, options.style, vocab))
   finally:
     for split in SPLITS:
       for path in glob.glob(
@@ -145,10 +127,10 @@ def _build(splits: Splits, options: Options) -> None:
     logging.info('%s: %d pictures, %d image-caption pairs in %d shards', split,
                  len(captioned), _count_pairs(captioned),
                  options.num_shards[split])
-  if checked.bad:
+  if bad:
     logging.warning(
-        '%d bad pictures were left out (%s%s); see %s', len(checked.bad),
-        ', '.join(list(checked.bad)[:3]), ' ...' * (len(checked.bad) > 3),
+        '%d bad pictures were left out (%s%s); see %s', len(bad),
+        ', '.join(list(bad)[:3]), ' ...' * (len(bad) > 3),
         _report_path(options.output_dir))
 
 
@@ -208,10 +190,10 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
   return settings
 
 
-def _checked_before(
+def _bad_before(
     output_dir: str, settings: Mapping[str, Any]
-) -> Checked | None:
-  """Returns what this build found earlier, None if it has not begun."""
+) -> dict[str, str] | None:
+  """Why paths are no pictures, as of earlier; None: it has not begun."""
   if not any(glob.glob(shards.shard_pattern(output_dir, split))
              for split in SPLITS):
     return None
@@ -220,7 +202,7 @@ def _checked_before(
     with open(record_path(output_dir), encoding='utf-8') as f:
       record = json.load(f)
     begun = record['settings']
-    checked = Checked(record['bad'], frozenset(record['reencode']))
+    bad = dict(record['bad'])
   except (OSError, ValueError, KeyError, TypeError):
     raise ValueError(f'{output_dir} holds shards of unknown origin '
                      f'(no readable build.json); {advice}') from None
@@ -229,7 +211,7 @@ def _checked_before(
   if differing:
     raise ValueError(f'{output_dir} holds shards of another build, which '
                      f'differs in {", ".join(differing)}; {advice}')
-  return checked
+  return bad
 
 
 def _unwritten(splits: Splits, options: Options) -> list[str]:
@@ -243,26 +225,21 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
   return [path for path in paths if not os.path.exists(path)]
 
 
-def _check_pictures(
-    pool: ProcessPoolExecutor, splits: Splits, form: images.Form
-) -> Checked:
+def _find_bad(
+    runner: Runner, splits: Splits, form: images.Form
+) -> dict[str, str]:
+  """Why paths are no usable pictures."""
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
-  judge = functools.partial(images.judge, form=form)
-  verdicts = list(tqdm(map_in_chunks(pool, judge, paths, 16),
-                       desc='checking pictures', total=len(paths),
-                       unit='picture', disable=None))
-  by_path = dict(zip(paths, verdicts, strict=True))
-  checked = Checked(
-      {path: verdict.problem for path, verdict in by_path.items()
-       if verdict.problem},
-      frozenset(path for path, verdict in by_path.items()
-                if verdict.reencode))
-  logging.info('checked %d pictures: %d bad, %d re-encoded as plain JPEG%s',
-               len(paths), len(checked.bad), len(checked.reencode),
-               f' of at most {form.max_side} pixels a side' * bool(
-                   form.max_side))
-  return checked
+  bad = dict(runner.find(functools.partial(_problem, form=form), paths,
+                         Label('checking pictures', 'picture')))
+  logging.info('checked %d pictures: %d bad', len(paths), len(bad))
+  return bad
+
+
+def _problem(path: str, form: images.Form) -> tuple[str, str] | None:
+  problem = images.problem(path, form)
+  return None if problem is None else (path, problem)
 
 
 def _report_bad(
@@ -285,40 +262,18 @@ def _report_bad(
         'raise the flag to go on without them')
 
 
-def _tokenize(
-    pool: ProcessPoolExecutor, splits: Splits, options: Options
-) -> Splits:
-  """Returns the pictures with captions as `shards.Item` has them."""
-  captions = [caption for captioned in splits.values()
-              for image in captioned for caption in image.captions]
-  tokenize = functools.partial(_tokenize_caption, options.style)
-  tokenized = iter(list(tqdm(
-      map_in_chunks(pool, tokenize, captions, 200), desc='reading captions',
-      total=len(captions), unit='caption', disable=None)))
-  return {split: [image._replace(captions=[next(tokenized)
-                                           for _ in image.captions])
-                  for image in captioned]
-          for split, captioned in splits.items()}
-
-
-def _tokenize_caption(
-    style: caption_styles.CaptionStyle, caption: str
-) -> shards.ItemCaption:
-  return shards.ItemCaption(' '.join(style.tokenize(caption)),
-                            '' if style.faithful else caption)
-
-
 def _make_vocabulary(
-    splits: Splits, options: Options
+    runner: Runner, splits: Splits, options: Options
 ) -> vocabulary.Vocabulary:
   path = options.vocabulary_path
   if not options.vocab_file:
-    counts = vocabulary.count_words(
-        (caption.words.split() for image in splits['train']
-         for caption in image.captions),
-        options.min_word_count, options.max_words)
+    counts = runner.count(
+        functools.partial(shards.words_of, style=options.style),
+        [caption for image in splits['train'] for caption in image.captions],
+        Label('counting words', 'caption'), options.min_word_count)
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    vocabulary.write_word_counts(path, counts)
+    vocabulary.write_word_counts(
+        path, vocabulary.most_frequent(counts, options.max_words))
     caption_styles.write(path, options.style)
   vocab = _load_vocabulary(options)
   logging.info('%d words, the unknown word included: %s', len(vocab), path)
@@ -332,37 +287,31 @@ def _load_vocabulary(options: Options) -> vocabulary.Vocabulary:
 
 
 def _write_shards(
-    pool: ProcessPoolExecutor,
-    splits: Splits,
-    reencode: Collection[str],
-    options: Options,
-    recipe: shards.Recipe,
+    runner: Runner, splits: Splits, options: Options, recipe: shards.Recipe
 ) -> None:
   total = 0
-  jobs = {}
+  due = []
   for split, captioned in splits.items():
-    items = shards.list_items(captioned, reencode, recipe.layout)
+    items = shards.list_items(captioned, recipe.layout)
     total += len(items)
-    for shard in shards.assign_shards(options.output_dir, split, items,
-                                      options.num_shards[split]):
-      if not os.path.exists(shard.path):
-        jobs[pool.submit(_write_shard, shard, recipe)] = shard
-  to_write = sum(len(shard.items) for shard in jobs.values())
-  if to_write < total:
+    due += [shard for shard in shards.assign_shards(
+        options.output_dir, split, items, options.num_shards[split])
+            if not os.path.exists(shard.path)]
+  sizes = [len(shard.items) for shard in due]
+  if sum(sizes) < total:
     logging.info('%d %ss are in finished shards already',
-                 total - to_write, shards.LAYOUTS[recipe.layout])
-  with tqdm(desc='writing shards', initial=total - to_write, total=total,
-            unit='record', disable=None) as bar:
-    for job in as_completed(jobs):
-      job.result()
-      bar.update(len(jobs[job].items))
+                 total - sum(sizes), shards.LAYOUTS[recipe.layout])
+  runner.do(functools.partial(_write_shard, recipe=recipe), due, sizes,
+            Label('writing shards', 'record'))
 
 
-def _write_shard(shard: shards.Shard, recipe: shards.Recipe) -> None:
+def _write_shard(shard: Sequence[Any], recipe: shards.Recipe) -> None:
   # Importing TensorFlow takes seconds, which this process need not spend.
   from data_prep import shard_writer
 
-  shard_writer.write_shard(shard, recipe)
+  path, items = shard
+  shard_writer.write_shard(
+      shards.Shard(path, [shards.Item(*item) for item in items]), recipe)
 
 
 def _write_images_tsv(splits: Splits, output_dir: str) -> None:

@@ -1,11 +1,17 @@
 """The flags that every build_*_data.py has."""
 
 import dataclasses
+import functools
 import json
+import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from absl import flags
 
 from data_prep.build import Options
+from data_prep.local_runner import local_runner
+from data_prep.runner import Runner
 from data_prep.shards import LAYOUTS
 from im2txt import caption_styles
 
@@ -82,6 +88,13 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
   flags.DEFINE_integer('num_threads', 8,
                        'Number of worker processes, at most one a CPU.',
                        lower_bound=1)
+  flags.DEFINE_enum('runner', 'local', ['local', 'beam'],
+                    'What does the work: worker processes of this machine; or '
+                    "Apache Beam (pip install '.[beam]'), on many machines "
+                    'that all see the files. The shards are the same.')
+  flags.DEFINE_string('beam_options', None, "Beam's own options; for example "
+                      "'--runner=FlinkRunner --flink_master=host:8081'. "
+                      'Default: all in one process.')
 
 
 def options() -> Options:
@@ -108,7 +121,23 @@ def options() -> Options:
       max_side=FLAGS.max_side,
       jpeg_quality=FLAGS.jpeg_quality,
       max_bad_fraction=FLAGS.max_bad_fraction,
-      max_workers=FLAGS.num_threads)
+      runner=_runner())
+
+
+def _runner() -> Callable[[], AbstractContextManager[Runner]]:
+  if FLAGS.runner == 'local':
+    if FLAGS.beam_options is not None:
+      raise ValueError('--beam_options needs --runner=beam')
+    return functools.partial(local_runner, FLAGS.num_threads)
+  try:
+    from data_prep import beam_runner
+  except ImportError as error:
+    raise ValueError("--runner=beam needs Apache Beam: pip install '.[beam]' "
+                     f'in the folder of this project ({error})') from None
+  return functools.partial(
+      beam_runner.beam_runner,
+      beam_runner.DEFAULT_OPTIONS if FLAGS.beam_options is None
+      else shlex.split(FLAGS.beam_options), FLAGS.output_dir)
 
 
 def _style() -> caption_styles.CaptionStyle:

@@ -33,26 +33,12 @@ class Form(NamedTuple):
   quality: int = 95
 
 
-class Verdict(NamedTuple):
-  """What became of the check of one picture file.
-
-  Attributes:
-    problem: why the file is no usable picture; None where it is one.
-    reencode: its pixels are stored and not its bytes, which are no JPEG that
-      TensorFlow reads, or too large a one.
-  """
-  problem: str | None = None
-  reencode: bool = False
-
-
-def judge(path: str, form: Form) -> Verdict:
-  """Decodes a picture file fully and says what to do with it."""
+def problem(path: str, form: Form) -> str | None:
+  """Decodes a picture file fully; why it is no usable one, None where it is."""
   try:
     data = _read_file(path)
     with _opened(data) as picture:
-      plain = _is_plain_jpeg(data, picture)
-      large = 0 < form.max_side < max(picture.size)
-      if plain:
+      if _is_plain_jpeg(data, picture):
         # An eighth of the size takes as much of the file but less time.
         picture.draft(None, (1, 1))
         picture.load()
@@ -61,25 +47,28 @@ def judge(path: str, form: Form) -> Verdict:
   # Damaged files make Pillow raise whatever its decoders stumble over.
   except Exception as error:
     reason = ' '.join(str(error).split())
-    return Verdict(problem=reason or type(error).__name__)
-  return Verdict(reencode=large or not plain)
+    return reason or type(error).__name__
+  return None
 
 
-def read(path: str, reencode: bool, form: Form) -> bytes:
+def read(path: str, form: Form) -> bytes:
   """Returns the JPEG that goes into the record.
 
+  Those are the file's bytes if it is a JPEG that TensorFlow reads and not too
+  large a one.
+
   Args:
-    path: a file that `judge` found no problem with.
-    reencode: as `judge` said.
-    form: as `judge` was told.
+    path: a file that `problem` found none with.
+    form: as `problem` was told.
 
   Raises:
     OSError: the file is gone, or no longer the picture it was.
   """
   data = _read_file(path)
-  if not reencode:
-    return data
   with _opened(data) as picture:
+    large = 0 < form.max_side < max(picture.size)
+    if _is_plain_jpeg(data, picture) and not large:
+      return data
     return _encode(picture, form)
 
 

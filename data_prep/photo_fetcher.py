@@ -202,7 +202,7 @@ def _store(body: bytes, path: str) -> None:
     with open(temporary, 'wb') as f:
       f.write(body)
     # In one thread only: Pillow's warnings are silenced for all of them.
-    problem = images.judge(temporary, images.Form()).problem
+    problem = images.problem(temporary, images.Form())
     if problem:
       raise _Failure(problem, passing=False)
 

@@ -5,18 +5,19 @@ import os
 import tensorflow as tf
 
 from data_prep import images
-from data_prep.shards import Item, Recipe, Shard
+from data_prep.shards import Item, Recipe, Shard, words_of
 from im2txt import sequence_example
 
 
 def make_record(item: Item, recipe: Recipe) -> bytes:
   """Reads the picture and returns the item's serialized SequenceExample."""
-  picture = images.read(item.path, item.reencode, recipe.form)
+  picture = images.read(item.path, recipe.form)
   captions = []
-  for words, raw in item.captions:
-    words = words.split()
+  for raw in item.captions:
+    words = words_of(raw, recipe.style)
     captions.append(sequence_example.Caption(
-        words, [recipe.vocab.word_to_id(word) for word in words], raw))
+        words, list(map(recipe.vocab.word_to_id, words)),
+        '' if recipe.style.faithful else raw))
   if recipe.layout == 'image':
     example = sequence_example.make_image(
         item.image_id, {sequence_example.IMAGE_DATA: picture}, captions)

@@ -8,14 +8,14 @@ import glob
 import itertools
 import os
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from data_prep import images
 from data_prep.captioned_images import CaptionedImage
-from im2txt import vocabulary
+from im2txt import caption_styles, vocabulary
 
 _T = TypeVar('_T')
 
@@ -25,30 +25,17 @@ SHUFFLE_SEED = 12345  # im2txt's.
 LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'picture'}
 
 
-class ItemCaption(NamedTuple):
-  """A caption of an item.
-
-  Attributes:
-    words: markers included, with blanks between.
-    raw: what a person wrote, where the words say less, or ''.
-  """
-  words: str
-  raw: str
-
-
 class Item(NamedTuple):
   """What becomes one record: a picture with one or all of its captions.
 
   Attributes:
     image_id: the picture's id.
     path: its file.
-    reencode: the file is not stored as it is, see `images.judge`.
-    captions: one, or all.
+    captions: one, or all, as people wrote them.
   """
   image_id: int
   path: str
-  reencode: bool
-  captions: Sequence[ItemCaption]
+  captions: Sequence[str]
 
 
 class Shard(NamedTuple):
@@ -63,11 +50,19 @@ class Recipe(NamedTuple):
   Attributes:
     layout: one of LAYOUTS.
     form: how its picture is stored.
-    vocab: has its words' ids.
+    style: how its captions become words.
+    vocab: has the words' ids.
   """
   layout: str
   form: images.Form
+  style: caption_styles.CaptionStyle
   vocab: vocabulary.Vocabulary
+
+
+def words_of(caption: str, style: caption_styles.CaptionStyle) -> list[str]:
+  """A caption's words, markers included."""
+  # A token may hold a blank, with which it could not stand in a vocabulary.
+  return ' '.join(style.tokenize(caption)).split()
 
 
 def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
@@ -78,18 +73,15 @@ def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
 
 
 def list_items(
-    captioned: Iterable[CaptionedImage],
-    reencode: Collection[str],
-    layout: str,
+    captioned: Iterable[CaptionedImage], layout: str
 ) -> list[Item]:
   """Returns one split's items, shuffled the same way each time.
 
   Args:
-    captioned: the split's pictures, with captions as an item has them.
-    reencode: paths of those whose files are not stored as they are.
+    captioned: the split's pictures.
     layout: one of LAYOUTS.
   """
-  items = [Item(image.image_id, image.path, image.path in reencode, captions)
+  items = [Item(image.image_id, image.path, captions)
            for image in captioned
            for captions in ([image.captions] if layout == 'image' else
                             [[caption] for caption in image.captions])]

@@ -5,13 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, process
 from multiprocessing import forkserver
-from typing import TypeVar
-
-_Item = TypeVar('_Item')
-_Result = TypeVar('_Result')
 
 
 def available_cpus() -> int:
@@ -61,36 +57,6 @@ def worker_pool(
     raise
   finally:
     pool.shutdown()
-
-
-def map_in_chunks(
-    pool: ProcessPoolExecutor,
-    function: Callable[[_Item], _Result],
-    items: Sequence[_Item],
-    chunk_size: int,
-) -> Iterator[_Result]:
-  """Yields function(item) for each item, in order.
-
-  As pool.map does, but for an exception: that cancels what is left to do, and
-  a pool whose workers are then ended fails over what is cancelled.
-
-  Args:
-    pool: runs the function.
-    function: a module's function or a partial of one.
-    items: its arguments.
-    chunk_size: number of items sent to a worker at a time.
-  """
-  chunks = [pool.submit(_apply, function, items[i:i + chunk_size])
-            for i in range(0, len(items), chunk_size)]
-  chunks.reverse()
-  while chunks:
-    yield from chunks.pop().result()
-
-
-def _apply(
-    function: Callable[[_Item], _Result], items: Sequence[_Item]
-) -> list[_Result]:
-  return [function(item) for item in items]
 
 
 def _start_first_worker(pool: ProcessPoolExecutor) -> None:

@@ -6,9 +6,8 @@ next id and does not stand in the file.
 """
 
 import ast
-import collections
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from absl import logging
 
@@ -18,26 +17,17 @@ from im2txt import caption_styles, whole_file
 FILE_NAME = 'word_counts.txt'
 
 
-def count_words(
-    captions: Iterable[list[str]], min_word_count: int,
-    max_words: int | None = None,
+def most_frequent(
+    counts: Mapping[str, int], max_words: int | None = None
 ) -> list[tuple[str, int]]:
-  """Counts tokens, most frequent first and ties by word.
+  """Words and their counts, most frequent first and ties by word.
 
   Args:
-    captions: tokenized captions, markers included.
-    min_word_count: rarer words are left out.
-    max_words: so many, the most frequent, are kept; None: all.
-
-  Returns:
-    (word, count) pairs; the same captions in any order give the same list.
+    counts: by word.
+    max_words: so many are kept; None: all.
   """
-  counter = collections.Counter()
-  for words in captions:
-    counter.update(words)
-  frequent = [wc for wc in counter.items() if wc[1] >= min_word_count]
-  return sorted(frequent, key=lambda word_count: (-word_count[1],
-                                                  word_count[0]))[:max_words]
+  return sorted(counts.items(), key=lambda word_count: (
+      -word_count[1], word_count[0]))[:max_words]
 
 
 def write_word_counts(path: str, counts: list[tuple[str, int]]) -> None:

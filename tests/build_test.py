@@ -1,6 +1,7 @@
 """A build is whole, repeatable, goes on after a break and mixes with none."""
 
 import dataclasses
+import functools
 import json
 import os
 
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import build
+from data_prep import build, local_runner
 from data_prep.captioned_images import CaptionedImage
 from im2txt import caption_styles, sequence_example
 
@@ -39,7 +40,9 @@ def splits(tmp_path):
 
 @pytest.fixture
 def options(tmp_path):
-  return build.Options(str(tmp_path / 'out'), NUM_SHARDS, max_workers=2)
+  return build.Options(
+      str(tmp_path / 'out'), NUM_SHARDS,
+      runner=functools.partial(local_runner.local_runner, 2))
 
 
 def contents(folder):
@@ -423,4 +426,4 @@ def test_record_of_the_build_is_json(tmp_path, splits, options):
   build.build(splits, options)
   record = json.loads((tmp_path / 'out' / 'build.json').read_text())
   assert record['settings']['train_shards'] == 4
-  assert record['bad'] == {} and record['reencode'] == []
+  assert record['bad'] == {}

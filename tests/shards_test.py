@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_prep import images, shard_writer, shards
 from data_prep.captioned_images import CaptionedImage
-from im2txt import sequence_example, vocabulary
+from im2txt import caption_styles, sequence_example, vocabulary
 
 CAPTIONED = [
     CaptionedImage(i, f'{i}.jpg', [f'caption {i} {k}' for k in range(3)])
@@ -22,14 +22,12 @@ def recipe(tmp_path, request):
   path = str(tmp_path / 'word_counts.txt')
   vocabulary.write_word_counts(path, [('<S>', 9), ('a', 5), ('</S>', 9)])
   return shards.Recipe(
-      request.param, images.Form(),
+      request.param, images.Form(), caption_styles.named('nltk'),
       vocabulary.Vocabulary(path, '<S>', '</S>', '<UNK>'))
 
 
-def make_item(image_id, path, *captions, reencode=False):
-  """An item of captions whose words say all."""
-  return shards.Item(image_id, str(path), reencode, [
-      shards.ItemCaption(words, '') for words in captions])
+def make_item(image_id, path, *captions):
+  return shards.Item(image_id, str(path), captions)
 
 
 def write(shard, recipe):
@@ -49,10 +47,9 @@ def write_jpeg(path, kind='JPEG'):
 
 
 def test_pairs_have_each_caption_once_in_a_fixed_order():
-  items = shards.list_items(CAPTIONED, {'4.jpg'}, 'im2txt')
-  assert items == shards.list_items(CAPTIONED, {'4.jpg'}, 'im2txt')
-  in_order = [shards.Item(image.image_id, image.path, image.image_id == 4,
-                          [caption])
+  items = shards.list_items(CAPTIONED, 'im2txt')
+  assert items == shards.list_items(CAPTIONED, 'im2txt')
+  in_order = [shards.Item(image.image_id, image.path, [caption])
               for image in CAPTIONED for caption in image.captions]
   assert items != in_order
   assert sorted(items) == in_order
@@ -63,10 +60,10 @@ def test_pairs_have_each_caption_once_in_a_fixed_order():
 
 
 def test_images_have_all_captions_in_a_fixed_order():
-  items = shards.list_items(CAPTIONED, {'4.jpg'}, 'image')
-  assert items == shards.list_items(CAPTIONED, {'4.jpg'}, 'image')
-  in_order = [shards.Item(image.image_id, image.path, image.image_id == 4,
-                          image.captions) for image in CAPTIONED]
+  items = shards.list_items(CAPTIONED, 'image')
+  assert items == shards.list_items(CAPTIONED, 'image')
+  in_order = [shards.Item(image.image_id, image.path, image.captions)
+              for image in CAPTIONED]
   assert items != in_order
   assert sorted(items) == in_order
   assert [item.image_id for item in items] == [6, 4, 1, 2, 0, 5, 3]
@@ -76,7 +73,7 @@ def test_images_have_all_captions_in_a_fixed_order():
 @pytest.mark.parametrize(('layout', 'sizes'), [
     ('im2txt', [5, 5, 5, 6]), ('image', [1, 2, 2, 2])])
 def test_assign_shards_cuts_evenly(layout, sizes):
-  items = shards.list_items(CAPTIONED, (), layout)
+  items = shards.list_items(CAPTIONED, layout)
   cut = shards.assign_shards('out', 'val', items, 4)
   assert [shard.path for shard in cut] == [
       f'out/val-0000{i}-of-00004' for i in range(4)]
@@ -89,8 +86,8 @@ def test_write_shard_round_trip(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
   examples, records = write(
       shards.Shard(str(tmp_path / 'train-00000-of-00001'), [
-          make_item(2**40, tmp_path / 'a.jpg', '<S> a zebra </S>'),
-          make_item(-7, tmp_path / 'b.jpg', '<S> a </S>', reencode=True)]),
+          make_item(2**40, tmp_path / 'a.jpg', 'a zebra'),
+          make_item(-7, tmp_path / 'b.jpg', 'a')]),
       recipe)
   ids = [example.context.feature[sequence_example.IMAGE_ID].int64_list.value
          for example in examples]
@@ -109,8 +106,8 @@ def test_image_record_holds_the_picture_once(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], [record] = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-          make_item(3, tmp_path / 'a.jpg', '<S> a </S>',
-                    '<S> a zebra a </S>', '<S> </S>')]),
+          make_item(3, tmp_path / 'a.jpg', 'a',
+                    'a zebra a', '')]),
       recipe)
   assert example.SerializeToString().count(plain) == 1
   assert sequence_example.captions_of(example) == [
@@ -125,7 +122,7 @@ def test_pair_is_im2txts_record(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], _ = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-          make_item(3, tmp_path / 'a.jpg', '<S> a </S>')]),
+          make_item(3, tmp_path / 'a.jpg', 'a')]),
       recipe)
   lists = example.feature_lists.feature_list
   assert set(lists) == {'image/caption', 'image/caption_ids'}
@@ -139,15 +136,15 @@ def test_pair_is_im2txts_record(tmp_path, recipe):
 def test_raw_captions_stand_beside_the_words(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   raw = ['A, a: "zebra"!\t', 'ÄH?'][:1 if recipe.layout == 'im2txt' else 2]
-  item = shards.Item(3, str(tmp_path / 'a.jpg'), False, [
-      shards.ItemCaption(words, text) for words, text in zip(
-          ['<S> a a zebra </S>', '<S> </S>'], raw, strict=False)])
+  item = make_item(3, tmp_path / 'a.jpg', *raw)
+  recipe = recipe._replace(
+      style=caption_styles.named('keras', '<S>', '</S>', '<UNK>'))
   [example], [record] = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [item]), recipe)
   assert [caption.raw for caption in sequence_example.captions_of(example)
           ] == raw
   # What training reads is as it is without them.
-  assert record.captions.to_list() == [[0, 1, 1, 3, 2], [0, 2]][:len(raw)]
+  assert record.captions.to_list() == [[0, 1, 1, 3, 2], [0, 3, 2]][:len(raw)]
 
 
 def test_write_shard_shrinks(tmp_path, recipe):
@@ -155,8 +152,8 @@ def test_write_shard_shrinks(tmp_path, recipe):
   small = write_jpeg(tmp_path / 'small.jpg')
   recipe = recipe._replace(form=images.Form(max_side=20))
   _, records = write(shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
-      make_item(1, tmp_path / 'large.jpg', '<S> a </S>', reencode=True),
-      make_item(2, tmp_path / 'small.jpg', '<S> a </S>')]),
+      make_item(1, tmp_path / 'large.jpg', 'a'),
+      make_item(2, tmp_path / 'small.jpg', 'a')]),
                      recipe)
   large, kept = (record.data[sequence_example.IMAGE_DATA]
                  for record in records)
@@ -166,7 +163,7 @@ def test_write_shard_shrinks(tmp_path, recipe):
 
 def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
-  items = 3 * [make_item(1, tmp_path / 'b.jpg', '<S> a </S>', reencode=True)]
+  items = 3 * [make_item(1, tmp_path / 'b.jpg', 'a')]
   for name in ('one', 'two'):
     shard_writer.write_shard(shards.Shard(str(tmp_path / name), items), recipe)
   assert (tmp_path / 'one').read_bytes() == (tmp_path / 'two').read_bytes()
@@ -175,8 +172,8 @@ def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
 def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'val-00000-of-00001')
-  items = [make_item(1, tmp_path / 'a.jpg', '<S> a </S>'),
-           make_item(2, tmp_path / 'gone.jpg', '<S> a </S>')]
+  items = [make_item(1, tmp_path / 'a.jpg', 'a'),
+           make_item(2, tmp_path / 'gone.jpg', 'a')]
   with pytest.raises(OSError, match='gone.jpg'):
     shard_writer.write_shard(shards.Shard(path, items), recipe)
   assert not os.path.exists(path)
@@ -185,7 +182,7 @@ def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
 def test_write_shard_names_the_file_it_cannot_write(tmp_path, recipe):
   write_jpeg(tmp_path / 'a.jpg')
   path = str(tmp_path / 'no folder' / 'val-00000-of-00001')
-  items = [make_item(1, tmp_path / 'a.jpg', '<S> a </S>')]
+  items = [make_item(1, tmp_path / 'a.jpg', 'a')]
   with pytest.raises(OSError, match='no folder'):
     shard_writer.write_shard(shards.Shard(path, items), recipe)
 

@@ -1,0 +1,171 @@
+"""Runs steps on Apache Beam, which has runners for many machines.
+
+Items travel as files, lines of JSON in a folder that all machines see, for a
+pipeline that held them would be too large for most runners. What a step finds
+comes back in the same way.
+"""
+
+import collections
+import contextlib
+import functools
+import json
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from absl import logging as absl_logging
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data_prep.runner import Label, Runner
+from im2txt import whole_file
+
+# Here and in its workers, which tell pages of each step and of each mistake.
+logging.getLogger('apache_beam').setLevel(logging.CRITICAL)
+
+# In this process; Beam's default would first look for a program to download.
+DEFAULT_OPTIONS = (
+    '--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner',
+    '--direct_running_mode=in_memory')
+
+_LINES = 1000  # Of a file of items.
+_ERROR = 'error.json'
+
+
+@contextlib.contextmanager
+def beam_runner(options: Sequence[str], scratch: str) -> Iterator[Runner]:
+  """Makes a runner.
+
+  Args:
+    options: Beam's own pipeline options, for example `--runner=FlinkRunner`.
+    scratch: existing folder for files of items, the same one on all machines;
+      empty again after the block.
+
+  Raises:
+    ValueError: Beam does not know an option.
+  """
+  pipeline_options = PipelineOptions(list(options))
+  with tempfile.TemporaryDirectory(
+      prefix='beam-', suffix='.tmp', dir=scratch) as folder:
+    yield _BeamRunner(pipeline_options, folder)
+
+
+class _BeamRunner(Runner):
+  """See the base class; each step is a pipeline."""
+
+  def __init__(self, options: PipelineOptions, folder: str):
+    self._options = options
+    self._folder = folder
+
+  def find(
+      self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
+  ) -> list[Any]:
+    """See the base class."""
+    found = self._run(
+        label, items, function,
+        beam.Filter(lambda found: found[1] is not None))
+    return [value for _, value in sorted(found, key=lambda found: found[0])]
+
+  def count(
+      self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
+      label: Label, at_least: int,
+  ) -> collections.Counter[str]:
+    """See the base class; nothing but the sums comes back."""
+    return collections.Counter(dict(self._run(
+        label, items, function,
+        'words' >> beam.FlatMap(lambda found: found[1]),
+        'count' >> beam.combiners.Count.PerElement(),
+        'frequent' >> beam.Filter(lambda counted: counted[1] >= at_least))))
+
+  def do(
+      self, function: Callable[[Any], None], items: Sequence[Any],
+      sizes: Sequence[int], label: Label,
+  ) -> None:
+    """See the base class."""
+    del sizes
+    self._run(label, items, function, beam.Filter(lambda _: False))
+
+  def _run(
+      self, label: Label, items: Sequence[Any], function: Callable[[Any], Any],
+      *steps: beam.PTransform,
+  ) -> list[Any]:
+    """Runs a pipeline.
+
+    Args:
+      label: of the step.
+      items: each a line of a file.
+      function: applied to each first; gives (its number, the result).
+      *steps: what follows; gives few values that JSON has.
+
+    Returns:
+      These, in any order.
+    """
+    absl_logging.info('%s: %d', label.doing, len(items))
+    folder = os.path.join(self._folder, uuid.uuid4().hex)
+    os.mkdir(folder)
+    results = os.path.join(folder, 'results.jsonl')
+    try:
+      with beam.Pipeline(options=self._options) as pipeline:
+        values = (
+            pipeline
+            | 'files' >> beam.Create(list(_write_items(items, folder)))
+            | 'items' >> beam.FlatMap(_read_lines)
+            | 'spread' >> beam.Reshuffle()
+            | 'apply' >> beam.Map(functools.partial(_apply, function, folder)))
+        for step in steps:
+          values |= step
+        _ = (values
+             | 'together' >> beam.combiners.ToList()
+             | 'write' >> beam.Map(functools.partial(_write_lines, results)))
+    except Exception as error:
+      raise _reason(folder, error) from None
+    found = list(_read_lines(results))
+    shutil.rmtree(folder)
+    return found
+
+
+def _write_items(items: Sequence[Any], folder: str) -> Iterator[str]:
+  """Writes items with their numbers, a line each; yields the files."""
+  for first in range(0, len(items), _LINES):
+    path = os.path.join(folder, f'items-{first:09d}.jsonl')
+    _write_lines(path, list(enumerate(items[first:first + _LINES], first)))
+    yield path
+
+
+def _write_lines(path: str, values: Iterable[Any]) -> None:
+  with whole_file.write(path) as f:
+    f.writelines(f'{json.dumps(value)}\n' for value in values)
+
+
+def _read_lines(path: str) -> Iterator[Any]:
+  with open(path, encoding='utf-8') as f:
+    yield from map(json.loads, f)
+
+
+def _apply(
+    function: Callable[[Any], Any], folder: str, numbered: tuple[int, Any]
+) -> tuple[int, Any]:
+  """Applies the function; leaves a note of what is wrong with the item."""
+  number, item = numbered
+  try:
+    return number, function(item)
+  except (OSError, ValueError) as error:
+    # A runner tries again and then says it in pages.
+    _write_lines(os.path.join(folder, _ERROR),
+                 [type(error) is ValueError, str(error)])
+    raise
+
+
+def _reason(folder: str, error: Exception) -> Exception:
+  """What an item was wrong with, or else what the runner says."""
+  try:
+    is_value, message = _read_lines(os.path.join(folder, _ERROR))
+  except (OSError, ValueError):
+    lines = str(error).strip().splitlines()
+    return ChildProcessError(
+        f'the Beam pipeline failed: {lines[-1] if lines else repr(error)}')
+  return ValueError(message) if is_value else OSError(message)

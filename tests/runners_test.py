@@ -1,0 +1,106 @@
+"""Steps of work find, count and do the same wherever they run."""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from data_prep import beam_runner, local_runner
+from data_prep.runner import Label
+
+LABEL = Label('working', 'item')
+# Of Beam, for two processes.
+WORKERS = (beam_runner.DEFAULT_OPTIONS[0],
+           '--direct_running_mode=multi_processing', '--direct_num_workers=2')
+
+
+def start_locally(_):
+  return local_runner.local_runner(2)
+
+
+def start_beam(folder):
+  return beam_runner.beam_runner(WORKERS, str(folder))
+
+
+@pytest.fixture(params=[start_locally, start_beam], ids=['local', 'beam'])
+def runner(request, tmp_path, monkeypatch):
+  # Beam's workers are to find this module.
+  monkeypatch.setenv('PYTHONPATH', os.path.dirname(__file__))
+  with request.param(tmp_path) as started:
+    yield started
+
+
+def odd_ones(item, factor):
+  number, [name] = item  # A list may come as a tuple, and the reverse.
+  return [number * factor, name] if number % 2 else None
+
+
+@pytest.mark.parametrize('total', [0, 357])
+def test_what_is_found_is_in_the_items_order(runner, total):
+  items = [(i, [f'ünit {i}']) for i in range(total)]
+  found = runner.find(functools.partial(odd_ones, factor=3), items, LABEL)
+  assert list(map(list, found)) == [
+      [3 * i, f'ünit {i}'] for i in range(1, total, 2)]
+
+
+def letters(text):
+  return list(text)
+
+
+@pytest.mark.parametrize('total', [0, 400])
+def test_words_are_counted(runner, total):
+  items = ['ab\u2028a', 'b"', ''] * total + ['b']
+  counts = runner.count(letters, items, LABEL, 2)
+  assert dict(counts) == {
+      letter: count for letter, count in {
+          'a': 2 * total, 'b': 2 * total + 1, '"': total,
+          '\u2028': total}.items() if count >= 2}
+
+
+def write(item, folder):
+  name, text = item
+  with open(os.path.join(folder, name), 'w') as f:
+    f.write(text)
+
+
+@pytest.mark.parametrize('total', [0, 37])
+def test_everything_is_done(runner, tmp_path, total):
+  folder = tmp_path / 'done'
+  folder.mkdir()
+  runner.do(functools.partial(write, folder=str(folder)),
+            [(f'{i}', 'x' * i) for i in range(total)], range(total), LABEL)
+  assert {path.name: path.read_text() for path in folder.iterdir()} == {
+      f'{i}': 'x' * i for i in range(total)}
+
+
+def fail(item):
+  if item == 7:
+    raise OSError('item 7: no such file')
+
+
+def test_a_mistake_is_one_error(runner):
+  with pytest.raises(OSError, match='^item 7: no such file$'):
+    runner.do(fail, range(9), [1] * 9, LABEL)
+  with pytest.raises(OSError, match='^item 7: no such file$'):
+    runner.find(fail, range(9), LABEL)
+
+
+def wait_for_ever(_):
+  threading.Event().wait()
+
+
+def interrupt_soon():
+  time.sleep(0.3)
+  os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupt_ends_workers_of_this_machine():
+  with (pytest.raises(KeyboardInterrupt),
+        local_runner.local_runner(2) as runner):
+    threading.Thread(target=interrupt_soon).start()
+    runner.find(wait_for_ever, range(99), LABEL)
+  assert not multiprocessing.active_children()
