@@ -8,6 +8,8 @@ comes back in the same way.
 import collections
 import contextlib
 import functools
+import glob
+import io
 import json
 import logging
 import os
@@ -25,10 +27,11 @@ from data_prep.runner import Label, Runner
 from im2txt import whole_file
 
 # Here and in its workers, which tell pages of each step and of each mistake.
-logging.getLogger('apache_beam').setLevel(logging.CRITICAL)
+logging.getLogger('apache_beam.runners').setLevel(logging.CRITICAL)
 
-# In this process; Beam's default would first look for a program to download.
-DEFAULT_OPTIONS = (
+# In this process; Beam's own default would first look for a program to
+# download.
+_DEFAULT_OPTIONS = (
     '--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner',
     '--direct_running_mode=in_memory')
 
@@ -36,22 +39,41 @@ _LINES = 1000  # Of a file of items.
 _ERROR = 'error.json'
 
 
+def parse(options: Sequence[str]) -> PipelineOptions:
+  """Reads Beam's own pipeline options; it warns of those it does not know.
+
+  Args:
+    options: for example `--runner=FlinkRunner`; without any, everything runs
+      in this process.
+
+  Raises:
+    ValueError: an option has no such value.
+  """
+  complaint = io.StringIO()
+  try:
+    with contextlib.redirect_stderr(complaint):
+      parsed = PipelineOptions([*_DEFAULT_OPTIONS, *options])
+      parsed.get_all_options(display_warnings=True)
+  except SystemExit:  # So argparse ends a program.
+    raise ValueError('--beam_options: '
+                     + complaint.getvalue().strip().splitlines()[-1]) from None
+  return parsed
+
+
 @contextlib.contextmanager
-def beam_runner(options: Sequence[str], scratch: str) -> Iterator[Runner]:
+def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
   """Makes a runner.
 
   Args:
-    options: Beam's own pipeline options, for example `--runner=FlinkRunner`.
+    options: Beam's own.
     scratch: existing folder for files of items, the same one on all machines;
-      empty again after the block.
-
-  Raises:
-    ValueError: Beam does not know an option.
+      they are removed with the block, those of a killed program before it.
   """
-  pipeline_options = PipelineOptions(list(options))
+  for left in glob.glob(os.path.join(glob.escape(scratch), 'beam-*.tmp')):
+    shutil.rmtree(left, ignore_errors=True)
   with tempfile.TemporaryDirectory(
       prefix='beam-', suffix='.tmp', dir=scratch) as folder:
-    yield _BeamRunner(pipeline_options, folder)
+    yield _BeamRunner(options, folder)
 
 
 class _BeamRunner(Runner):
@@ -122,7 +144,12 @@ class _BeamRunner(Runner):
              | 'together' >> beam.combiners.ToList()
              | 'write' >> beam.Map(functools.partial(_write_lines, results)))
     except Exception as error:
-      raise _reason(folder, error) from None
+      if 'KeyboardInterrupt' in str(error):  # Wrapped by Beam.
+        raise KeyboardInterrupt from None
+      noted = _noted(folder)
+      if noted:
+        raise noted from None
+      raise
     found = list(_read_lines(results))
     shutil.rmtree(folder)
     return found
@@ -156,16 +183,14 @@ def _apply(
   except (OSError, ValueError) as error:
     # A runner tries again and then says it in pages.
     _write_lines(os.path.join(folder, _ERROR),
-                 [type(error) is ValueError, str(error)])
+                 [isinstance(error, ValueError), str(error)])
     raise
 
 
-def _reason(folder: str, error: Exception) -> Exception:
-  """What an item was wrong with, or else what the runner says."""
-  try:
-    is_value, message = _read_lines(os.path.join(folder, _ERROR))
-  except (OSError, ValueError):
-    lines = str(error).strip().splitlines()
-    return ChildProcessError(
-        f'the Beam pipeline failed: {lines[-1] if lines else repr(error)}')
+def _noted(folder: str) -> Exception | None:
+  """What an item was wrong with; None: it is something else that failed."""
+  path = os.path.join(folder, _ERROR)
+  if not os.path.exists(path):
+    return None
+  is_value, message = _read_lines(path)
   return ValueError(message) if is_value else OSError(message)

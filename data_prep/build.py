@@ -1,4 +1,4 @@
-"""Runs a build on this machine: captioned pictures in, a folder of shards out.
+"""Runs a build: captioned pictures in, a folder of shards out.
 
 The folder then holds:
   train-00000-of-00256 ...  the records, likewise val-* and test-*
@@ -10,6 +10,7 @@ The folder then holds:
                             was cut short goes on and no two are ever mixed
 """
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -122,7 +123,8 @@ def _build(splits: Splits, options: Options) -> None:
     for split in SPLITS:
       for path in glob.glob(
           shards.temporary_pattern(options.output_dir, split)):
-        os.remove(path)
+        with contextlib.suppress(FileNotFoundError):
+          os.remove(path)
   for split, captioned in splits.items():
     logging.info('%s: %d pictures, %d image-caption pairs in %d shards', split,
                  len(captioned), _count_pairs(captioned),

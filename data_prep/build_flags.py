@@ -86,7 +86,8 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                      'are left out. More of them stop the build.',
                      lower_bound=0, upper_bound=1)
   flags.DEFINE_integer('num_threads', 8,
-                       'Number of worker processes, at most one a CPU.',
+                       'With --runner=local: number of worker processes, at '
+                       'most one a CPU.',
                        lower_bound=1)
   flags.DEFINE_enum('runner', 'local', ['local', 'beam'],
                     'What does the work: worker processes of this machine; or '
@@ -134,10 +135,12 @@ def _runner() -> Callable[[], AbstractContextManager[Runner]]:
   except ImportError as error:
     raise ValueError("--runner=beam needs Apache Beam: pip install '.[beam]' "
                      f'in the folder of this project ({error})') from None
+  try:
+    given = shlex.split(FLAGS.beam_options or '')
+  except ValueError as error:
+    raise ValueError(f'--beam_options={FLAGS.beam_options}: {error}') from None
   return functools.partial(
-      beam_runner.beam_runner,
-      beam_runner.DEFAULT_OPTIONS if FLAGS.beam_options is None
-      else shlex.split(FLAGS.beam_options), FLAGS.output_dir)
+      beam_runner.beam_runner, beam_runner.parse(given), FLAGS.output_dir)
 
 
 def _style() -> caption_styles.CaptionStyle:

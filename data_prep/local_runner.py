@@ -72,9 +72,9 @@ class _LocalRunner(Runner):
       self, work: Callable, function: Callable, items: Sequence[Any],
       label: Label,
   ) -> Iterator[Any]:
-    """As pool.map does, but an exception cancels what is left to do.
+    """As pool.map does, but that cancels what is left to do at an exception.
 
-    A pool whose workers are then ended fails over what pool.map cancels.
+    A pool whose workers are then ended fails over what is cancelled.
     """
     size = min(_MAX_CHUNK, max(1, len(items) // _MIN_CHUNKS))
     chunks = [items[i:i + size] for i in range(0, len(items), size)]

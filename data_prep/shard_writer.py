@@ -1,6 +1,7 @@
 """Writes one shard; the only step that needs TensorFlow."""
 
 import os
+import uuid
 
 import tensorflow as tf
 
@@ -38,7 +39,8 @@ def write_shard(shard: Shard, recipe: Recipe) -> None:
   Raises:
     OSError: a picture cannot be read or the shard not written.
   """
-  temporary = f'{shard.path}.{os.getpid()}.tmp'
+  # Another machine may be at the same shard, where a runner tries it again.
+  temporary = f'{shard.path}.{uuid.uuid4().hex}.tmp'
   try:
     with tf.io.TFRecordWriter(temporary) as writer:
       for item in shard.items:

@@ -1,7 +1,7 @@
 """The steps from captioned pictures to shards, as plain functions.
 
-list_items -> assign_shards -> shard_writer.write_shard. They keep no state, so
-that any runner can run them; `build.py` runs them on this machine.
+list_items -> assign_shards -> shard_writer.write_shard, with words_of. They
+keep no state, so that any runner can run them.
 """
 
 import glob

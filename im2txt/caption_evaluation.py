@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,10 +70,10 @@ class CaptionEvaluation:
     self._consensus_config = consensus_config
     self._consensus = None
     if consensus_config:
-      self._consensus = consensus.read(consensus_config)
-      settings['consensus'] = _digest_of_others(
-          found, shard_captions.read(consensus_config.input_file_pattern),
-          consensus_config.input_file_pattern)
+      photos = shard_captions.read(consensus_config.input_file_pattern)
+      _check_differ(found, photos, consensus_config.input_file_pattern)
+      self._consensus = consensus.read(consensus_config, photos)
+      settings['consensus'] = digest_of_pictures(photos)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
@@ -155,19 +155,28 @@ def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
           found.image_ids, found.of_images, strict=True)))
 
 
-def _digest_of_others(
-    found: shard_captions.ShardCaptions, others: shard_captions.ShardCaptions,
+def _check_differ(
+    found: shard_captions.ShardCaptions, photos: shard_captions.ShardCaptions,
     pattern: str,
-) -> str:
-  """Tells photos from others, none of which may be among those evaluated."""
-  known = {frozenset(map(_letters, references))
-           for references in found.of_images}
-  shared = sum(frozenset(map(_letters, captions)) in known
-               for captions in others.of_images)
+) -> None:
+  """Refuses to choose by photos that are evaluated.
+
+  Those have the same id and a caption in common: ids alone may be the same in
+  two data sets, and so may captions.
+  """
+  known = set(_captions_with_ids(found))
+  shared = {image_id for image_id, caption in _captions_with_ids(photos)
+            if (image_id, caption) in known}
   if shared:
-    raise ValueError(f'{pattern} has {shared} of the pictures that are to be '
-                     'evaluated; choose by those of training')
-  return digest_of_pictures(others)
+    raise ValueError(f'{pattern} has {len(shared)} of the pictures that are to '
+                     'be evaluated; choose by those of training')
+
+
+def _captions_with_ids(
+    found: shard_captions.ShardCaptions
+) -> Iterator[tuple[int, str]]:
+  for image_id, captions in zip(found.image_ids, found.of_images, strict=True):
+    yield from ((image_id, _letters(caption)) for caption in captions)
 
 
 def _letters(caption: str) -> str:

@@ -1,4 +1,4 @@
-"""CIDEr-D of captions as word ids: a reward, which is wanted by the thousand.
+"""CIDEr-D of captions as words or their ids, which is wanted by the thousand.
 
 Vedantam et al. 2015, https://arxiv.org/abs/1411.5726, sections 4 and 7, as
 COCO's evaluation computes it (pycocoevalcap's `Cider`, which cannot be told

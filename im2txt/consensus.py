@@ -47,12 +47,14 @@ class Consensus:
     self._captions = [
         list(map(tokenize, of_photo)) for of_photo in captions if of_photo]
     self._cider = cider.CiderD(self._captions)
-    features = features[captioned].astype(np.float32)
+    features = features[captioned].astype(np.float32, copy=False)
     self._mean = features.mean(0)
     deviation = features.std(0)
-    # What is the same in all photos says nothing.
+    # What is the same in all photos says nothing. Its deviation may be a
+    # little above 0, as its mean is rounded.
     self._scale = np.divide(
-        1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0)
+        1.0, deviation, out=np.zeros_like(deviation),
+        where=np.ptp(features, 0) > 0.0)
     self._directions = self._direct(features)
 
   def rank(
@@ -97,18 +99,22 @@ class Consensus:
 
   def _direct(self, features: np.ndarray) -> np.ndarray:
     """Standardised features, [..., C], as vectors of length 1 or 0."""
-    standard = (features - self._mean) * self._scale
+    standard = features - self._mean
+    standard *= self._scale
     lengths = np.linalg.norm(standard, axis=-1, keepdims=True)
-    return np.divide(standard, lengths, out=np.zeros_like(standard),
-                     where=lengths > 0.0)
+    # What has length 0 stays as it is.
+    return np.divide(standard, lengths, out=standard, where=lengths > 0.0)
 
 
-def read(config: configuration.ModelConfig) -> Consensus:
+def read(
+    config: configuration.ModelConfig, found: shard_captions.ShardCaptions
+) -> Consensus:
   """Reads the photos of feature shards.
 
   Args:
     config: of the model; `input_file_pattern` names the shards. That its
       encoder made them is to be seen by `encoder_weights.check_features`.
+    found: the captions of the shards.
 
   Raises:
     ValueError: they are no feature shards or cannot be used.
@@ -117,17 +123,22 @@ def read(config: configuration.ModelConfig) -> Consensus:
   if inputs.find_features(config) is None:
     raise ValueError(f'{pattern} holds pictures; a consensus needs features: '
                      'make them with data_prep.cache_features')
-  found = shard_captions.read(pattern)
+  if not any(found.of_images):
+    raise ValueError(f'{pattern}: no photo has a caption to choose by')
   number = len(found.of_images)
-  features = []
+  features = None
+  done = 0
   with tf.Graph().as_default(), tf1.Session() as session:
     pooled = inputs.make_images(config, found.first).pooled
     session.run(tf1.tables_initializer())
     with (inputs.explained_errors(pattern),
           tqdm.tqdm(total=number, unit='photo', disable=None,
                     desc='reading features', leave=False) as bar):
-      while len(features) < number:
+      while done < number:
         batch = session.run(pooled)
-        features += list(batch)
+        if features is None:
+          features = np.empty([number, batch.shape[1]], np.float32)
+        features[done:done + len(batch)] = batch
+        done += len(batch)
         bar.update(len(batch))
-  return Consensus(np.array(features), found.of_images)
+  return Consensus(features, found.of_images)

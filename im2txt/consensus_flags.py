@@ -1,6 +1,7 @@
 """The flag of consensus re-ranking, for command lines that caption."""
 
 import dataclasses
+import os
 from typing import Any
 
 from absl import flags, logging
@@ -11,6 +12,8 @@ from im2txt import (
     consensus,
     encoder_weights,
     encoders,
+    inputs,
+    shard_captions,
     trained_model,
 )
 
@@ -43,14 +46,19 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
   config = shards(model.config)
   if not config:
     return None
-  logging.info('reading photos and captions of %s', config.input_file_pattern)
-  found = consensus.read(config)
   encoder_weights.check_features(
       config, checkpoints.read_scope(
           model.prefix, f'{encoders.make(config).scope}/'))
-  return found
+  logging.info('reading photos and captions of %s', config.input_file_pattern)
+  return consensus.read(
+      config, shard_captions.read(config.input_file_pattern))
 
 
 def settings() -> dict[str, Any]:
-  """The flag and its value."""
-  return {_CONSENSUS_FILE_PATTERN.name: _CONSENSUS_FILE_PATTERN.value}
+  """The flag and the shards that it names; nothing if it is not given."""
+  if not _CONSENSUS_FILE_PATTERN.value:
+    # As of before there was this flag.
+    return {}
+  return {_CONSENSUS_FILE_PATTERN.name: [
+      os.path.abspath(file)
+      for file in inputs.find_shards(_CONSENSUS_FILE_PATTERN.value)]}

@@ -97,12 +97,15 @@ def main() -> None:
     evaluation.check_metric(_KEEP_BEST.value)
     if _KEEP_BEST.value != 'perplexity' and not _METRICS.value:
       raise ValueError(f'--keep_best={_KEEP_BEST.value} needs --metrics')
+  consensus_config = consensus_flags.shards(config)
+  if consensus_config and not _METRICS.value:
+    raise ValueError('--consensus_file_pattern needs --metrics')
   if _METRICS.value:
     rules = search_flags.rules(
         trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
     captions = CaptionEvaluation(
         config, training_pattern, rules, search_flags.options(),
-        consensus_flags.shards(config))
+        consensus_config)
   evaluator = evaluation.Evaluator(
       config, _NUM_EVAL_EXAMPLES.value, captions)
   evaluations = 0

@@ -141,8 +141,7 @@ def find_shards(patterns: str) -> list[str]:
   files = [file for pattern in patterns.split(',') for file in _match(pattern)]
   for file in files:
     if tf.io.gfile.isdir(file):
-      raise ValueError(f'{file} is a folder; input_file_pattern must match '
-                       'its shards')
+      raise ValueError(f'{file} is a folder; name its shards')
   # A shard without a record is a file without a byte.
   if not any(tf.io.gfile.stat(file).length for file in files):
     raise ValueError(f'the shards {patterns} hold no captions')

@@ -3,11 +3,8 @@
 import pytest
 from PIL import Image
 
-from data_prep import beam_runner
-
-IN_TWO_PROCESSES = (
-    f'--beam_options={beam_runner.DEFAULT_OPTIONS[0]} --direct_num_workers=2 '
-    '--direct_running_mode=multi_processing')
+IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
+                    '--direct_running_mode=multi_processing')
 
 
 @pytest.fixture
@@ -63,6 +60,12 @@ def test_mistakes_are_one_line(build, tmp_path):
   finished, _ = build('out', '--beam_options=--runner=FlinkRunner')
   assert finished.returncode == 1
   assert finished.error.endswith('--beam_options needs --runner=beam')
+  for value, said in (('--direct_num_workers=x', "invalid int value: 'x'"),
+                      ("junk'", 'No closing quotation')):
+    finished, _ = build('out', '--runner=beam', f'--beam_options={value}')
+    assert finished.returncode == 1
+    assert '--beam_options' in finished.lines[-1]
+    assert said in finished.lines[-1]
   finished, _ = build('out')
   assert finished.returncode == 0, finished.stderr
   (tmp_path / 'out' / 'val-00001-of-00002').unlink()

@@ -268,27 +268,18 @@ def test_features_and_those_of_another_encoder(
     scoring.evaluate(values)
 
 
-@pytest.fixture(scope='module')
-def known(task, launch, tmp_path_factory):
-  """Pattern of the features of the task's training pictures."""
-  folder = tmp_path_factory.mktemp('known')
-  finished = launch(
-      'data_prep.cache_features', f'--config={task.config_file}',
-      f'--input_file_pattern={task.train_pattern}', f'--output_dir={folder}')
-  assert finished.returncode == 0, finished.stderr
-  return f'{folder}/train-*'
-
-
 def test_captions_chosen_by_those_of_other_photos(
-    model, folder, known, by_im2txts_search):
+    model, folder, train_features):
+  known = f'{train_features}/train-*'
   rules, options = Rules(model.vocab), beam_search.Options(5)
   chosen, scores = evaluate(
       model, folder, 'images', rules, options, consensus_pattern=known)
   plain, others = evaluate(model, folder, 'images', rules, options)
   assert scores['captions'] != others['captions']
   # Found in the files, chosen by the same photos.
-  agreed = consensus.read(dataclasses.replace(
-      model.config, input_file_pattern=known))
+  agreed = consensus.read(
+      dataclasses.replace(model.config, input_file_pattern=known),
+      shard_captions.read(known))
   def choose(features, found):
     order = agreed.rank(features, [caption.text for caption in found],
                         [caption.log_probability for caption in found])
@@ -313,6 +304,7 @@ def test_no_choice_by_the_references_themselves(
       'data_prep.cache_features', f'--config={task.config_file}',
       f'--input_file_pattern={folder}/images-*', f'--output_dir={tmp_path}')
   assert finished.returncode == 0, finished.stderr
+  # Fewer of their captions would do, too.
   with pytest.raises(ValueError, match='has 5 of the pictures that are to be'):
     evaluate(model, folder, 'images', Rules(model.vocab),
              beam_search.Options(), consensus_pattern=f'{tmp_path}/images-*')

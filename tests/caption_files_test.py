@@ -190,7 +190,7 @@ def goes_on(scripted, many, caption, folder, unbroken):
 
 
 def test_killed_it_goes_on(
-    scripted, many, caption, stop, unbroken, tmp_path):
+    scripted, many, caption, stop, unbroken, train_features, tmp_path):
   assert stop(signal.SIGKILL).returncode == -signal.SIGKILL
   journal = tmp_path / 'out.lines.progress'
   with open(journal, 'ab') as f:
@@ -201,6 +201,11 @@ def test_killed_it_goes_on(
                     *outputs(tmp_path))
   assert refused.returncode == 1
   assert f'{journal} is of work begun with beam_size 3, not 2' in refused.error
+  refused = caption(
+      scripted, many[0].parent, *outputs(tmp_path),
+      f'--consensus_file_pattern={train_features}/train-*')
+  assert refused.returncode == 1
+  assert 'begun with consensus_file_pattern None, not' in refused.lines[-1]
   assert journal.read_bytes() == before
   goes_on(scripted, many, caption, tmp_path, unbroken)
 

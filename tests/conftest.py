@@ -254,6 +254,17 @@ def launch(start) -> Callable[..., Finished]:
   return lambda *arguments, **options: start(*arguments, **options).finish()
 
 
+@pytest.fixture(scope='session')
+def train_features(task, launch, tmp_path_factory) -> pathlib.Path:
+  """A folder with features of the task's training pictures; read only."""
+  folder = tmp_path_factory.mktemp('train_features')
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={task.train_pattern}', f'--output_dir={folder}')
+  assert finished.returncode == 0, finished.stderr
+  return folder
+
+
 class Run(NamedTuple):
   """A trained run."""
 

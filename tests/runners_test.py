@@ -14,8 +14,7 @@ from data_prep.runner import Label
 
 LABEL = Label('working', 'item')
 # Of Beam, for two processes.
-WORKERS = (beam_runner.DEFAULT_OPTIONS[0],
-           '--direct_running_mode=multi_processing', '--direct_num_workers=2')
+WORKERS = ('--direct_running_mode=multi_processing', '--direct_num_workers=2')
 
 
 def start_locally(_):
@@ -23,7 +22,7 @@ def start_locally(_):
 
 
 def start_beam(folder):
-  return beam_runner.beam_runner(WORKERS, str(folder))
+  return beam_runner.beam_runner(beam_runner.parse(WORKERS), str(folder))
 
 
 @pytest.fixture(params=[start_locally, start_beam], ids=['local', 'beam'])
@@ -96,6 +95,37 @@ def wait_for_ever(_):
 def interrupt_soon():
   time.sleep(0.3)
   os.kill(os.getpid(), signal.SIGINT)
+
+
+def wait_a_little(_):
+  time.sleep(0.05)
+
+
+def test_interrupt_is_one_in_beam_too(tmp_path):
+  options = beam_runner.parse([])
+  with (pytest.raises(KeyboardInterrupt),
+        beam_runner.beam_runner(options, str(tmp_path)) as runner):
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    runner.do(wait_a_little, range(999), [1] * 999, LABEL)
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path):
+  (tmp_path / 'beam-abc.tmp' / 'x').mkdir(parents=True)
+  (tmp_path / 'train-00000-of-00001').touch()
+  with beam_runner.beam_runner(beam_runner.parse([]), str(tmp_path)):
+    pass
+  assert os.listdir(tmp_path) == ['train-00000-of-00001']
+
+
+def stumble(_):
+  raise KeyError('a defect')
+
+
+def test_a_defect_keeps_its_name(runner):
+  # Beam's workers tell their traceback as a text.
+  with pytest.raises((KeyError, RuntimeError), match="KeyError|'a defect'"):
+    runner.find(stumble, [1], LABEL)
 
 
 def test_interrupt_ends_workers_of_this_machine():
