@@ -4,6 +4,7 @@ Shapes: P pictures, K captions drawn of each, T longest, V vocabulary.
 """
 
 import contextlib
+import queue
 from typing import NamedTuple
 
 import numpy as np
@@ -224,21 +225,25 @@ def test_the_batch_is_what_was_drawn(critic):
 
 def test_a_step_learns_from_the_batch_before_the_one_just_drawn(critic):
   built = build(CONFIGS[0], critic)
-  submitted = []
+  # Scores are computed in a thread, which may be late.
+  submitted = queue.Queue()
 
   def score(drawn, written):
-    submitted.append(drawn)
+    submitted.put(drawn)
     return score_by(len)(drawn, written)
 
   with built.session() as (session, monitored):
     feeds = built.critical.feeds(monitored, score)
-    for step in range(3):
+    for _ in range(3):
       batch = session.run(built.critical.batch, next(feeds))
-      assert len(submitted) == step + 2
+      before = submitted.get(timeout=60)
       assert [critic.drawn(targets[mask == 1].tolist())
               for targets, mask in zip(
                   batch.target_seqs, batch.input_mask, strict=True)] == [
-          words for captions in submitted[step] for words in captions]
+          words for captions in before for words in captions]
+    # The batch just drawn.
+    submitted.get(timeout=60)
+    assert submitted.empty()
 
 
 def test_people_may_keep_a_share_of_the_loss(critic):
