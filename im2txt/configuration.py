@@ -168,6 +168,12 @@ class TrainingConfig:
   # Evaluations without a better one after which training ends early; 0:
   # never. (Training evaluates if it is given --eval_file_pattern.)
   early_stopping_patience: int = 0
+  # In a cluster: whether each step is one of all replicas, down the mean
+  # gradient of their batches; otherwise each takes steps of its own.
+  sync_replicas: bool = False
+  # In a cluster: seconds that a step may take, with the wait for processes
+  # that are being started again.
+  replica_timeout_secs: int = 1800
   # What makes a checkpoint better than another: 'perplexity', or one of
   # im2txt.metrics.NAMES, for which evaluation captions the pictures.
   best_metric: str = 'perplexity'

@@ -39,6 +39,8 @@ EVAL_FOLDER = 'eval'
 BEST_FOLDER = 'best'
 # Image-caption pairs of im2txt's validation split that it evaluates on.
 NUM_EVAL_EXAMPLES = 10132
+# Between looks for a new checkpoint of another process.
+_FOLLOW_SECS = 5
 # What a checkpoint can be the best in.
 BEST_METRICS = ('perplexity', *metrics.NAMES)
 
@@ -326,6 +328,7 @@ class TrainingEvaluation:
       vocab_file: str | None,
       train_dir: str,
       train_encoder: bool,
+      evaluates: bool = True,
   ):
     """Builds the graph.
 
@@ -337,6 +340,7 @@ class TrainingEvaluation:
       vocab_file: the vocabulary; without one there are no scores.
       train_dir: the run folder; results go where evaluate.py puts them.
       train_encoder: whether the encoder's weights are trained too.
+      evaluates: whether this process does it, or another of its cluster.
 
     Raises:
       ValueError: the shards or earlier results cannot be used, or what shall
@@ -359,6 +363,7 @@ class TrainingEvaluation:
           self.config, config.model.input_file_pattern,
           Rules(trained_model.load_vocabulary(
               self.config, train_dir, vocab_file)), beam_search.Options())
+    self._evaluates = evaluates
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
     self._patience = config.training.early_stopping_patience
@@ -367,8 +372,9 @@ class TrainingEvaluation:
 
   def run(self) -> bool:
     """Evaluates the newest checkpoint; returns whether training shall end."""
-    evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
-                 self._eval_dir, self._metric)
+    if self._evaluates:
+      evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
+                   self._eval_dir, self._metric)
     since_best = evaluations_since_best(comparable_results(
         self._evaluator, self._eval_dir)[self._before:], self._metric)
     if not self._patience or since_best < self._patience:
@@ -377,6 +383,22 @@ class TrainingEvaluation:
                  'the best checkpoint is in %s', since_best, self._metric,
                  os.path.join(self._train_dir, BEST_FOLDER))
     return True
+
+  def follow(self, last_step: int) -> None:
+    """Evaluates the checkpoints of another process, until training ends.
+
+    Args:
+      last_step: where training ends, unless it ends early.
+    """
+    last = None
+    while True:
+      newest = checkpoints.newest(self._train_dir)
+      step = checkpoints.step_of(newest) if newest else 0
+      if step and newest != last:
+        if self.run() or step >= last_step:
+          return
+        last = newest
+      time.sleep(_FOLLOW_SECS)
 
 
 def check_metric(metric: str) -> None:

@@ -65,7 +65,10 @@ class _Example(NamedTuple):
   lengths: tf.Tensor          # int32 [n]
 
 
-def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
+def make_batch(
+    config: configuration.ModelConfig, training: bool,
+    replica: int = 0, num_replicas: int = 1,
+) -> Batch:
   """Builds the input pipeline that the configuration names.
 
   Iterators and epoch counters are started by the graph's table and local
@@ -77,10 +80,12 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
     training: for ever in random order with distorted pictures, a caption of a
       picture at a time unless `all_captions` says otherwise; or once in the
       order of the files with plain ones and all captions of each.
+    replica: which part of the files to read.
+    num_replicas: the parts.
 
   Raises:
-    ValueError: no file matches, there is no such pipeline, or the shards are
-      of features that another encoder made.
+    ValueError: no file matches, there are fewer than replicas, there is no
+      such pipeline, or the shards are of features that another encoder made.
   """
   if config.input_file_pattern is None:
     return _placeholders(config)
@@ -88,6 +93,11 @@ def make_batch(config: configuration.ModelConfig, training: bool) -> Batch:
       {'tf_data': _tf_data_batch, 'queue': _queue_batch},
       'input_pipeline', config.input_pipeline)
   files = find_shards(config.input_file_pattern)
+  if len(files) < num_replicas:
+    raise ValueError(
+        f'{num_replicas} replicas need a shard each at the least, but '
+        f'{config.input_file_pattern} are {len(files)}; build more')
+  files = files[replica::num_replicas]
   source = _make_source(files, config, training)
   batch = pipeline(files, source, config, training)
   # Both markers counted, as in im2txt.

@@ -1,6 +1,6 @@
 """Schedules and the training step."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -136,45 +136,80 @@ def average_name(name: str) -> str:
   return f'{VARIABLE_SCOPE}/{name}/{_AVERAGE}'
 
 
+class _Update(tf1.train.Optimizer):
+  """Moves the weights down a gradient, clipped to a global norm."""
+
+  def __init__(self, config: configuration.TrainingConfig, rate: tf.Tensor):
+    """Chooses the optimiser.
+
+    Args:
+      config: optimiser, clipping and averaging.
+      rate: float32 [], learning rate.
+
+    Raises:
+      ValueError: there is no such optimiser.
+    """
+    super().__init__(False, 'update')
+    self._optimizer = configuration.choose(
+        _OPTIMIZERS, 'optimizer', config.optimizer)(rate)
+    self._config = config
+    self._rate = rate
+
+  def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+    """See the base class; also shrinks and averages the weights."""
+    gradients, variables = zip(*grads_and_vars, strict=True)
+    gradients, _ = tf.clip_by_global_norm(
+        gradients, self._config.clip_gradients)
+    before = []
+    if self._config.optimizer == 'AdamW':
+      with tf.control_dependencies(tf.nest.flatten(
+          gradients, expand_composites=True)):
+        before = _shrink(variables, self._rate * self._config.weight_decay)
+    with tf1.variable_scope(VARIABLE_SCOPE), tf.control_dependencies(before):
+      step = self._optimizer.apply_gradients(
+          zip(gradients, variables, strict=True), global_step, name)
+      if self._config.ema_decay:
+        with tf.control_dependencies([step]):
+          step = tf1.train.ExponentialMovingAverage(
+              self._config.ema_decay, global_step, name=_AVERAGE
+          ).apply(variables)
+    return step
+
+
 def train_op(
     config: configuration.TrainingConfig,
     loss: tf.Tensor,
     rate: tf.Tensor,
-) -> tuple[tf.Operation, tf.Tensor]:
+    together: Callable[
+        [tf1.train.Optimizer], tf1.train.Optimizer] | None = None,
+) -> tuple[tf.Operation | tf.Tensor, tf.Tensor]:
   """One step down the gradient, clipped to a global norm.
 
   Args:
     config: optimiser, clipping and averaging.
     loss: float32 [].
     rate: float32 [], learning rate.
+    together: makes, of the optimiser, one that steps down the gradient of
+      several replicas; None: down that of this loss.
 
   Returns:
-    The operation, which also counts the step and runs UPDATE_OPS, and the
-    gradient's global norm before clipping, float32 [].
+    What makes the step when it is run, which also counts it and runs
+    UPDATE_OPS, and the global norm of this loss's gradient before clipping,
+    float32 [].
 
   Raises:
     ValueError: there is no such optimiser.
   """
-  optimizer = configuration.choose(
-      _OPTIMIZERS, 'optimizer', config.optimizer)(rate)
+  update = _Update(config, rate)
   variables = tf1.trainable_variables()
   gradients = _gradients(loss, variables, config.loss_scale)
-  gradients, norm = tf.clip_by_global_norm(gradients, config.clip_gradients)
+  norm = tf.linalg.global_norm(gradients)
   tf1.summary.scalar('learning_rate', rate)
   tf1.summary.scalar('gradient_norm', norm)
-  before = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
-  if config.optimizer == 'AdamW':
-    with tf.control_dependencies(tf.nest.flatten(
-        gradients, expand_composites=True)):
-      before += _shrink(variables, rate * config.weight_decay)
-  with tf1.variable_scope(VARIABLE_SCOPE), tf.control_dependencies(before):
-    step = optimizer.apply_gradients(
+  with tf.control_dependencies(
+      tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
+    step = (together(update) if together else update).apply_gradients(
         zip(gradients, variables, strict=True), tf1.train.get_global_step())
-    if config.ema_decay:
-      with tf.control_dependencies([step]):
-        step = tf1.train.ExponentialMovingAverage(
-            config.ema_decay, tf1.train.get_global_step(), name=_AVERAGE
-        ).apply(variables)
   return step, norm
 
 
@@ -182,14 +217,14 @@ def _gradients(
     loss: tf.Tensor, variables: list[tf.Variable], scale: float
 ) -> list[tf.Tensor | tf.IndexedSlices]:
   if scale == 1.0:
-    return tf.gradients(loss, variables)
+    return tf1.gradients(loss, variables)
   return [tf.IndexedSlices(g.values / scale, g.indices, g.dense_shape)
           if isinstance(g, tf.IndexedSlices) else g / scale
-          for g in tf.gradients(loss * scale, variables)]
+          for g in tf1.gradients(loss * scale, variables)]
 
 
 def _shrink(
-    variables: list[tf.Variable], share: tf.Tensor
+    variables: Iterable[tf.Variable], share: tf.Tensor
 ) -> list[tf.Operation]:
   """Decoupled weight decay of all matrices, biases left alone.
 

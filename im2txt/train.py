@@ -22,6 +22,9 @@ CIDEr-D; begins with the best checkpoint of another run, with its configuration:
     --input_file_pattern='coco/train-?????-of-00256' \
     --train_dir=runs/coco_critical --number_of_steps=50000
 
+On many machines: the same command on each, with TF_CONFIG (see README); on
+several GPUs of one machine: python -m im2txt.local_cluster.
+
 Any field of the configuration can be set behind the file's name:
 --config=configs/show_and_tell.py --config.model.batch_size=16.
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
@@ -43,6 +46,8 @@ from im2txt import (
     caption_styles,
     captioner,
     checkpoints,
+    cluster,
+    cluster_signals,
     command_line,
     config_flag,
     configuration,
@@ -58,8 +63,12 @@ from im2txt import (
     vocabulary,
     word_values,
 )
+from im2txt.replica import ClusterReplica, Replica
 
 tf1 = tf.compat.v1
+
+# Between the seeds of replicas; more than the steps of any run.
+_SEEDS = 1_000_000_007
 
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
@@ -352,6 +361,7 @@ def train(
     first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
     samples: caption_samples.CaptionSamples | None = None,
     critic: self_critical.Critic | None = None,
+    replica: Replica | None = None,
 ) -> None:
   """Trains to a step.
 
@@ -368,21 +378,25 @@ def train(
     samples: captioned after each checkpoint.
     critic: of the captions that self-critical training draws; None: trains on
       people's.
+    replica: this process's part of it; None: all.
 
   Raises:
     ValueError: a configuration that cannot be built, or a loss that is not
       finite.
     OSError: a file that is not there.
   """
-  with tf.Graph().as_default():
+  replica = replica or Replica()
+  with tf.Graph().as_default(), replica.place():
     if config.training.seed is not None:
-      # A resumed run shall not see again what it saw at its start.
+      # A resumed run shall not see again what it saw at its start, and no
+      # replica what another sees.
       found = checkpoints.newest(train_dir)
-      tf1.set_random_seed(config.training.seed
+      tf1.set_random_seed(config.training.seed + _SEEDS * replica.index
                           + (checkpoints.step_of(found) if found else 0))
 
     # Graph.
-    batch = inputs.make_batch(config.model, training=True)
+    batch = inputs.make_batch(
+        config.model, True, replica.index, replica.count)
     global_step = tf1.train.get_or_create_global_step()
     schedule = config.training, config.model.batch_size
     critical = critic and self_critical.SelfCritical(config, batch, critic)
@@ -397,17 +411,20 @@ def train(
         optimization.sampling_rate(*schedule, global_step),
         critical and critical.caption_weights)
     rate = optimization.learning_rate(*schedule, train_encoder, global_step)
+    num_words = tf.reduce_sum(batch.input_mask)
     train_op, gradient_norm = optimization.train_op(
-        config.training, outputs.total_loss, rate)
+        config.training, outputs.total_loss, rate,
+        replica.together(tf.cast(num_words, tf.float32)))
     with tf.control_dependencies([train_op]):
       statistics = training_hooks.StepStatistics(
           tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
+          tf.shape(batch.input_mask)[0], num_words,
           tf.size(batch.input_mask))
     scalars = tf1.summary.merge_all()
     pictures = (tf1.summary.image('images', batch.images, max_outputs=3)
                 if isinstance(batch.images, tf.Tensor) else None)
-    logging.info('%s', variable_table())
+    if replica.is_chief:
+      logging.info('%s', variable_table())
 
     # Session.
     saver = tf1.train.Saver(
@@ -422,7 +439,8 @@ def train(
 
     scaffold = tf1.train.Scaffold(init_fn=init, saver=saver)
     progress = training_hooks.ProgressHook(
-        statistics, number_of_steps, log_every_n_steps, train_dir,
+        statistics, number_of_steps, log_every_n_steps,
+        train_dir if replica.is_chief else None,
         {'reward': critical.reward} if critical else {})
     with training_hooks.interruption() as interrupted:
       after_save = [eval_during.run] if eval_during else []
@@ -437,36 +455,47 @@ def train(
               statistics, lambda: checkpoints.newest(train_dir)),
           tf1.train.StopAtStepHook(last_step=number_of_steps),
           training_hooks.StopOnEventHook(interrupted),
-          tf1.train.CheckpointSaverHook(
-              train_dir, saver=saver,
-              checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-              listeners=listeners,
-              **save_interval(config.training)),
-          tf1.train.SummarySaverHook(
-              save_steps=config.training.save_summaries_steps,
-              output_dir=train_dir, summary_op=scalars),
           progress,
       ]
-      if pictures is not None:
-        hooks.append(tf1.train.SummarySaverHook(
-            save_steps=config.training.save_images_steps,
-            output_dir=train_dir, summary_op=pictures))
-      with (contextlib.closing(progress),
-            inputs.explained_errors(config.model.input_file_pattern),
-            tf1.train.MonitoredSession(
-                tf1.train.ChiefSessionCreator(scaffold), hooks) as session):
-        feeds = (critical.feeds(session, critic.score) if critical
-                 else itertools.repeat(None))
-        while not session.should_stop():
-          session.run(train_op, next(feeds))
+      if replica.is_chief:
+        hooks += [
+            tf1.train.CheckpointSaverHook(
+                train_dir, saver=saver,
+                checkpoint_basename=checkpoints.CHECKPOINT_NAME,
+                listeners=listeners,
+                **save_interval(config.training)),
+            tf1.train.SummarySaverHook(
+                save_steps=config.training.save_summaries_steps,
+                output_dir=train_dir, summary_op=scalars),
+        ]
+        if pictures is not None:
+          hooks.append(tf1.train.SummarySaverHook(
+              save_steps=config.training.save_images_steps,
+              output_dir=train_dir, summary_op=pictures))
+      hooks += replica.hooks(train_op, interrupted)
+      while replica.joins(interrupted):
+        with (contextlib.closing(progress),
+              inputs.explained_errors(config.model.input_file_pattern),
+              replica.session(scaffold, hooks) as session):
+          feeds = (critical.feeds(session, critic.score) if critical
+                   else itertools.repeat(None))
+          while not session.should_stop():
+            session.run(train_op, next(feeds))
+      replica.leave(interrupted)
 
 
 def main() -> None:
-  """Reads the flags and trains."""
+  """Reads the flags and trains, or does another task of a cluster."""
+  task = cluster.read(os.environ)
+  if task and task.is_ps:
+    with training_hooks.interruption() as interrupted:
+      cluster_signals.keep_variables(task, interrupted)
+    return
   config = resolve_config()
   train_dir = _TRAIN_DIR.value
   found = checkpoints.newest(train_dir)
-  if found and checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value:
+  if not task and found and (
+      checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value):
     logging.info('%s has already reached step %d of --number_of_steps=%d',
                  train_dir, checkpoints.step_of(found),
                  _NUMBER_OF_STEPS.value)
@@ -502,9 +531,21 @@ def main() -> None:
     critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
     phase = self_critical.phase(config)
   os.makedirs(train_dir, exist_ok=True)
-  eval_during = _EVAL_FILE_PATTERN.value and evaluation.TrainingEvaluation(
-      phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
-      _TRAIN_INCEPTION.value)
+  replica = Replica()
+  if task and not task.is_evaluator:
+    replica = ClusterReplica(
+        task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
+        config.training.replica_timeout_secs)
+  eval_during = None
+  if _EVAL_FILE_PATTERN.value and replica.is_chief:
+    eval_during = evaluation.TrainingEvaluation(
+        phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
+        _TRAIN_INCEPTION.value, evaluates=not task or task.is_evaluator)
+  if task and task.is_evaluator:
+    if eval_during is None:
+      raise ValueError('an evaluator needs --eval_file_pattern')
+    eval_during.follow(_NUMBER_OF_STEPS.value)
+    return
   samples = None
   if _SAMPLE_IMAGE.value:
     samples = caption_samples.CaptionSamples(
@@ -517,7 +558,7 @@ def main() -> None:
     critic = self_critical.make_critic(config.model, critical_vocab)
   train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
         _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
-        first_values, samples, critic)
+        first_values, samples, critic, replica)
 
 
 if __name__ == '__main__':

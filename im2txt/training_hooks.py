@@ -112,7 +112,7 @@ class ProgressHook(tf1.train.SessionRunHook):
       statistics: StepStatistics,
       last_step: int,
       log_every_n_steps: int,
-      train_dir: str,
+      train_dir: str | None,
       more: Mapping[str, tf.Tensor] = types.MappingProxyType({}),
   ):
     """Notes what to tell and where.
@@ -121,7 +121,7 @@ class ProgressHook(tf1.train.SessionRunHook):
       statistics: of each step.
       last_step: where training ends.
       log_every_n_steps: steps between lines, and between rates.
-      train_dir: where TensorBoard looks.
+      train_dir: where TensorBoard looks; None: another process tells it.
       more: float32 [] each, by name; lines also have their means since the
         line before.
     """
@@ -131,6 +131,7 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._train_dir = train_dir
     self._more = dict(more)
     self._bar = None
+    self._reported = 0
     self._started = 0.0
 
   @contextlib.contextmanager
@@ -146,6 +147,7 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._bar = tqdm.tqdm(
         total=self._last_step, initial=step, unit='step', file=sys.stderr,
         disable=None, dynamic_ncols=True)
+    self._reported = step // self._every
     self._start_interval()
 
   def before_run(self, run_context):
@@ -163,7 +165,9 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._positions += int(now.num_positions)
     self._bar.update()
     self._bar.set_postfix(loss=f'{now.total_loss:.3f}', refresh=False)
-    if now.global_step % self._every == 0:
+    # Steps of other replicas lie between those of this one.
+    if now.global_step // self._every > self._reported:
+      self._reported = now.global_step // self._every
       self._report(now)
       self._start_interval()
 
@@ -190,6 +194,8 @@ class ProgressHook(tf1.train.SessionRunHook):
           'words/s, %.1f %% padding, %s left', now.global_step, now.total_loss,
           more, now.learning_rate, captions, words, 100.0 * padding,
           tqdm.tqdm.format_interval(left))
+    if self._train_dir is None:
+      return
     writer = tf1.summary.FileWriterCache.get(self._train_dir)
     for tag, value in (('speed/captions_per_second', captions),
                        ('speed/words_per_second', words),

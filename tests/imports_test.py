@@ -10,11 +10,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
     ('train', 'evaluate', 'run_inference', 'export', 'score_captions',
-     'report', 'pack_model', 'draw_captions', 'cli'),
+     'report', 'pack_model', 'draw_captions', 'local_cluster', 'cli'),
     ('learning_curves',),
     ('run_history',),
     ('captioning_flags', 'consensus_flags', 'evaluation', 'caption_samples',
-     'word_values', 'self_critical'),
+     'word_values', 'self_critical', 'replica'),
+    ('sync_replicas',),
+    ('cluster_signals',),
+    ('cluster',),
     ('caption_evaluation', 'config_flag', 'picture_captioner',
      'search_flags'),
     ('consensus', 'ensemble'),

@@ -1,0 +1,142 @@
+r"""Trains with several processes of this machine, such as one for each GPU.
+
+  python -m im2txt.local_cluster --workers=4 --gpus -- \
+    --config=configs/show_and_tell.py --train_dir=runs/coco \
+    --input_file_pattern='coco/train-?????-of-00256' --number_of_steps=1000000
+
+starts im2txt.train with the flags behind -- as chief, workers and ps of a
+cluster (see im2txt.cluster), and ends with them. What they print has their
+names in front. Ctrl-C or SIGTERM saves and stops all. On several machines,
+start im2txt.train on each instead, with TF_CONFIG.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from im2txt import cluster, command_line
+
+_WORKERS = flags.DEFINE_integer(
+    'workers', 2, 'Processes that train, the chief among them.', lower_bound=1)
+_PS = flags.DEFINE_integer(
+    'ps', 1, 'Processes that keep the variables.', lower_bound=1)
+_EVALUATOR = flags.DEFINE_bool(
+    'evaluator', False, 'Also a process that evaluates each checkpoint; it '
+    'needs --eval_file_pattern behind the --.')
+_GPUS = flags.DEFINE_bool(
+    'gpus', False, 'Give each worker a GPU of its own; the others see none.')
+
+_POLL_SECS = 0.2
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Starts the processes; returns the first exit status that is not 0."""
+  if not arguments:
+    raise ValueError('no flags of training; give them behind --')
+  if cluster.VARIABLE in os.environ:
+    raise ValueError(f'{cluster.VARIABLE} is set: this is one process of a '
+                     'cluster already; start im2txt.train')
+  addresses = {'chief': 1, 'worker': _WORKERS.value - 1, 'ps': _PS.value}
+  ports = iter(_free_ports(sum(addresses.values())))
+  addresses = {job: [f'localhost:{next(ports)}' for _ in range(count)]
+               for job, count in addresses.items() if count}
+  tasks = [(job, i) for job in ('ps', 'chief', 'worker')
+           for i in range(len(addresses.get(job, ())))]
+  if _EVALUATOR.value:
+    tasks.append(('evaluator', 0))
+  gpu = iter(_visible_gpus(_WORKERS.value) if _GPUS.value else ())
+  processes = {}
+  for job, index in tasks:
+    environment = dict(os.environ)
+    environment[cluster.VARIABLE] = json.dumps(
+        {'cluster': addresses, 'task': {'type': job, 'index': index}})
+    if _GPUS.value:
+      environment['CUDA_VISIBLE_DEVICES'] = (
+          next(gpu) if job in ('chief', 'worker') else '')
+    processes[f'{job} {index}'] = subprocess.Popen(
+        [sys.executable, '-m', 'im2txt.train', *arguments], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors='replace')
+  return _watch(processes)
+
+
+def _free_ports(count: int) -> list[int]:
+  """Ports that nobody listens at, for now."""
+  sockets = [socket.socket() for _ in range(count)]
+  try:
+    for each in sockets:
+      each.bind(('localhost', 0))
+    return [each.getsockname()[1] for each in sockets]
+  finally:
+    for each in sockets:
+      each.close()
+
+
+def _visible_gpus(wanted: int) -> list[str]:
+  """Names of GPUs, a worker each, as CUDA_VISIBLE_DEVICES has them."""
+  # Imported here: without --gpus this process needs no TensorFlow.
+  import tensorflow as tf
+
+  visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+  names = (visible.split(',') if visible else
+           [str(i) for i in range(
+               len(tf.config.list_physical_devices('GPU')))])
+  if len(names) < wanted:
+    raise ValueError(f'--workers={wanted}, but there are {len(names)} GPUs; '
+                     'lower it, or leave out --gpus')
+  return names[:wanted]
+
+
+def _watch(processes: dict[str, subprocess.Popen]) -> int:
+  """Passes on what they print, and waits; one that fails ends all."""
+  lock = threading.Lock()
+
+  def pass_on(name: str, process: subprocess.Popen) -> None:
+    for line in process.stdout:
+      with lock:
+        print(f'[{name}] {line}', end='', file=sys.stderr, flush=True)
+
+  readers = [threading.Thread(target=pass_on, args=item, daemon=True)
+             for item in processes.items()]
+  for reader in readers:
+    reader.start()
+
+  def running() -> list[str]:
+    return [name for name, process in processes.items()
+            if process.poll() is None]
+
+  def stop(*_) -> None:
+    for name in running():
+      processes[name].send_signal(signal.SIGTERM)
+
+  # Of a terminal they have Ctrl-C themselves.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, stop)
+  status = 0
+  while left := running():
+    failed = [name for name, process in processes.items()
+              if process.returncode]
+    if failed and not status:
+      status = processes[failed[0]].returncode
+      logging.error('%s failed (exit status %d): stopping the others',
+                    failed[0], status)
+      stop()
+    if status and all(name.startswith(cluster.PS) for name in left):
+      stop()  # There is nobody left to wait for.
+    time.sleep(_POLL_SECS)
+  for reader in readers:
+    reader.join()
+  return status or next((process.returncode for process in processes.values()
+                         if process.returncode), 0)
+
+
+if __name__ == '__main__':
+  command_line.run(main, takes_arguments=True)

@@ -1,0 +1,311 @@
+"""A process that trains: alone, or one of a cluster's.
+
+Training is written down once, for one process; this is what differs for one
+of several: where ops are, who begins, and that nobody leaves before the chief
+has saved the last step.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import tensorflow as tf
+from absl import logging
+
+from im2txt import cluster
+from im2txt.cluster_signals import POLL_SECS, Signals
+from im2txt.sync_replicas import SyncReplicas, SyncReplicasHook
+
+tf1 = tf.compat.v1
+
+# What a replica meets when a ps has died, and when it has come back.
+_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
+# How long a session waits at its end for threads that are its own.
+_STOP_SECS = 5
+
+Together = Callable[[tf1.train.Optimizer], tf1.train.Optimizer]
+
+
+class Replica:
+  """A process that trains alone.
+
+  Attributes:
+    index: its number among those that train.
+    count: how many there are.
+    is_chief: whether it gives variables their values and saves them.
+  """
+
+  index = 0
+  count = 1
+  is_chief = True
+
+  def __init__(self):
+    self._done = False
+
+  def place(self) -> AbstractContextManager:
+    """Says where what a block adds to the graph is to be."""
+    return contextlib.nullcontext()
+
+  def together(self, weight: tf.Tensor) -> Together | None:
+    """Makes, of an optimiser, one for the gradients of all replicas.
+
+    Args:
+      weight: float32 [], what this replica's loss is the mean of.
+
+    Returns:
+      None: each replica takes steps of its own.
+    """
+    del weight
+
+  def hooks(
+      self, step: tf.Tensor, interrupted: threading.Event
+  ) -> list[tf1.train.SessionRunHook]:
+    """What is to happen around each step, after all else.
+
+    Args:
+      step: what the optimiser returned.
+      interrupted: set when this process shall end.
+    """
+    del step, interrupted
+    return []
+
+  def joins(self, interrupted: threading.Event) -> bool:
+    """Waits until it is known whether there is something to train.
+
+    Args:
+      interrupted: there is nothing any more once it is set.
+    """
+    return not (self._done or interrupted.is_set())
+
+  @contextlib.contextmanager
+  def session(
+      self, scaffold: tf1.train.Scaffold,
+      hooks: Sequence[tf1.train.SessionRunHook],
+  ) -> Iterator[tf1.train.MonitoredSession]:
+    """Opens the session of training."""
+    with tf1.train.MonitoredSession(
+        tf1.train.ChiefSessionCreator(scaffold), hooks) as session:
+      yield session
+    self._done = True
+
+  def leave(self, interrupted: threading.Event) -> None:
+    """Says that it does not come back, unless interrupted."""
+
+
+class ClusterReplica(Replica):
+  """A process that trains with others."""
+
+  def __init__(
+      self, task: cluster.Task, synchronous: bool, last_step: int,
+      timeout_secs: int,
+  ):
+    """Waits for the ps.
+
+    Args:
+      task: chief or worker.
+      synchronous: whether each step is one of all replicas.
+      last_step: where training ends.
+      timeout_secs: what a step may take, with the wait for others.
+
+    Raises:
+      TimeoutError: a ps is not there in time.
+      OSError: another program has its port.
+    """
+    super().__init__()
+    self.index = task.replica
+    self.count = task.num_replicas
+    self.is_chief = task.replica == 0
+    self._task = task
+    self._synchronous = synchronous and self.count > 1
+    self._last_step = last_step
+    self._timeout_secs = timeout_secs
+    self._optimizer = None
+    self._signals = None
+    for address in task.addresses[cluster.PS]:
+      self._wait_for(address)
+    self._server = task.start_server()
+
+  def place(self) -> AbstractContextManager:
+    """See the base class: variables are on the ps, in turn."""
+    return tf1.device(tf1.train.replica_device_setter(
+        cluster=tf1.train.ClusterSpec(self._task.addresses),
+        worker_device=self._task.device))
+
+  def together(self, weight: tf.Tensor) -> Together | None:
+    """See the base class."""
+    if not self._synchronous:
+      return None
+
+    def wrap(optimizer: tf1.train.Optimizer) -> tf1.train.Optimizer:
+      self._optimizer = SyncReplicas(optimizer, self.count, weight)
+      return self._optimizer
+
+    return wrap
+
+  def hooks(
+      self, step: tf.Tensor, interrupted: threading.Event
+  ) -> list[tf1.train.SessionRunHook]:
+    """See the base class."""
+    self._signals = Signals(self._task)
+    say_finished = self._signals.say_finished
+    options = tf1.RunOptions(timeout_in_ms=1000 * self._timeout_secs)
+    hooks = []
+    if self._synchronous:
+      hooks.append(SyncReplicasHook(
+          self._optimizer, step, self._signals, self.is_chief,
+          self._last_step, options, interrupted))
+      say_finished = hooks[0].say_finished
+    return [*hooks, _SignalHook(
+        self._signals, say_finished, self.is_chief, self._last_step, options)]
+
+  def joins(self, interrupted: threading.Event) -> bool:
+    """See the base class; workers wait for the chief.
+
+    Raises:
+      TimeoutError: the chief does not begin, or does not end.
+    """
+    if self.is_chief:
+      return super().joins(interrupted)
+    logging.info('Waiting for the chief')
+    return self._wait_for_chief(interrupted)
+
+  @contextlib.contextmanager
+  def session(
+      self, scaffold: tf1.train.Scaffold,
+      hooks: Sequence[tf1.train.SessionRunHook],
+  ) -> Iterator[tf1.train.MonitoredSession]:
+    """See the base class.
+
+    A ps that dies ends the session early, without an error.
+
+    Raises:
+      TimeoutError: a step took too long.
+    """
+    kind = (tf1.train.ChiefSessionCreator if self.is_chief
+            else tf1.train.WorkerSessionCreator)
+    creator = kind(scaffold, self._server.target,
+                   config=self._task.session_config())
+    if not self.is_chief:
+      creator = _AfterChief(creator, self._wait_for_chief)
+    try:
+      with tf1.train.MonitoredSession(
+          creator, hooks, stop_grace_period_secs=_STOP_SECS) as session:
+        yield session
+      self._done = True
+    except _LOST:
+      logging.warning('A ps is gone: going on from the last checkpoint')
+    except tf.errors.DeadlineExceededError:
+      raise TimeoutError(
+          f'no step in {self._timeout_secs} s (replica_timeout_secs); is a '
+          'process of the cluster gone? Start it and this one again') from None
+
+  def leave(self, interrupted: threading.Event) -> None:
+    """See the base class."""
+    if interrupted.is_set() and not self.is_chief:
+      return
+    # A ps that is gone need not know.
+    with contextlib.suppress(*_LOST), self._plain_session() as session:
+      session.run(self._signals.say_left)
+
+  def _plain_session(self) -> tf1.Session:
+    return tf1.Session(self._server.target, tf1.get_default_graph(),
+                       self._task.session_config())
+
+  def _wait_for_chief(self, interrupted: threading.Event | None = None) -> bool:
+    """Whether there is something to train."""
+    interrupted = interrupted or threading.Event()
+    global_step = tf1.train.get_global_step()
+    deadline = time.monotonic() + self._timeout_secs
+    while not interrupted.is_set():
+      # The ps may have begun anew.
+      with (contextlib.suppress(*_LOST, tf.errors.FailedPreconditionError),
+            self._plain_session() as session):
+        while not interrupted.is_set() and time.monotonic() < deadline:
+          if session.run(self._signals.finished):
+            return False
+          if (session.run(self._signals.times_begun)
+              and session.run(global_step) < self._last_step):
+            return True
+          time.sleep(POLL_SECS)
+      if time.monotonic() > deadline:
+        raise TimeoutError(f'no chief in {self._timeout_secs} s '
+                           '(replica_timeout_secs); start it, and this again')
+      time.sleep(POLL_SECS)
+    return False
+
+  def _wait_for(self, address: str) -> None:
+    """Returns when there is a server, which sessions would wait for in vain.
+
+    Unlike a session, this can be interrupted.
+    """
+    host, _, port = address.rpartition(':')
+    deadline = time.monotonic() + self._timeout_secs
+    said = False
+    while True:
+      try:
+        socket.create_connection((host.strip('[]'), int(port)), 5).close()
+        return
+      except OSError as error:
+        if time.monotonic() > deadline:
+          raise TimeoutError(f'{cluster.VARIABLE}: no ps at {address}: '
+                             f'{error}') from None
+        if not said:
+          logging.info('Waiting for the ps at %s', address)
+          said = True
+        time.sleep(POLL_SECS)
+
+
+class _AfterChief(tf1.train.SessionCreator):
+  """Makes sessions once the chief has given variables their values."""
+
+  def __init__(
+      self, creator: tf1.train.SessionCreator, wait: Callable[[], bool]
+  ):
+    self._creator = creator
+    self._wait = wait
+
+  def create_session(self) -> tf1.Session:
+    """See the base class."""
+    self._wait()
+    return self._creator.create_session()
+
+
+class _SignalHook(tf1.train.SessionRunHook):
+  """Tells others when the chief begins and ends; ends when it has ended."""
+
+  def __init__(
+      self, signals: Signals, say_finished: tf.Operation, is_chief: bool,
+      last_step: int, options: tf1.RunOptions,
+  ):
+    self._signals = signals
+    self._say_finished = say_finished
+    self._is_chief = is_chief
+    self._last_step = last_step
+    self._options = options
+    self._global_step = tf1.train.get_global_step()
+
+  def after_create_session(self, session, coord):
+    """See the base class."""
+    if self._is_chief:
+      session.run(self._signals.unsay_finished)
+      session.run(self._signals.say_begun)
+    if session.run(self._global_step) >= self._last_step:
+      coord.request_stop()
+
+  def before_run(self, run_context):
+    """See the base class."""
+    return tf1.train.SessionRunArgs(
+        self._signals.finished, options=self._options)
+
+  def after_run(self, run_context, run_values):
+    """See the base class."""
+    if run_values.results and not self._is_chief:
+      run_context.request_stop()
+
+  def end(self, session):
+    """See the base class; the last checkpoint is written."""
+    if self._is_chief:
+      session.run(self._say_finished)

@@ -1,0 +1,139 @@
+"""Training with several processes, end to end."""
+
+import itertools
+import json
+import re
+import signal
+import socket
+
+import numpy as np
+import pytest
+from conftest import write_shard
+
+STEPS = 50
+# Of several lengths; the halves have different numbers of words.
+CAPTIONS = ('a red square .', 'a big green circle .', 'the blue square on grey',
+            'a square', 'the green square .', 'a blue circle on the left .')
+
+
+@pytest.fixture(scope='module')
+def features(task, launch, tmp_path_factory):
+  """Two shards of three pictures each, which are never distorted."""
+  shards, folder = (tmp_path_factory.mktemp(name)
+                    for name in ('halves', 'features'))
+  write_shard(shards / 'train-00000-of-00002', CAPTIONS[:3])
+  write_shard(shards / 'train-00001-of-00002', CAPTIONS[3:])
+  (shards / 'word_counts.txt').write_bytes(task.vocab_file.read_bytes())
+  finished = launch(
+      'data_prep.cache_features', f'--config={task.config_file}',
+      f'--input_file_pattern={shards}/train-*', f'--output_dir={folder}')
+  assert finished.returncode == 0, finished.stderr
+  return folder
+
+
+class Cluster:
+  """Starts processes of a cluster of this machine."""
+
+  def __init__(self, start, flags, workers, ps=1):
+    sockets = [socket.socket() for _ in range(workers + ps)]
+    for each in sockets:
+      each.bind(('localhost', 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+      each.close()
+    hosts = [f'localhost:{port}' for port in ports]
+    self._hosts = {'chief': hosts[:1], 'worker': hosts[1:workers],
+                   'ps': hosts[workers:]}
+    self._start, self._flags = start, flags
+
+  def start(self, job, index=0):
+    return self._start('im2txt.train', *self._flags, environment={
+        'TF_CONFIG': json.dumps({
+            'cluster': self._hosts, 'task': {'type': job, 'index': index}})})
+
+  def start_all(self):
+    return {(job, i): self.start(job, i) for job, hosts in self._hosts.items()
+            for i in range(len(hosts))}
+
+
+def finish(processes):
+  """Waits for all; none may fail."""
+  for name, process in processes.items():
+    finished = process.finish()
+    assert finished.returncode == 0, f'{name}: {finished.stderr}'
+
+
+def flags_of(task, features, train_dir, *more):
+  return [f'--config={task.config_file}', f'--train_dir={train_dir}',
+          f'--input_file_pattern={features}/train-*',
+          f'--number_of_steps={STEPS}', '--log_every_n_steps=1',
+          '--config.model.lstm_dropout_keep_prob=1.0',
+          '--config.model.bucket_by_length=false',
+          '--config.training.optimizer=SGD',
+          '--config.training.initial_learning_rate=1.0',
+          '--config.training.learning_rate_decay_factor=0.0',
+          '--config.training.clip_gradients=0.4', *more]
+
+
+SYNC = '--config.training.sync_replicas'
+
+
+def test_replicas_together_step_as_one_with_all_their_examples(
+    task, features, start, launch, read_checkpoint, tmp_path):
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  finished = launch('im2txt.train', *flags_of(
+      task, features, one, '--config.model.batch_size=6'))
+  assert finished.returncode == 0, finished.stderr
+  finish(Cluster(start, flags_of(
+      task, features, two, '--config.model.batch_size=3', SYNC),
+                 workers=2).start_all())
+  before, alone, together = map(read_checkpoint, (
+      one / 'model.ckpt-0', one / f'model.ckpt-{STEPS}',
+      two / f'model.ckpt-{STEPS}'))
+  assert alone.keys() == together.keys()
+  assert np.abs(alone['logits/weights'] - before['logits/weights']).max() > .1
+  for name, value in alone.items():
+    np.testing.assert_allclose(
+        together[name], value, rtol=0, atol=1e-6, err_msg=name)
+
+
+MODES = pytest.mark.parametrize('mode', [(), (SYNC,)], ids=['async', 'sync'])
+
+
+def steps_of(stderr):
+  return [int(step) for step in re.findall(r' step (\d+): loss', stderr)]
+
+
+def last_saved(folder):
+  return max(int(file.stem.split('-')[1])
+             for file in folder.glob('model.ckpt-*.index'))
+
+
+@pytest.mark.parametrize('mode', [(SYNC,), pytest.param(
+    (), marks=pytest.mark.long)], ids=['sync', 'async'])
+@pytest.mark.parametrize('victim', [('worker', 0), pytest.param(
+    ('chief', 0), marks=pytest.mark.long), pytest.param(
+    ('ps', 0), marks=pytest.mark.long)], ids=['worker', 'chief', 'ps'])
+def test_a_killed_process_that_is_started_again_joins(
+    task, features, start, tmp_path, mode, victim):
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, '--config.training.save_interval_steps=10',
+      '--number_of_steps=300', *mode), workers=2)
+  processes = cluster.start_all()
+  processes['worker', 0].wait_for(' step 1[0-9]{2}: ')
+  processes[victim].send(signal.SIGKILL)
+  assert processes[victim].finish().returncode == -signal.SIGKILL
+  saved = last_saved(tmp_path)
+  processes[victim] = cluster.start(*victim)
+  finish(processes)
+  assert last_saved(tmp_path) == 300
+  if mode:
+    chief = steps_of(processes['chief', 0].finish().stderr)
+    if victim == ('worker', 0):
+      assert chief == list(range(1, 301))
+    else:
+      # A ps leaves the chief's process, which goes on from a checkpoint.
+      back = next((i for i, (step, after) in enumerate(
+          itertools.pairwise(chief)) if after <= step), -1)
+      assert chief[back + 1] >= saved + 1
+      assert chief[back + 1:] == list(range(chief[back + 1], 301))
