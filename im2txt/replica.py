@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 import tensorflow as tf
 from absl import logging
 
-from im2txt import cluster
+from im2txt import cluster, devices
 from im2txt.cluster_signals import POLL_SECS, Signals
 from im2txt.sync_replicas import SyncReplicas, SyncReplicasHook
 
@@ -44,6 +44,10 @@ class Replica:
 
   def __init__(self):
     self._done = False
+
+  def describe(self) -> str:
+    """What computes what, for the log."""
+    return f'training on {devices.describe()}'
 
   def place(self) -> AbstractContextManager:
     """Says where what a block adds to the graph is to be."""
@@ -128,6 +132,12 @@ class ClusterReplica(Replica):
       self._wait_for(address)
     self._server = task.start_server()
 
+  def describe(self) -> str:
+    """See the base class."""
+    return (f'{self._task.device}, replica {self.index} of {self.count}, '
+            f'computes gradients on {devices.describe()}; variables are on '
+            f'{len(self._task.addresses[cluster.PS])} ps')
+
   def place(self) -> AbstractContextManager:
     """See the base class: variables are on the ps, in turn."""
     return tf1.device(tf1.train.replica_device_setter(
@@ -169,7 +179,8 @@ class ClusterReplica(Replica):
     """
     if self.is_chief:
       return super().joins(interrupted)
-    logging.info('Waiting for the chief')
+    logging.info('Waiting for the chief to %s',
+                 'save' if self._done else 'begin')
     return self._wait_for_chief(interrupted)
 
   @contextlib.contextmanager

@@ -386,6 +386,7 @@ def train(
     OSError: a file that is not there.
   """
   replica = replica or Replica()
+  logging.info('%s', replica.describe())
   with tf.Graph().as_default(), replica.place():
     if config.training.seed is not None:
       # A resumed run shall not see again what it saw at its start, and no

