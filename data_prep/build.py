@@ -35,7 +35,7 @@ from data_prep.captioned_images import (
 )
 from data_prep.local_runner import local_runner
 from data_prep.runner import Label, Runner
-from im2txt import caption_styles, vocabulary, whole_file
+from im2txt import caption_styles, locks, vocabulary, whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,20 +84,22 @@ def build(splits: Splits, options: Options) -> None:
   Raises:
     ValueError: the splits and the options do not fit, the output folder holds
       another build, or too many pictures are bad.
-    OSError: a file cannot be read or written, or a worker died.
+    OSError: a file cannot be read or written, a worker died, or another
+      process is building there.
   """
   if options.max_pairs is not None:
     splits = sample_pairs(splits, options.max_pairs)
+  _check_request(splits, options)
+  os.makedirs(options.output_dir, exist_ok=True)
   try:
-    _build(splits, options)
+    with locks.folder(options.output_dir):
+      _build(splits, options)
   except KeyboardInterrupt:
     raise InterruptedError(
         'interrupted; the same command goes on from here') from None
 
 
 def _build(splits: Splits, options: Options) -> None:
-  _check_request(splits, options)
-  os.makedirs(options.output_dir, exist_ok=True)
   settings = _settings(splits, options)
   bad = _bad_before(options.output_dir, settings)
   if bad is not None and not _unwritten(splits, options):

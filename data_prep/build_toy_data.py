@@ -21,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from data_prep import toy_pictures, toy_scenes
-from im2txt import command_line, whole_file
+from im2txt import command_line, locks, whole_file
 
 FLAGS = flags.FLAGS
 
@@ -130,7 +130,9 @@ def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
 
 
 def main() -> None:
-  build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
+  os.makedirs(FLAGS.output_dir, exist_ok=True)
+  with locks.folder(FLAGS.output_dir):
+    build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
 
 
 if __name__ == '__main__':

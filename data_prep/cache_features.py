@@ -36,6 +36,7 @@ from im2txt import (
     feature_cache,
     image_processing,
     inputs,
+    locks,
     sequence_example,
     variable_loader,
     vocabulary,
@@ -276,7 +277,8 @@ def claim_folder(
   """
   begun = feature_cache.read(folder)
   if begun is None and os.path.isdir(folder) and not all(
-      map(whole_file.is_temporary, os.listdir(folder))):
+      name == locks.FILE_NAME or whole_file.is_temporary(name)
+      for name in os.listdir(folder)):
     raise ValueError(f'{folder} holds something else already; give another '
                      '--output_dir')
   if begun and (begun != description or begun.source != description.source):
@@ -307,28 +309,30 @@ def main() -> None:
       photo_scan.digest(groups))
   store = (feature_store.FeatureStore(_REUSE.value, description)
            if _REUSE.value else None)
-  claim_folder(output_dir, description)
-  words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
-  if os.path.exists(words):
-    vocabulary.copy(words, output_dir)
+  os.makedirs(output_dir, exist_ok=True)
+  with locks.folder(output_dir):
+    claim_folder(output_dir, description)
+    words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
+    if os.path.exists(words):
+      vocabulary.copy(words, output_dir)
 
-  due = [shard for shard in all_shards if not os.path.exists(shard.path)]
-  records = choose_records(groups, due, store)
-  total, left = (sum(len(shard.photos) for shard in shards)
-                 for shards in (all_shards, due))
-  logging.info('%d photos, %d of them to encode', total,
-               sum(int(chosen.sum()) for _, chosen in records))
-  # Closed, for an interrupted program does not end while the session is open.
-  with (contextlib.closing(maker.make(
-      records, description, _BATCH_SIZE.value)) as features,
-        tqdm(desc='making features', initial=total - left, total=total,
-             unit='photo', disable=None) as bar):
-    for shard in due:
-      write_shard(shard, features, store, bar)
-      if bar.disable:
-        logging.info('%s: %d photos', shard.path, len(shard.photos))
-  logging.info('%s: %d photos in %d shards', output_dir, total,
-               len(all_shards))
+    due = [shard for shard in all_shards if not os.path.exists(shard.path)]
+    records = choose_records(groups, due, store)
+    total, left = (sum(len(shard.photos) for shard in shards)
+                   for shards in (all_shards, due))
+    logging.info('%d photos, %d of them to encode', total,
+                 sum(int(chosen.sum()) for _, chosen in records))
+    # Closed, for an interrupted program does not end while the session is open.
+    with (contextlib.closing(maker.make(
+        records, description, _BATCH_SIZE.value)) as features,
+          tqdm(desc='making features', initial=total - left, total=total,
+               unit='photo', disable=None) as bar):
+      for shard in due:
+        write_shard(shard, features, store, bar)
+        if bar.disable:
+          logging.info('%s: %d photos', shard.path, len(shard.photos))
+    logging.info('%s: %d photos in %d shards', output_dir, total,
+                 len(all_shards))
 
 
 if __name__ == '__main__':

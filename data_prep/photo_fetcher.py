@@ -10,7 +10,6 @@ An address is not asked again once it failed for a reason that will not pass;
 whether it is done the photo's file says and not the line.
 """
 
-import fcntl
 import hashlib
 import ipaddress
 import json
@@ -30,7 +29,7 @@ from absl import logging
 from tqdm import tqdm
 
 from data_prep import connections, images
-from im2txt import whole_file
+from im2txt import locks, whole_file
 
 JOURNAL = 'fetch.jsonl'
 
@@ -139,13 +138,10 @@ class _Journal:
     self._path = path
     self._file = open(path, 'a+b')  # noqa: SIM115
     try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      locks.file(self._file, path, 'fetching into this folder')
       self._read()
-    except BaseException as error:
+    except BaseException:
       self._file.close()
-      if isinstance(error, BlockingIOError):
-        raise BlockingIOError(
-            f'{path}: another process is fetching into this folder') from None
       raise
 
   def done(self, url: str) -> None:

@@ -4,7 +4,9 @@ Every restore says what it restored, what it left as initialised and what it
 did not use, and stops at anything it was not told to skip.
 """
 
+import functools
 import glob
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -19,6 +21,9 @@ from im2txt.variable_loader import RestoreFn, VariableLoader
 tf1 = tf.compat.v1
 
 CHECKPOINT_NAME = 'model.ckpt'
+
+# What opening a damaged checkpoint raises.
+_UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError)
 
 # Today's name -> names of the same variable in older im2txt checkpoints
 # (TensorFlow 1.0 to 1.1, and before 1.0).
@@ -86,16 +91,67 @@ def newest(folder: str) -> str | None:
   """Prefix of a folder's newest whole checkpoint, if there is one.
 
   That is the one that the folder's `checkpoint` file names, which is written
-  last; without such a file the one of the highest step.
+  last; without such a file, or if that one is damaged, the one of the highest
+  step. What is passed over is said.
+
+  Raises:
+    ValueError: there are checkpoints, but none is whole.
   """
-  state = tf.train.get_checkpoint_state(folder)
-  if state:
-    # Of the path only the name: the folder may be moved or a copy.
-    prefix = os.path.join(
-        folder, os.path.basename(state.model_checkpoint_path))
-    if tf.io.gfile.exists(f'{prefix}.index') or tf.io.gfile.exists(prefix):
+  passed_over = []
+  state = os.path.join(folder, 'checkpoint')
+  named = _named(folder)
+  if named is None and tf.io.gfile.exists(state):
+    passed_over.append(f'{state} names no checkpoint')
+  # Listed after the file is read: training may be saving meanwhile.
+  prefixes = [prefix for prefix in all_in(folder)[::-1] if prefix != named]
+  for prefix in [named, *prefixes] if named else prefixes:
+    damage = _damage(prefix)
+    if damage is None:
+      if passed_over:
+        _warn_once(f'{"; ".join(passed_over)}: taking {prefix}, the last whole '
+                   'checkpoint')
       return prefix
-  return next(reversed(all_in(folder)), None)
+    passed_over.append(damage)
+  if passed_over:
+    raise ValueError(f'{"; ".join(passed_over)}, and {folder} has no other '
+                     'checkpoint; to begin anew, delete these files')
+  return None
+
+
+def _named(folder: str) -> str | None:
+  """Prefix of the checkpoint that the folder's `checkpoint` file names."""
+  try:
+    state = tf.train.get_checkpoint_state(folder)
+  except ValueError:  # It is empty, or no text.
+    return None
+  # Of the path only the name: the folder may be moved or a copy.
+  return state and os.path.join(
+      folder, os.path.basename(state.model_checkpoint_path))
+
+
+def _damage(prefix: str) -> str | None:
+  """Why a checkpoint is not whole, as far as sizes tell; None: it is."""
+  try:
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+  except _UNREADABLE as error:
+    return f'{prefix} is no readable checkpoint: {_first_line(error)}'
+  if not tf.io.gfile.exists(f'{prefix}.index'):  # Format V1, in one file.
+    return None
+  types = reader.get_variable_to_dtype_map()
+  # A text's size is not known, and none of ours is one.
+  expected = sum(math.prod(shape) * types[name].size
+                 for name, shape in shapes.items())
+  there = sum(tf.io.gfile.stat(file).length
+              for file in tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*'))
+  if there < expected:
+    return f'{prefix} has {there} of {expected} bytes'
+  return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+  logging.warning('%s', message)
 
 
 class Reader:
@@ -115,7 +171,7 @@ class Reader:
     self._prefix = prefix
     try:
       self._reader = tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except _UNREADABLE as error:
       raise ValueError(f'{prefix} is no readable checkpoint: '
                        f'{_first_line(error)}') from None
     theirs = self._reader.get_variable_to_shape_map()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from im2txt import results
+from im2txt import locks, results
 
 
 class Journal:
@@ -23,7 +23,7 @@ class Journal:
       settings: what the results depend on, as JSON can say it.
 
     Raises:
-      OSError: it cannot be read or written.
+      OSError: it cannot be read or written, or another process has it open.
       ValueError: it is of other settings, or no journal.
     """
     self._path = path
@@ -31,6 +31,7 @@ class Journal:
     self._failed: set[str] = set()
     self._file = open(path, 'a+b')  # noqa: SIM115
     try:
+      locks.file(self._file, path, 'writing these results')
       self._read(settings)
     except BaseException:
       self._file.close()

@@ -55,6 +55,7 @@ from im2txt import (
     encoders,
     evaluation,
     inputs,
+    locks,
     optimization,
     self_critical,
     trained_model,
@@ -547,19 +548,22 @@ def main() -> None:
       raise ValueError('an evaluator needs --eval_file_pattern')
     eval_during.follow(_NUMBER_OF_STEPS.value)
     return
-  samples = None
-  if _SAMPLE_IMAGE.value:
-    samples = caption_samples.CaptionSamples(
-        config.model,
-        needed_vocabulary(config.model, vocab_file, '--sample_image'),
-        _SAMPLE_IMAGE.value)
-  critic = None
-  if _SELF_CRITICAL.value:
-    # It reads all shards: last, when there is no mistake left to be found.
-    critic = self_critical.make_critic(config.model, critical_vocab)
-  train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-        _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
-        first_values, samples, critic, replica)
+  with contextlib.ExitStack() as stack:
+    if replica.is_chief:
+      stack.enter_context(locks.folder(train_dir))
+    samples = None
+    if _SAMPLE_IMAGE.value:
+      samples = caption_samples.CaptionSamples(
+          config.model,
+          needed_vocabulary(config.model, vocab_file, '--sample_image'),
+          _SAMPLE_IMAGE.value)
+    critic = None
+    if _SELF_CRITICAL.value:
+      # It reads all shards: last, when there is no mistake left to be found.
+      critic = self_critical.make_critic(config.model, critical_vocab)
+    train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
+          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
+          first_values, samples, critic, replica)
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ LAYERS = (
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results', 'json_files'),
-    ('whole_file', 'graph_errors', 'devices'),
+    ('whole_file', 'graph_errors', 'devices', 'locks'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -100,7 +100,7 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example',
              'configuration', 'command_line',
-             'whole_file', 'annotations', 'json_files'}
+             'whole_file', 'annotations', 'json_files', 'locks'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')

@@ -1,0 +1,92 @@
+"""Files and folders that one process at a time writes.
+
+A lock is the kernel's: it ends with its process, however that ends, and a
+lock's file that a killed process leaves behind bars nobody. Where a file
+system has no locks, as those of addresses like gs:// have none, nothing is
+barred, and a warning says so.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from typing import IO
+
+from absl import logging
+
+FILE_NAME = '.lock'
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextlib.contextmanager
+def folder(path: str) -> Iterator[None]:
+  """Bars a folder to every other process that asks so, during a block.
+
+  Args:
+    path: the folder, which must be there.
+
+  Raises:
+    BlockingIOError: another process has it.
+    OSError: the lock's file cannot be written.
+  """
+  if '://' in path:
+    _warn(path)
+    yield
+    return
+  with _open_locked(os.path.join(path, FILE_NAME), path) as f:
+    f.truncate(0)
+    f.write(f'process {os.getpid()} on {socket.gethostname()}')
+    f.flush()
+    try:
+      yield
+    finally:
+      os.remove(f.name)
+
+
+def _open_locked(path: str, of_folder: str) -> IO[str]:
+  while True:
+    f = open(path, 'a+', encoding='utf-8')  # noqa: SIM115
+    try:
+      file(f, of_folder, 'writing into this folder')
+      # Whoever had it may have removed the file before it became ours.
+      if os.path.exists(path) and os.path.samestat(
+          os.fstat(f.fileno()), os.stat(path)):
+        return f
+    except BlockingIOError as error:
+      f.seek(0)
+      holder = f.read(300)
+      f.close()
+      raise BlockingIOError(f'{error} ({holder})') from None
+    except BaseException:
+      f.close()
+      raise
+    f.close()
+
+
+def file(opened: IO, path: str, doing: str) -> None:
+  """Bars an open file to every other process that asks so, until it is closed.
+
+  Args:
+    opened: the file, open for writing.
+    path: stands in the message.
+    doing: what the other process is doing, for the message.
+
+  Raises:
+    BlockingIOError: another process has it.
+  """
+  try:
+    fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    raise BlockingIOError(f'{path}: another process is {doing}') from None
+  except OSError as error:
+    if error.errno not in _NO_LOCKS:
+      raise
+    _warn(path)
+
+
+def _warn(path: str) -> None:
+  logging.warning('%s is on a file system without locks: see to it that one '
+                  'process at a time writes there', path)
