@@ -92,10 +92,8 @@ def newest(folder: str) -> str | None:
 
   That is the one that the folder's `checkpoint` file names, which is written
   last; without such a file, or if that one is damaged, the one of the highest
-  step. What is passed over is said.
-
-  Raises:
-    ValueError: there are checkpoints, but none is whole.
+  step. What is passed over is said. If none is whole it is the first choice,
+  so that whoever reads it stops there.
   """
   passed_over = []
   state = os.path.join(folder, 'checkpoint')
@@ -104,18 +102,16 @@ def newest(folder: str) -> str | None:
     passed_over.append(f'{state} names no checkpoint')
   # Listed after the file is read: training may be saving meanwhile.
   prefixes = [prefix for prefix in all_in(folder)[::-1] if prefix != named]
-  for prefix in [named, *prefixes] if named else prefixes:
+  choices = [named, *prefixes] if named else prefixes
+  for prefix in choices:
     damage = _damage(prefix)
     if damage is None:
       if passed_over:
-        _warn_once(f'{"; ".join(passed_over)}: taking {prefix}, the last whole '
-                   'checkpoint')
+        _warn_once(f'{"; ".join(passed_over)}: taking {prefix}, the newest '
+                   'whole checkpoint')
       return prefix
     passed_over.append(damage)
-  if passed_over:
-    raise ValueError(f'{"; ".join(passed_over)}, and {folder} has no other '
-                     'checkpoint; to begin anew, delete these files')
-  return None
+  return choices[0] if choices else None
 
 
 def _named(folder: str) -> str | None:

@@ -364,6 +364,76 @@ def test_latest_in_a_folder_with_brackets_in_its_name(save, tmp_path):
   assert checkpoints.latest(str(tmp_path / 'run [1]*?')) == prefix
 
 
+def cut(path, size):
+  path.write_bytes(path.read_bytes()[:size])
+
+
+DAMAGES = {
+    'data cut': lambda folder, prefix: cut(
+        folder / f'{prefix}.data-00000-of-00001', -1),
+    'data empty': lambda folder, prefix: cut(
+        folder / f'{prefix}.data-00000-of-00001', 0),
+    'data missing': lambda folder, prefix: (
+        folder / f'{prefix}.data-00000-of-00001').unlink(),
+    'index cut': lambda folder, prefix: cut(folder / f'{prefix}.index', 99),
+    'index empty': lambda folder, prefix: cut(folder / f'{prefix}.index', 0),
+    'index missing': lambda folder, prefix: (
+        folder / f'{prefix}.index').unlink(),
+}
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+  """What is warned of, in a process that has said nothing yet."""
+  said = []
+  monkeypatch.setattr(logging, 'warning', lambda text, *of: said.append(
+      text % of))
+  return said
+
+
+@pytest.mark.parametrize('damage', DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(
+    save, tmp_path, warnings, damage):
+  for step in (5, 20, 100):
+    save(small_values(), f'model.ckpt-{step}')
+  write_state(tmp_path, 'model.ckpt-5', 'model.ckpt-20', 'model.ckpt-100')
+  damage(tmp_path, 'model.ckpt-100')
+  for _ in range(2):
+    assert checkpoints.newest(str(tmp_path)) == str(tmp_path / 'model.ckpt-20')
+  [line] = warnings
+  assert line.startswith(str(tmp_path / 'model.ckpt-100'))
+  assert line.endswith(
+      f'taking {tmp_path}/model.ckpt-20, the newest whole checkpoint')
+  # Of none that is whole the reader says what is wrong.
+  for step in (5, 20):
+    damage(tmp_path, f'model.ckpt-{step}')
+  prefix = checkpoints.latest(str(tmp_path))
+  assert prefix == str(tmp_path / 'model.ckpt-100')
+  with pytest.raises(ValueError, match='model.ckpt-100'):
+    checkpoints.read_scope(prefix, '')
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'\xff\xfe\0', b'model_checkpoint_path', b'all: {}',
+    b'model_checkpoint_path: "elsewhere/model.ckpt-200"\n'])
+def test_a_checkpoint_file_that_names_none(save, tmp_path, warnings, content):
+  save(small_values(), 'model.ckpt-7')
+  (tmp_path / 'checkpoint').write_bytes(content)
+  assert checkpoints.newest(str(tmp_path)) == str(tmp_path / 'model.ckpt-7')
+  [line] = warnings
+  assert 'taking' in line
+  assert ('model.ckpt-200' if b'200' in content else 'names no') in line
+
+
+def test_whole_checkpoints_cause_no_warning(save, tmp_path, warnings):
+  for step in (1, 2):
+    save(small_values(), f'model.ckpt-{step}')
+  assert checkpoints.newest(str(tmp_path)) == str(tmp_path / 'model.ckpt-2')
+  write_state(tmp_path, 'model.ckpt-1')
+  assert checkpoints.newest(str(tmp_path)) == str(tmp_path / 'model.ckpt-1')
+  assert not warnings
+
+
 @pytest.mark.parametrize('name', ['', 'model.ckpt-8', 'none/model.ckpt-7'])
 def test_latest_of_nothing(tmp_path, name):
   with pytest.raises(FileNotFoundError, match='checkpoint') as error:
