@@ -7,6 +7,7 @@ Reads requests from stdin and answers on stdout, a line of JSON each:
              "environment": {"PATH": ...}}}  -> process id
   {"wait": process id}                          -> exit code
   {"poll": process id}                          -> exit code, or null so far
+  {"peak": id of a process that has ended}      -> most memory that it had, KiB
 
 A started command is a process of its own, forked before TensorFlow has begun
 any thread, and runs as `python -m` would run it in that folder.
@@ -37,14 +38,19 @@ def serve() -> dict[str, Any] | None:
   Returns:
     None at the end; in a forked process what it is to become.
   """
+  peaks = {}
   for line in sys.stdin:
     [(kind, value)] = json.loads(line).items()
     if kind == 'start':
       answer = os.fork()
       if not answer:
         return value
+    elif kind == 'peak':
+      answer = peaks[value]
     else:
-      ended, status = os.waitpid(value, os.WNOHANG if kind == 'poll' else 0)
+      ended, status, usage = os.wait4(
+          value, os.WNOHANG if kind == 'poll' else 0)
+      peaks[ended] = usage.ru_maxrss
       answer = os.waitstatus_to_exitcode(status) if ended else None
     print(json.dumps(answer), flush=True)
   return None

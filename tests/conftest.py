@@ -125,7 +125,7 @@ class Command:
     self._server = server
     self._stdout, self._stderr = output / 'stdout', output / 'stderr'
     self._returncode = None
-    self._id = server.ask('start', {
+    self.id = server.ask('start', {
         'arguments': arguments, 'folder': str(folder),
         'stdout': str(self._stdout), 'stderr': str(self._stderr),
         'environment': environment})
@@ -137,7 +137,7 @@ class Command:
 
   def send(self, number: signal.Signals) -> None:
     """Sends a signal."""
-    os.kill(self._id, number)
+    os.kill(self.id, number)
 
   def finish(self) -> Finished:
     """Waits for its end."""
@@ -149,7 +149,7 @@ class Command:
     """Ends it whatever it does."""
     if self._returncode is None:
       self.send(signal.SIGKILL)
-      self._returncode = self._server.ask('wait', self._id)
+      self._returncode = self._server.ask('wait', self.id)
 
   def _wait(self, enough: Callable[[], object]) -> None:
     deadline = time.monotonic() + SECONDS
@@ -158,7 +158,7 @@ class Command:
         self.kill()
         pytest.fail(f'no end of it:\n{_read(self._stderr)[-5000:]}')
       time.sleep(0.02)
-      self._returncode = self._server.ask('poll', self._id)
+      self._returncode = self._server.ask('poll', self.id)
 
 
 def _read(path: pathlib.Path) -> str:

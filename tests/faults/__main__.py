@@ -1,0 +1,106 @@
+r"""Breaks what can break, and says what is lost: `make faults`.
+
+  python tests/faults [--times=20] [--only=PATTERN]
+
+Ends in a table, a line a fault; exit status 1 if anything went wrong.
+"""
+
+import argparse
+import pathlib
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+# Before what lies beside this file is imported.
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import bench  # noqa: E402
+import conftest  # noqa: E402
+import kills  # noqa: E402
+import tasks  # noqa: E402
+
+_PLACES = 2  # Commands at a time.
+
+
+def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
+  """Makes what the tasks need; returns them by name."""
+  place = bench.Workplace(folder / 'prepare')
+  config = folder / 'tiny.py'
+  config.write_text(conftest.CONFIG)
+  builders = tasks.builders(folder)
+  shards, run = folder / 'shards', folder / 'run'
+  caching = tasks.cache_features(config, shards)
+  for command in (
+      builders[0].command(shards), tasks.train(config, shards).command(run)):
+    finished = place.run(command)
+    if finished.returncode:
+      raise RuntimeError(bench.tail(finished))
+  place.stop()
+  return {task.name: task for task in (
+      *builders, caching, tasks.train(config, shards),
+      tasks.caption(run, folder / 'pictures'))}
+
+
+def main() -> int:
+  """Runs the bench."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--times', type=int, default=20, help='kills a command')
+  parser.add_argument('--only', default='', help='pattern of faults to try')
+  arguments = parser.parse_args()
+  folder = pathlib.Path(tempfile.mkdtemp(prefix='faults'))
+  began = time.monotonic()
+  try:
+    all_tasks = prepare(folder)
+    jobs = [(f'kill {name}', lambda place, task=task: [
+        kills.bench(task, arguments.times, place)])
+        for name, task in all_tasks.items()]
+    jobs = [(name, job) for name, job in jobs
+            if re.search(arguments.only, name)]
+    rows = run(jobs, folder)
+    print(bench.table(rows, folder))
+    print(f'\n{(time.monotonic() - began) / 60:.1f} minutes')
+    for row in rows:
+      for mistake in row.mistakes:
+        print(f'{row.fault}: {mistake}')
+    return int(any(row.mistakes for row in rows))
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(jobs, folder: pathlib.Path) -> list[bench.Row]:
+  """Runs jobs, a few at a time; returns their rows in the jobs' order."""
+  todo = queue.SimpleQueue()
+  for job in jobs:
+    todo.put(job)
+  rows = {}
+
+  def work(number: int) -> None:
+    place = bench.Workplace(folder / f'place{number}')
+    while True:
+      try:
+        name, job = todo.get_nowait()
+      except queue.Empty:
+        return place.stop()
+      began = time.monotonic()
+      try:
+        rows[name] = job(place)
+      except BaseException:
+        rows[name] = [bench.Row(name, mistakes=[traceback.format_exc()])]
+      print(f'{name}: {time.monotonic() - began:.0f} s', file=sys.stderr,
+            flush=True)
+
+  threads = [threading.Thread(target=work, args=(i,)) for i in range(_PLACES)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  return [row for name, _ in jobs for row in rows[name]]
+
+
+if __name__ == '__main__':
+  sys.exit(main())

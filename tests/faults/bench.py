@@ -1,0 +1,146 @@
+"""What every part of the fault bench stands on: commands, rows, the table."""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterable
+
+import conftest
+
+
+@dataclasses.dataclass
+class Row:
+  """A line of the table.
+
+  Attributes:
+    fault: what was done to what.
+    tried: how often.
+    lost: what it cost, in words; 'nothing' is the aim.
+    message: what the user is told.
+    mistakes: what should not have been; none if all went well.
+  """
+
+  fault: str
+  tried: int = 0
+  lost: str = 'nothing'
+  message: str = ''
+  mistakes: list[str] = dataclasses.field(default_factory=list)
+
+
+class Workplace:
+  """Starts commands, each in a folder of its own; of one thread."""
+
+  def __init__(self, folder: pathlib.Path):
+    self._folder = folder
+    self._server = conftest.Server()
+    self._numbers = itertools.count()
+    folder.mkdir(parents=True, exist_ok=True)
+
+  def new(self, name: str = 'out') -> pathlib.Path:
+    """A path where nothing is yet."""
+    return self._folder / f'{name}{next(self._numbers)}'
+
+  def start(self, arguments: Iterable[str], **options) -> conftest.Command:
+    """Starts a command."""
+    output = self.new('log')
+    output.mkdir()
+    return conftest.Command(
+        self._server, list(map(str, arguments)),
+        options.get('folder', conftest.ROOT), output,
+        {'TF_CPP_MIN_LOG_LEVEL': '3'})
+
+  def run(self, arguments: Iterable[str], **options) -> conftest.Finished:
+    """Runs a command to its end."""
+    return self.start(arguments, **options).finish()
+
+  def peak(self, command: conftest.Command) -> int:
+    """Most memory that a command that has ended had, in MB."""
+    return self._server.ask('peak', command.id) // 1024
+
+  def stop(self) -> None:
+    """Ends what starts commands."""
+    self._server.stop()
+
+
+def error_of(finished: conftest.Finished) -> str:
+  """The one line that a command failed with; '' if it was not one."""
+  lines = [line for line in finished.lines if 'error: ' in line]
+  if (finished.returncode <= 0 or len(lines) != 1
+      or 'Traceback' in finished.stderr):
+    return ''
+  return lines[0]
+
+
+def tail(finished: conftest.Finished) -> str:
+  """What to show of a command that did not do what it should."""
+  return f'exit code {finished.returncode}: ' + ' | '.join(
+      finished.lines[-4:])[-600:]
+
+
+def differences(found: dict, wanted: dict) -> str:
+  """Names what differs between two results; '' if nothing does."""
+  return ', '.join(
+      f'{name} is {"missing" if name not in found else "new" * (name not in wanted) or "another"}'  # noqa: E501
+      + ('' if isinstance(wanted.get(name), bytes) or name not in found or
+         isinstance(found[name], bytes)
+         else f' ({found[name]} for {wanted.get(name)})')
+      for name in sorted({*found, *wanted})
+      if found.get(name, ()) != wanted.get(name, ()))
+
+
+def family(process: int) -> list[int]:
+  """A process and all that it or they have started."""
+  children: dict[int, list[int]] = {}
+  for entry in os.listdir('/proc'):
+    if entry.isdecimal():
+      try:
+        stat = pathlib.Path('/proc', entry, 'stat').read_text()
+      except OSError:
+        continue
+      state, parent = stat.rpartition(')')[2].split()[:2]
+      if state != 'Z':
+        children.setdefault(int(parent), []).append(int(entry))
+  found = [process]
+  for member in found:
+    found += children.get(member, [])
+  return found
+
+
+def alive(process: int) -> bool:
+  """Whether a process still does anything."""
+  try:
+    stat = pathlib.Path('/proc', str(process), 'stat').read_text()
+  except OSError:
+    return False
+  return stat.rpartition(')')[2].split()[0] != 'Z'
+
+
+def wait_until(
+    condition: Callable[[], bool], seconds: float, pause: float = 0.002
+) -> bool:
+  """Waits for a condition; returns whether it came true."""
+  deadline = time.monotonic() + seconds
+  while not condition():
+    if time.monotonic() > deadline:
+      return False
+    time.sleep(pause)
+  return True
+
+
+def table(rows: Iterable[Row], folder: pathlib.Path) -> str:
+  """The table, as Markdown.
+
+  Args:
+    rows: its lines.
+    folder: the bench's, which is left out of messages.
+  """
+  lines = ['| fault | tried | lost | message |', '|---|---|---|---|']
+  for row in rows:
+    message = re.sub(rf'{re.escape(str(folder))}/(\w+/)*', '', row.message)
+    message = re.sub(r'\|', '/', message)
+    lost = f'**{len(row.mistakes)} WRONG**' if row.mistakes else row.lost
+    lines.append(f'| {row.fault} | {row.tried} | {lost} | {message[:300]} |')
+  return '\n'.join(lines)
