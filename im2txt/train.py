@@ -452,6 +452,7 @@ def train(
       listeners = [
           training_hooks.AfterSaveListener(call, interrupted, progress)
           for call in after_save]
+      listeners.append(training_hooks.FlushListener(train_dir))
       hooks = [
           training_hooks.CheckFiniteHook(
               statistics, lambda: checkpoints.newest(train_dir)),
@@ -461,14 +462,15 @@ def train(
       ]
       if replica.is_chief:
         hooks += [
+            # Before the next, whose checkpoints it must not fall behind.
+            tf1.train.SummarySaverHook(
+                save_steps=config.training.save_summaries_steps,
+                output_dir=train_dir, summary_op=scalars),
             tf1.train.CheckpointSaverHook(
                 train_dir, saver=saver,
                 checkpoint_basename=checkpoints.CHECKPOINT_NAME,
                 listeners=listeners,
                 **save_interval(config.training)),
-            tf1.train.SummarySaverHook(
-                save_steps=config.training.save_summaries_steps,
-                output_dir=train_dir, summary_op=scalars),
         ]
         if pictures is not None:
           hooks.append(tf1.train.SummarySaverHook(

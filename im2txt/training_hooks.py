@@ -205,6 +205,19 @@ class ProgressHook(tf1.train.SessionRunHook):
           now.global_step)
 
 
+class FlushListener(tf1.train.CheckpointSaverListener):
+  """Sees to it that curves reach as far as the checkpoint from which a killed
+  run goes on; TensorFlow itself writes events every other minute."""
+
+  def __init__(self, train_dir: str):
+    """Notes whose events are meant."""
+    self._train_dir = train_dir
+
+  def before_save(self, session, global_step_value):
+    """See the base class."""
+    tf1.summary.FileWriterCache.get(self._train_dir).flush()
+
+
 class AfterSaveListener(tf1.train.CheckpointSaverListener):
   """Calls a function after each checkpoint; ends training if it says so."""
 

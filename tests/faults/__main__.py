@@ -19,10 +19,10 @@ import traceback
 # Before what lies beside this file is imported.
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import bench  # noqa: E402
-import conftest  # noqa: E402
-import kills  # noqa: E402
-import tasks  # noqa: E402
+import bench
+import conftest
+import kills
+import tasks
 
 _PLACES = 2  # Commands at a time.
 

@@ -16,8 +16,8 @@ import conftest
 
 _PICTURES = 24
 _COLOURS = ('red', 'green', 'blue')
-TRAIN_STEPS = 60
-SAVE_STEPS = 7
+TRAIN_STEPS = 24
+SAVE_STEPS = 5
 
 
 @dataclasses.dataclass(frozen=True)
