@@ -35,7 +35,13 @@ from data_prep.captioned_images import (
 )
 from data_prep.local_runner import local_runner
 from data_prep.runner import Label, Runner
-from im2txt import caption_styles, locks, vocabulary, whole_file
+from im2txt import (
+    caption_styles,
+    json_files,
+    locks,
+    vocabulary,
+    whole_file,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +210,7 @@ def _bad_before(
   advice = 'give another --output_dir or empty that folder'
   try:
     with open(record_path(output_dir), encoding='utf-8') as f:
-      record = json.load(f)
+      record = json_files.parse(f.read())
     begun = record['settings']
     bad = dict(record['bad'])
   except (OSError, ValueError, KeyError, TypeError):

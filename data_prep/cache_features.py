@@ -254,17 +254,24 @@ def write_shard(
     store: feature_store.FeatureStore | None,
     bar: tqdm,
 ) -> None:
-  """Writes one shard, whole or not at all."""
-  with (whole_file.replacing(shard.path) as temporary,
-        tf.io.TFRecordWriter(temporary) as writer):
-    for photo in shard.photos:
-      data = (store.get(photo.digest) if store and photo.digest in store
-              else next(features))
-      example = sequence_example.make_image(
-          photo.image_id, {feature_cache.DIGEST: photo.digest, **data},
-          photo_scan.captions_of(photo))
-      writer.write(example.SerializeToString(deterministic=True))
-      bar.update()
+  """Writes one shard, whole or not at all.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  try:
+    with (whole_file.replacing(shard.path) as temporary,
+          tf.io.TFRecordWriter(temporary) as writer):
+      for photo in shard.photos:
+        data = (store.get(photo.digest) if store and photo.digest in store
+                else next(features))
+        example = sequence_example.make_image(
+            photo.image_id, {feature_cache.DIGEST: photo.digest, **data},
+            photo_scan.captions_of(photo))
+        writer.write(example.SerializeToString(deterministic=True))
+        bar.update()
+  except tf.errors.ResourceExhaustedError as error:
+    raise OSError(f'cannot write {shard.path}: {error.message}') from None
 
 
 def claim_folder(

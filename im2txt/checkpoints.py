@@ -4,18 +4,25 @@ Every restore says what it restored, what it left as initialised and what it
 did not use, and stops at anything it was not told to skip.
 """
 
+import contextlib
 import functools
 import glob
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration, optimization, packed_model, whole_file
+from im2txt import (
+    configuration,
+    graph_errors,
+    optimization,
+    packed_model,
+    whole_file,
+)
 from im2txt.variable_loader import RestoreFn, VariableLoader
 
 tf1 = tf.compat.v1
@@ -280,6 +287,29 @@ def inference_restorer(prefix: str, scope: str = '') -> RestoreFn:
   return lambda session: loader.load(session, read_values(
       prefix, variables, f'{tf1.GraphKeys.GLOBAL_STEP}$', averaged=True,
       scope=scope))
+
+
+@contextlib.contextmanager
+def explained_errors(folder: str) -> Iterator[None]:
+  """Turns what TensorFlow says of a full disk into a line about the folder.
+
+  Args:
+    folder: where checkpoints are being saved.
+
+  Raises:
+    OSError: one could not be saved.
+  """
+  try:
+    yield
+  except tf.errors.ResourceExhaustedError as error:
+    if 'OOM' in error.message:  # Memory; says which of the graph's.
+      raise
+    last = newest(folder)
+    raise OSError(
+        f'{folder}: no checkpoint could be saved: '
+        f'{graph_errors.reason(error)}; the last one is '
+        f'{last}. Make room, and the same command goes on from there'
+    ) from None
 
 
 def keep_only(prefix: str, folder: str) -> None:

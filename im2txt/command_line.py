@@ -5,6 +5,7 @@ stderr and exit status 1 or 2, never a traceback; anything else is a defect of
 ours and keeps its traceback.
 """
 
+import errno
 import logging as python_logging
 import os
 import re
@@ -42,6 +43,8 @@ def run(
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       return 0
     except (ValueError, OSError) as error:
+      if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+        error = f'{error}; make room and give the same command again'
       _fail(error, 1)
     except KeyboardInterrupt:
       _fail(KeyboardInterrupt('interrupted'), 130)
@@ -71,7 +74,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
                      f'{error}'), 2)
 
 
-def _fail(error: BaseException, status: int) -> None:
+def _fail(error: BaseException | str, status: int) -> None:
   # str() of a KeyError quotes its message.
   message = error.args[0] if isinstance(error, KeyError) else error
   # ml_collections puts the whole traceback of a --config file in there.

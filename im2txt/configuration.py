@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from im2txt import whole_file
+from im2txt import json_files, whole_file
 
 CONFIG_FILE = 'config.json'
 
@@ -279,7 +279,7 @@ def read(folder: str) -> dict[str, Any]:
   path = os.path.join(folder, CONFIG_FILE)
   try:
     with open(path, encoding='utf-8') as f:
-      sections = json.load(f)
+      sections = json_files.parse(f.read(), constants=True)
   except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None
   if (not isinstance(sections, dict)

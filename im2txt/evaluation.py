@@ -22,6 +22,7 @@ from im2txt import (
     configuration,
     encoder_weights,
     inputs,
+    json_files,
     metrics,
     trained_model,
     variable_loader,
@@ -188,7 +189,7 @@ def read_results(eval_dir: str) -> list[Result]:
   with open(path, 'rb') as f:  # Decoded line by line, to name the bad one.
     for number, line in enumerate(f, 1):
       try:
-        results.append(Result(**json.loads(line)))
+        results.append(Result(**json_files.parse(line, constants=True)))
         if not isinstance(results[-1].scores, dict | None):
           raise TypeError('"scores" is no object')
       except (TypeError, ValueError) as error:

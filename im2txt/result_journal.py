@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from im2txt import locks, results
+from im2txt import json_files, locks, results
 
 
 class Journal:
@@ -98,7 +98,7 @@ class Journal:
 
   def _difference(self, first: bytes, settings: Mapping[str, Any]) -> str:
     try:
-      theirs = dict(json.loads(first))
+      theirs = dict(json_files.parse(first))
     except (ValueError, TypeError):
       return 'by another program'
     name = next((name for name in {**settings, **theirs}

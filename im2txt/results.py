@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from im2txt import json_files
+
 
 class Caption(NamedTuple):
   """A caption in words."""
@@ -82,7 +84,7 @@ def from_line(line: str | bytes) -> Result:
     ValueError: the line is nothing that it has written.
   """
   try:
-    fields = json.loads(line)
+    fields = json_files.parse(line)
     thumbnail = fields.get('thumbnail')
     seen = fields.get('seen', 1.0)
     if not 0 < seen <= 1:

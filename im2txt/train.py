@@ -479,6 +479,7 @@ def train(
       hooks += replica.hooks(train_op, interrupted)
       while replica.joins(interrupted):
         with (contextlib.closing(progress),
+              checkpoints.explained_errors(train_dir),
               inputs.explained_errors(config.model.input_file_pattern),
               replica.session(scaffold, hooks) as session):
           feeds = (critical.feeds(session, critic.score) if critical

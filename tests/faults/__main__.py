@@ -21,6 +21,7 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import bench
 import conftest
+import disk_full
 import kills
 import tasks
 
@@ -50,6 +51,8 @@ def main() -> int:
   """Runs the bench."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--times', type=int, default=20, help='kills a command')
+  parser.add_argument('--fillings', type=int, default=4,
+                      help='full disks a command')
   parser.add_argument('--only', default='', help='pattern of faults to try')
   arguments = parser.parse_args()
   folder = pathlib.Path(tempfile.mkdtemp(prefix='faults'))
@@ -58,6 +61,9 @@ def main() -> int:
     all_tasks = prepare(folder)
     jobs = [(f'kill {name}', lambda place, task=task: [
         kills.bench(task, arguments.times, place)])
+        for name, task in all_tasks.items()]
+    jobs += [(f'full {name}', lambda place, task=task: [
+        disk_full.bench(task, arguments.fillings, place)])
         for name, task in all_tasks.items()]
     jobs = [(name, job) for name, job in jobs
             if re.search(arguments.only, name)]
