@@ -6,18 +6,14 @@ found before any record is written. Pictures may be shrunk on the way, for that
 is cheaper once than at every step of training.
 """
 
-import contextlib
 import io
 import os
-import warnings
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image
 
-MAX_PIXELS = 100_000_000
-# Pillow knows more kinds, but some of them run other programs (EPS).
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+from im2txt import picture_size
+
 _JPEG_END = b'\xff\xd9'
 
 
@@ -37,7 +33,7 @@ def problem(path: str, form: Form) -> str | None:
   """Decodes a picture file fully; why it is no usable one, None where it is."""
   try:
     data = _read_file(path)
-    with _opened(data) as picture:
+    with picture_size.opened(data) as picture:
       if _is_plain_jpeg(data, picture):
         # An eighth of the size takes as much of the file but less time.
         picture.draft(None, (1, 1))
@@ -65,7 +61,7 @@ def read(path: str, form: Form) -> bytes:
     OSError: the file is gone, or no longer the picture it was.
   """
   data = _read_file(path)
-  with _opened(data) as picture:
+  with picture_size.opened(data) as picture:
     large = 0 < form.max_side < max(picture.size)
     if _is_plain_jpeg(data, picture) and not large:
       return data
@@ -78,22 +74,6 @@ def _read_file(path: str) -> bytes:
     raise FileNotFoundError(f'{path}: no such file')
   with open(path, 'rb') as f:
     return f.read()
-
-
-@contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-  """Yields a picture whose pixels are not decoded yet."""
-  with warnings.catch_warnings():
-    # MAX_PIXELS is checked here; odd metadata is nobody's concern.
-    warnings.simplefilter('ignore')
-    try:
-      picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
-      raise OSError('not a picture' if data else 'empty file') from None
-    if picture.width * picture.height > MAX_PIXELS:
-      raise OSError(f'{picture.width} x {picture.height} pixels are more than '
-                    f'{MAX_PIXELS // 10**6} megapixels')
-    yield picture
 
 
 def _is_plain_jpeg(data: bytes, picture: Image.Image) -> bool:

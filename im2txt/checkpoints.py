@@ -302,13 +302,12 @@ def explained_errors(folder: str) -> Iterator[None]:
   try:
     yield
   except tf.errors.ResourceExhaustedError as error:
-    if 'OOM' in error.message:  # Memory; says which of the graph's.
+    reason = graph_errors.reason(error)
+    if reason.startswith('OOM'):  # Memory; the traceback says whose.
       raise
-    last = newest(folder)
     raise OSError(
-        f'{folder}: no checkpoint could be saved: '
-        f'{graph_errors.reason(error)}; the last one is '
-        f'{last}. Make room, and the same command goes on from there'
+        f'{folder}: no checkpoint could be saved: {reason}; the last one is '
+        f'{newest(folder)}. Make room, and the same command goes on from it'
     ) from None
 
 

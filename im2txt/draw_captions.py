@@ -13,9 +13,9 @@ import os
 from collections.abc import Sequence
 
 from absl import flags, logging
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from im2txt import command_line, contact_sheet, results
+from im2txt import command_line, contact_sheet, picture_size, results
 
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'The sheet, .png or .jpg; of the first '
@@ -74,11 +74,11 @@ def thumbnail(file: str) -> bytes:
   """
   buffer = io.BytesIO()
   try:
-    with Image.open(file) as picture:
+    with open(file, 'rb') as f, picture_size.opened(f.read()) as picture:
       picture = ImageOps.exif_transpose(picture).convert('RGB')
       picture.thumbnail(2 * (contact_sheet.PICTURE_SIDE,))
       picture.save(buffer, 'JPEG', quality=90)
-  except (OSError, Image.DecompressionBombError) as error:
+  except OSError as error:
     raise ValueError(f'{file} cannot be drawn: {error}; run this in the '
                      'folder in which it was captioned') from None
   return buffer.getvalue()

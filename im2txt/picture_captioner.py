@@ -16,6 +16,7 @@ from im2txt import (
     ensemble,
     graph_errors,
     image_processing,
+    picture_size,
     results,
 )
 from im2txt.beam_search import Captions
@@ -148,7 +149,11 @@ def _read(
     thumbnail_side: int | None,
 ) -> _Batch:
   """One file, string [], as a batch without its first dimension."""
-  image = image_processing.decode_image(tf.io.read_file(file))
+  data = tf.io.read_file(file)
+  problem = tf.numpy_function(picture_size.problem, [data], tf.string)
+  with tf.control_dependencies([
+      tf.debugging.Assert(tf.equal(problem, ''), [problem])]):
+    image = image_processing.decode_image(tf.identity(data))
   return _Batch(
       file,
       image_processing.fit_image(image, False, config),

@@ -40,7 +40,8 @@ LAYERS = (
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results'),
-    ('whole_file', 'graph_errors', 'devices', 'locks', 'json_files'),
+    ('whole_file', 'graph_errors', 'devices', 'locks', 'json_files',
+     'picture_size'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -100,7 +101,8 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example',
              'configuration', 'command_line',
-             'whole_file', 'annotations', 'json_files', 'locks'}
+             'whole_file', 'annotations', 'json_files', 'locks',
+             'picture_size'}
   encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
               'image_processing', 'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')
