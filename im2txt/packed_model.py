@@ -21,6 +21,10 @@ from im2txt import (
 
 FILE_NAME = 'weights.npz'
 
+# Weights hardly shrink when packed; of what may, as zeros do, there is little.
+_MAX_RATIO = 20
+_SMALL = 2**26  # Bytes.
+
 # Not a variable's name; of an encoder that is left out.
 _ENCODER_DIGEST = 'encoder_digest'
 
@@ -76,6 +80,14 @@ def _halve(value: np.ndarray) -> np.ndarray:
       fits and value.dtype == np.float32) else value
 
 
+def _check_size(archive: zipfile.ZipFile, size: int) -> None:
+  """Raises ValueError where an archive of `size` bytes would unpack to far
+  more; an array is read no further than the archive says that it goes."""
+  unpacked = sum(member.file_size for member in archive.infolist())
+  if unpacked > _SMALL + _MAX_RATIO * size:
+    raise ValueError(f'its {size} bytes would unpack to {unpacked}')
+
+
 class Reader:
   """As `checkpoints.Reader`, of such a file and, if need be, a package."""
 
@@ -90,9 +102,14 @@ class Reader:
       ValueError: it is damaged, or no package has its encoder.
     """
     try:
+      with zipfile.ZipFile(path) as archive:
+        _check_size(archive, os.path.getsize(path))
       with np.load(path, allow_pickle=False) as f:
         packed = {name: f[name] for name in f.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+      if not all(isinstance(value, np.ndarray) for value in packed.values()):
+        raise ValueError('it holds other things than arrays')
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, MemoryError,
+            NotImplementedError, RuntimeError) as error:
       raise ValueError(f'{path} is no readable model: {error}') from None
     config = captioner.load_config(os.path.dirname(path)).model
     digest = packed.pop(_ENCODER_DIGEST, None)

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 _CONVOLUTION = 'conv2d'
+_MAX_RATIO = 20  # Of an array's bytes to those in the file.
 _NORM = 'batch_normalization'
 _NORM_NAMES = ('beta', 'moving_mean', 'moving_variance')
 # Ends of slim's names, where they are not Keras's.
@@ -52,6 +53,10 @@ def _arrays(layer: h5py.Group) -> dict[str, np.ndarray]:
 
   def visit(path, item):
     if isinstance(item, h5py.Dataset):
+      # Of a file of any size: what is not stored reads as so many zeros.
+      if item.nbytes > _MAX_RATIO * item.id.get_storage_size():
+        raise ValueError(f'{layer.file.filename}: {item.name} '
+                         f'{list(item.shape)} is far more than is stored of it')
       arrays[_last_name(path)] = item[()]
 
   layer.visititems(visit)

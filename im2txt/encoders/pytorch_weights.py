@@ -14,6 +14,7 @@ import hashlib
 import math
 import os
 import pickle
+import pickletools
 import re
 from typing import Any, BinaryIO, NamedTuple
 
@@ -58,12 +59,27 @@ class _TensorUnpickler(pickle.Unpickler):
     return key, dtype
 
 
+def _load(f: BinaryIO) -> Any:
+  """Reads the next pickle.
+
+  Raises:
+    pickle.UnpicklingError: it holds anything but tensors, or numbers its
+      objects so that the list of them would fill the memory.
+  """
+  start = f.tell()
+  for count, (opcode, argument, _) in enumerate(pickletools.genops(f)):
+    if 'PUT' in opcode.name and argument > count:
+      raise pickle.UnpicklingError(f'object {argument} among {count}')
+  f.seek(start)
+  return _TensorUnpickler(f).load()
+
+
 def _read_storages(
     f: BinaryIO, tensors: list[_Tensor]
 ) -> dict[str, np.ndarray]:
   dtypes = {t.storage: t.dtype for t in tensors}
   storages = {}
-  for key in _TensorUnpickler(f).load():
+  for key in _load(f):
     count = int(np.frombuffer(f.read(8), '<i8')[0])
     data = f.read(count * dtypes[key].itemsize)
     storages[key] = np.frombuffer(data, dtypes[key], count)
@@ -101,12 +117,11 @@ def read(path: str) -> dict[str, np.ndarray]:
   _check_digest(path)
   with open(path, 'rb') as f:
     try:
-      if _TensorUnpickler(f).load() != _MAGIC_NUMBER:
+      if _load(f) != _MAGIC_NUMBER:
         raise ValueError('no legacy PyTorch file')
-      _TensorUnpickler(f).load()  # Protocol version.
-      _TensorUnpickler(f).load()  # Sizes and endianness of the writer.
-      tensors = {name: value for name, value in
-                 _TensorUnpickler(f).load().items()
+      _load(f)  # Protocol version.
+      _load(f)  # Sizes and endianness of the writer.
+      tensors = {name: value for name, value in _load(f).items()
                  if isinstance(value, _Tensor)}
       storages = _read_storages(f, list(tensors.values()))
       return {name: _view(storages[t.storage], t)
