@@ -294,3 +294,17 @@ def test_a_listed_file_cut_off_is_one_line(path, length):
   write_listed(path, LAYERS)
   path.write_bytes(path.read_bytes()[:length])
   refuse_listed(path, 'is no readable HDF5 file')
+
+
+@pytest.mark.parametrize('options', [
+    {'fillvalue': 1.0}, {'data': np.zeros((2000, 3000)), 'compression': 9}],
+    ids=['not stored', 'packed'])
+def test_an_array_cannot_fill_the_memory(path, options):
+  write(path, [0], [0])
+  with h5py.File(path, 'a') as f:
+    del f['conv2d']
+    f.create_dataset('conv2d/conv2d/kernel:0', (2000, 3000),
+                     chunks=(1000, 1000), **options)
+  with pytest.raises(ValueError, match='far more than is stored') as error:
+    keras_weights.read(str(path), ['net/Conv'])
+  assert str(path) in str(error.value)

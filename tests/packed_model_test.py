@@ -206,3 +206,24 @@ def test_a_folder_with_both_means_the_checkpoint(packed, trained, tmp_path):
   shutil.copy(packed / 'weights.npz', tmp_path / 'run')
   assert checkpoints.latest(str(tmp_path / 'run')).endswith('model.ckpt-6')
   assert packed_model.is_packed(checkpoints.latest(str(packed)))
+
+
+@pytest.mark.parametrize('hostile, said', [
+    (lambda z: z.writestr('a.npy', bytes(2**27)), 'would unpack to'),
+    (lambda z: z.writestr('a.npy', npy_head(10**13)), 'Unable to allocate'),
+    (lambda z: z.writestr('a', 'x'), 'other things than arrays')],
+    ids=['bomb', 'claim', 'text'])
+def test_a_model_cannot_fill_the_memory(hostile, said, tmp_path):
+  path = tmp_path / 'weights.npz'
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as z:
+    hostile(z)
+  with pytest.raises(ValueError, match=said) as error:
+    packed_model.Reader(str(path))
+  assert str(error.value).startswith(f'{path} is no readable model: ')
+
+
+def npy_head(size):
+  head = io.BytesIO()
+  np.lib.format.write_array_header_1_0(head, {
+      'descr': '<f4', 'fortran_order': False, 'shape': (size,)})
+  return head.getvalue()

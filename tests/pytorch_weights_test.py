@@ -225,3 +225,10 @@ def test_what_is_no_tensor_is_left_out(read):
   assert read(legacy_file(dictionary(
       x=tensor('a', (1,), (1,)), epoch=b'I7\n'), a=np.ones(1, '<f4'))
               ).keys() == {'x'}
+
+
+def test_a_pickle_cannot_fill_the_memory(read):
+  # The list of an unpickler's objects has room up to the highest number.
+  head = b''.join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {})))
+  refused(read, head + b'\x80\x02}r\x00\x00\x00\x08.',
+          'object 134217728 among 2')

@@ -1,12 +1,13 @@
 """What `python -m im2txt.train` says to mistaken flags, files and numbers."""
 
+import os
 import shutil
 
 import pytest
 import tensorflow as tf
 from conftest import CONFIG, make_pair
 
-from im2txt import sequence_example
+from im2txt import locks, sequence_example
 
 
 @pytest.mark.parametrize('pipeline, reason', [
@@ -207,3 +208,14 @@ def test_a_configuration_that_does_not_fit_leaves_the_run_as_it_is(
   assert 'model.ckpt-6' in finished.lines[-1]
   assert 'shape' in finished.lines[-1]
   assert (run_folder / 'config.json').read_bytes() == before
+
+
+def test_a_second_training_in_a_folder(launch_train, tmp_path):
+  (tmp_path / 'run').mkdir()
+  with locks.folder(str(tmp_path / 'run')):
+    finished = launch_train('--number_of_steps=1')
+    assert finished.returncode == 1
+    assert finished.error.startswith(
+        f'train: error: {tmp_path}/run: another process is writing into this '
+        'folder (process ')
+    assert os.listdir(tmp_path / 'run') == [locks.FILE_NAME]

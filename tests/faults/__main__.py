@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 # Before what lies beside this file is imported.
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -22,10 +23,14 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
 import bench
 import conftest
 import disk_full
+import hostile
 import kills
+import states
 import tasks
 
 _PLACES = 2  # Commands at a time.
+
+Job = Callable[[bench.Workplace], list[bench.Row]]
 
 
 def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
@@ -65,6 +70,25 @@ def main() -> int:
     jobs += [(f'full {name}', lambda place, task=task: [
         disk_full.bench(task, arguments.fillings, place)])
         for name, task in all_tasks.items()]
+    run_folder, shards = folder / 'run', folder / 'shards'
+    pictures, config = folder / 'pictures', folder / 'tiny.py'
+    last = tasks.TRAIN_STEPS
+    before = (last - 1) // tasks.SAVE_STEPS * tasks.SAVE_STEPS
+    jobs += [
+        ('checkpoints', lambda place: states.checkpoints(
+            run_folder, last, before, all_tasks['train'], pictures, shards,
+            place)),
+        ('named checkpoints', lambda place: [states.named(
+            run_folder, last, pictures, place)]),
+        ('two at once', lambda place: [
+            states.two_at_once(all_tasks[name], place)
+            for name in ('train', 'build_coco_data', 'build_toy_data',
+                         'cache_features')]),
+        ('hostile pictures', lambda place: [
+            hostile.pictures(run_folder, pictures, place)]),
+        ('hostile weights', lambda place: [
+            hostile.weights(config, shards, place)]),
+        ('hostile texts', lambda place: [hostile.texts(pictures, place)])]
     jobs = [(name, job) for name, job in jobs
             if re.search(arguments.only, name)]
     rows = run(jobs, folder)
@@ -78,7 +102,9 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(jobs, folder: pathlib.Path) -> list[bench.Row]:
+def run(
+    jobs: list[tuple[str, Job]], folder: pathlib.Path
+) -> list[bench.Row]:
   """Runs jobs, a few at a time; returns their rows in the jobs' order."""
   todo = queue.SimpleQueue()
   for job in jobs:
@@ -97,7 +123,8 @@ def run(jobs, folder: pathlib.Path) -> list[bench.Row]:
         rows[name] = job(place)
       except BaseException:
         rows[name] = [bench.Row(name, mistakes=[traceback.format_exc()])]
-      print(f'{name}: {time.monotonic() - began:.0f} s', file=sys.stderr,
+      print(f'{name}: {time.monotonic() - began:.0f} s',
+            *(row for row in rows[name] if row.mistakes), file=sys.stderr,
             flush=True)
 
   threads = [threading.Thread(target=work, args=(i,)) for i in range(_PLACES)]

@@ -1,0 +1,29 @@
+"""JSON that others wrote is refused in a line, or read."""
+
+import pytest
+
+from im2txt import json_files
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'[' * 1_000_000, 'nested too deeply'),
+    (b'{"a":' * 1_000_000, 'nested too deeply'),
+    (b'{"id": NaN}', 'NaN is no number of JSON'),
+    (b'[-Infinity]', '-Infinity is no number of JSON'),
+    (b'[{"id": 1, "b": 2, "id": 3}]', "the key 'id' stands twice"),
+    (b'{"a": "\xff"}', 'utf-8'),
+    (b'[1' + b'0' * 5000 + b']', 'digits'),
+    (b'{"a": }', ':1:7: broken JSON'),
+], ids=['lists', 'objects', 'nan', 'infinity', 'twice', 'bytes', 'number',
+        'broken'])
+def test_what_is_refused(content, said, tmp_path):
+  path = tmp_path / 'captions.json'
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=said) as error:
+    json_files.read(str(path))
+  assert str(error.value).startswith(str(path))
+  assert '\n' not in str(error.value)
+
+
+def test_what_python_writes_may_be_let_through():
+  assert json_files.parse('[Infinity]', constants=True) == [float('inf')]
