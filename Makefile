@@ -3,6 +3,7 @@
 #               the captioner of the package captions a few photos
 #   make test   all tests but the long ones    make test-long   those
 #   make lint   ruff
+#   make faults breaks what can break, and says what is lost
 #   make bench  how fast captioning, training and building shards are
 #   make pretrained FLICKR8K=folder   trains the captioner of the package: the
 #               folder has Flicker8k_Dataset/ and the text files
@@ -16,7 +17,7 @@ PRETRAINED := runs/pretrained
 DEMO_PHOTOS := astronaut.png camera.png chelsea.png coffee.png \
                motorcycle_left.png rocket.jpg  # In scikit-image.
 
-.PHONY: demo test test-long lint bench pretrained clean
+.PHONY: demo test test-long lint bench faults pretrained clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +83,9 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.data_prep
+
+faults: .venv/installed
+	$(BIN)/python tests/faults
 
 pretrained: .venv/installed
 	@test -d '$(FLICKR8K)' || \
