@@ -57,7 +57,7 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   parts = name.split('/')
   if ('\0' in name or parts[-1] in ('', os.curdir, os.pardir)
       or any(len(part.encode()) > _MAX_NAME_BYTES for part in parts)):
-    raise ValueError(f'{where}: no file can have the path {name!r}')
+    raise ValueError(f'{where}: no file can have the path {name[:300]!r}')
   return path
 
 

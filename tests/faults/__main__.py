@@ -87,7 +87,7 @@ def main() -> int:
         ('hostile pictures', lambda place: [
             hostile.pictures(run_folder, pictures, place)]),
         ('hostile weights', lambda place: [
-            hostile.weights(config, shards, place)]),
+            hostile.weights(config, shards, pictures, place)]),
         ('hostile texts', lambda place: [hostile.texts(pictures, place)])]
     jobs = [(name, job) for name, job in jobs
             if re.search(arguments.only, name)]

@@ -14,6 +14,9 @@ import numpy as np
 from bench import Row, Workplace, error_of, tail
 from PIL import Image
 
+_INCEPTION = (
+    '--config.model.encoder=inception_v3', '--config.model.image_height=80',
+    '--config.model.image_width=80')
 _MOST = 300  # MB that a hostile file may cost beyond a harmless one.
 
 
@@ -90,14 +93,17 @@ def pictures(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
       '--val_fraction=0', '--max_bad_fraction=1'], place)
   row.tried += len(bombs)
   bad = (out / 'bad_images.txt').read_text().splitlines()
-  if finished.returncode or len(bad) != len(bombs):
+  # A builder decodes one frame of a GIF.
+  if finished.returncode or len(bad) != len(bombs) - 1:
     row.mistakes.append(f'{len(bad)} bad pictures, {tail(finished)}')
   return row
 
 
-def weights(config: pathlib.Path, shards: pathlib.Path, place: Workplace
-            ) -> Row:
-  """A .pth and an .h5 given as the encoder's weights."""
+def weights(
+    config: pathlib.Path, shards: pathlib.Path, good: pathlib.Path,
+    place: Workplace,
+) -> Row:
+  """A .pth and an .h5 as the encoder's weights, an .npz as a model."""
   row = Row('a .pth, .h5 or .npz built to run code or to take 100 GB')
   evidence = place.new('evidence')
   head = b''.join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {})))
@@ -126,11 +132,11 @@ def weights(config: pathlib.Path, shards: pathlib.Path, place: Workplace
     row.mistakes.append(tail(finished))
   commands = [
       [*caching, f'--inception_checkpoint_file={path}',
-       *['--config.model.encoder=inception_v3'] * (path.suffix == '.h5'),
+       *_INCEPTION * (path.suffix == '.h5'),
        f'--output_dir={place.new()}']
       for path in (*sorted(folder.glob('*.pth')), folder / 'fill.h5')]
   commands += [['im2txt.run_inference', f'--checkpoint_path={path}',
-                str(shards)] for path in models]
+                str(good)] for path in models]
   most = 0
   for command in commands:
     finished, peak = _measured(command, place)
