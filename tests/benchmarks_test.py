@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 def test_captioning(launch):
   finished = launch(
@@ -65,7 +67,6 @@ def test_training(launch):
   assert min(floors) > 0
 
 
-@pytest.mark.long
 def test_training_memory(launch):
   finished = launch('benchmarks.training_memory', '--num_pictures=9',
                     '--num_pairs=35', '--steps=1')
@@ -75,3 +76,14 @@ def test_training_memory(launch):
   assert [row[:2] for row in rows] == [
       ('features of one batch', '35'), ('features', '45'), ('pictures', '35')]
   assert all(100 < int(row[2]) < 4096 for row in rows)
+
+
+def test_cluster(launch):
+  finished = launch('benchmarks.cluster', '--workers=1,2', '--steps=9',
+                    '--vocab_size=41', '--num_units=7', '--image_size=32')
+  assert finished.returncode == 0, finished.stderr
+  rows = re.findall(r'^\| (\w.*?) +\| +(\d) \|.* +(\S+) \|$',
+                    finished.stdout, re.M)
+  assert [row[:2] for row in rows] == [
+      ('no cluster', '1'), ('async', '1'), ('async', '2'), ('sync', '2')]
+  assert all(float(megabytes) >= 0 for _, _, megabytes in rows)
