@@ -176,15 +176,21 @@ class FeatureMaker:
   def _read(
       self, file: tf.Tensor, wanted: tf.Tensor, versions: int
   ) -> tf.data.Dataset:
-    """The plain version of each photo and then the distorted ones."""
+    """The plain version of each photo and then the distorted ones.
+
+    Those follow from the photo's bytes, so that they are the same whenever it
+    is its turn and whatever was made before.
+    """
     config = self._config
 
-    def decode(number: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
+    def decode(serialized: tf.Tensor) -> tf.Tensor:
       record = sequence_example.parse(serialized, [config.image_feature_name])
-      image = image_processing.decode_image(
-          record.data[config.image_feature_name])
+      encoded_image = record.data[config.image_feature_name]
+      image = image_processing.decode_image(encoded_image)
+      photo = tf.strings.to_hash_bucket_fast(encoded_image, 2**62)
       return tf.stack([image_processing.fit_image(image, False, config)] + [
-          image_processing.fit_image(image, True, config, number + i)
+          image_processing.fit_image(
+              image, True, config, photo + i, tf.stack([photo, i]))
           for i in range(1, versions)])
 
     plain = tf.autograph.experimental.do_not_convert
@@ -192,9 +198,8 @@ class FeatureMaker:
         tf.data.TFRecordDataset(file),
         tf.data.Dataset.from_tensor_slices(wanted)))
     return (records.filter(plain(lambda _, wanted: wanted))
-            .map(plain(lambda serialized, _: serialized))
-            .enumerate()
-            .map(plain(decode), config.num_preprocess_threads))
+            .map(plain(lambda serialized, _: decode(serialized)),
+                 config.num_preprocess_threads))
 
 
 def list_shards(

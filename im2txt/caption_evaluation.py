@@ -78,6 +78,8 @@ class CaptionEvaluation:
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
     with self._graph.as_default():
+      # Of first values, which no one sees; seeded training asks for one.
+      tf1.set_random_seed(0)
       encoding = captioner.encode(
           config, inputs.make_images(config, found.first))
       decoder, memory = captioner.build_memory(config, encoding)

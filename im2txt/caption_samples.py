@@ -30,6 +30,7 @@ class CaptionSamples:
       config: configuration.ModelConfig,
       vocab: vocabulary.Vocabulary,
       picture: str,
+      seed: int | None = None,
   ):
     """Builds the graph.
 
@@ -37,6 +38,8 @@ class CaptionSamples:
       config: the model.
       vocab: its words.
       picture: the file.
+      seed: the same gives the same captions of a checkpoint; None: others each
+        time.
 
     Raises:
       OSError: the file cannot be read.
@@ -47,6 +50,7 @@ class CaptionSamples:
       encoded_image = f.read()
     self._graph = tf.Graph()
     with self._graph.as_default(), tf1.Session() as session:
+      tf1.set_random_seed(seed)
       try:
         image = session.run(image_processing.process_image(
             tf.constant(encoded_image), False, config))

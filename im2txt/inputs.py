@@ -135,8 +135,9 @@ def make_images(
       plain(lambda serialized, _: source.choose(
           _example(serialized, source)).data),
       num_parallel_calls=config.num_preprocess_threads)
+  draw = _draw()
   dataset = dataset.enumerate().batch(config.batch_size).map(
-      plain(lambda orders, data: source.decode(data, orders)),
+      plain(lambda orders, data: source.decode(data, _seeds(draw, orders))),
       num_parallel_calls=config.num_preprocess_threads).prefetch(2)
   return source.images(_next_of(dataset))
 
@@ -244,15 +245,15 @@ class _Pictures:
     return example
 
   def decode(
-      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
   ) -> tf.Tensor:
-    """Pixels [P, height, width, 3] of files [P]; `orders`: int64 [P]."""
-    def process(encoded_image, order):
+    """Pixels [P, height, width, 3] of files [P]; `seeds`: int64 [P, 2]."""
+    def process(encoded_image, seed):
       return image_processing.process_image(
-          encoded_image, self._training, self._config, order)
+          encoded_image, self._training, self._config, seed[1], seed)
 
     [encoded_images] = data.values()
-    return tf.map_fn(lambda x: process(*x), (encoded_images, orders),
+    return tf.map_fn(lambda x: process(*x), (encoded_images, seeds),
                      fn_output_signature=tf.float32)
 
   def images(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -281,10 +282,10 @@ class _Features:
         for key, packed in example.data.items()})
 
   def decode(
-      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     """Features float32 [P, ...] of their bytes [P], by key."""
-    del orders
+    del seeds
     return {key: self._description.unpack(key, packed)
             for key, packed in data.items()}
 
@@ -369,14 +370,27 @@ def _tf_data_batch(
         _BUCKETS, [config.batch_size] * (len(_BUCKETS) + 1))
   else:
     dataset = dataset.padded_batch(config.batch_size)
+  # Where a picture stands in the stream says how it is distorted, so that
+  # threads may decode in any order.
+  draw = _draw()
   # Decoded in batches only, for pixels waiting for a batch need much memory.
   dataset = dataset.map(
       plain(lambda orders, examples: (
-          examples, source.decode(examples.data, orders))),
+          examples, source.decode(examples.data, _seeds(draw, orders)))),
       num_parallel_calls=config.num_preprocess_threads)
   dataset = dataset.prefetch(2)
   examples, decoded = _next_of(dataset)
   return _batch(examples, decoded, source)
+
+
+def _draw() -> tf.Tensor:
+  """A number at random, int64 []; of a dataset's functions one an iterator."""
+  return tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
+
+
+def _seeds(draw: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
+  """Seeds int64 [P, 2] of a number [] and of pictures' numbers [P]."""
+  return tf.stack([tf.fill(tf.shape(orders), draw), orders], axis=1)
 
 
 def _next_of(dataset: tf.data.Dataset) -> Any:
@@ -422,7 +436,7 @@ def _queue_batch(
     found = source.choose(found)
     decoded = source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
-        tf.constant([thread], tf.int64))
+        _seeds(_draw(), tf.constant([thread], tf.int64)))
     return found, tf.nest.map_structure(lambda x: x[0], decoded)
 
   threads = config.num_preprocess_threads if training else 1

@@ -485,6 +485,19 @@ def train(
       replica.leave(interrupted)
 
 
+def be_deterministic(config: configuration.ModelConfig) -> None:
+  """Makes this process compute the same from the same seed, bit by bit.
+
+  From here on operations whose threads would add up in any order do so in one,
+  and every graph with something random in it needs a seed.
+  """
+  tf.config.experimental.enable_op_determinism()
+  if config.input_pipeline == 'queue':
+    logging.warning(
+        'The threads of input_pipeline queue race: the seed does not give the '
+        'same run again; input_pipeline tf_data does')
+
+
 def main() -> None:
   """Reads the flags and trains, or does another task of a cluster."""
   task = cluster.read(os.environ)
@@ -493,6 +506,8 @@ def main() -> None:
       cluster_signals.keep_variables(task, interrupted)
     return
   config = resolve_config()
+  if config.training.seed is not None:
+    be_deterministic(config.model)
   train_dir = _TRAIN_DIR.value
   found = checkpoints.newest(train_dir)
   if not task and found and (
@@ -552,7 +567,7 @@ def main() -> None:
     samples = caption_samples.CaptionSamples(
         config.model,
         needed_vocabulary(config.model, vocab_file, '--sample_image'),
-        _SAMPLE_IMAGE.value)
+        _SAMPLE_IMAGE.value, config.training.seed)
   critic = None
   if _SELF_CRITICAL.value:
     # It reads all shards: last, when there is no mistake left to be found.

@@ -203,7 +203,7 @@ def test_resuming_gives_the_run_it_would_have_been(
   train = import_command('im2txt.train')
   # Nothing random is left, so that the two ways must lead to one place.
   monkeypatch.setattr(
-      image_processing, 'distort_image', lambda image, order: image)
+      image_processing, 'distort_image', lambda image, *_: image)
   config = solid_colour_task(tmp_path)
   for folder, ends in (('whole', [6]), ('parts', [3, 6])):
     for end in ends:
