@@ -35,7 +35,7 @@ from data_prep.captioned_images import (
 )
 from data_prep.local_runner import local_runner
 from data_prep.runner import Label, Runner
-from im2txt import caption_styles, vocabulary, whole_file
+from im2txt import caption_styles, json_files, vocabulary, whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +202,8 @@ def _bad_before(
   advice = 'give another --output_dir or empty that folder'
   try:
     with open(record_path(output_dir), encoding='utf-8') as f:
-      record = json.load(f)
-    begun = record['settings']
+      record = json_files.parse(f.read())
+    begun = dict(record['settings'])
     bad = dict(record['bad'])
   except (OSError, ValueError, KeyError, TypeError):
     raise ValueError(f'{output_dir} holds shards of unknown origin '

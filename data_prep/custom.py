@@ -4,7 +4,6 @@ A row has one caption; a picture with several captions has several rows.
 """
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from data_prep.captioned_images import (
     image_path,
     number_images,
 )
-from im2txt import annotations
+from im2txt import annotations, json_files
 
 _DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 _SPLIT_NAMES = {'train': 'train', 'val': 'val', 'dev': 'val',
@@ -154,8 +153,8 @@ def _read_jsonl(
       if not line.strip():
         continue
       try:
-        cells = json.loads(line)
-      except (json.JSONDecodeError, RecursionError) as error:
+        cells = json_files.parse(line)
+      except ValueError as error:
         raise ValueError(f'{where}: broken JSON: {error}') from None
       for column in columns:
         if not isinstance(cells, dict) or not isinstance(

@@ -30,7 +30,7 @@ from absl import logging
 from tqdm import tqdm
 
 from data_prep import connections, images
-from im2txt import whole_file
+from im2txt import json_files, whole_file
 
 JOURNAL = 'fetch.jsonl'
 
@@ -176,7 +176,7 @@ class _Journal:
       if not line.endswith(b'\n'):
         break
       try:
-        entry = json.loads(line)
+        entry = json_files.parse(line)
         key = _key(entry['url'])
         # The last line of an address counts.
         if entry['status'] == 'failed' and not entry['passing']:

@@ -9,14 +9,13 @@ Example:
 prints how many top captions name the right colour, object and count.
 """
 
-import json
 import os
 import re
 
 from absl import flags
 
 from data_prep import toy_scenes
-from im2txt import command_line
+from im2txt import command_line, json_files
 
 FLAGS = flags.FLAGS
 
@@ -84,7 +83,7 @@ def read_scenes(path: str) -> dict[str, dict[str, object]]:
   """
   try:
     with open(path, encoding='utf-8') as f:
-      scenes = json.load(f)
+      scenes = json_files.parse(f.read())
     for scene in scenes.values():
       toy_scenes.Scene(**scene)
   except (AttributeError, TypeError, ValueError) as error:

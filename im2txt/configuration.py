@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from im2txt import whole_file
+from im2txt import json_files, whole_file
 
 CONFIG_FILE = 'config.json'
 
@@ -279,7 +279,7 @@ def read(folder: str) -> dict[str, Any]:
   path = os.path.join(folder, CONFIG_FILE)
   try:
     with open(path, encoding='utf-8') as f:
-      sections = json.load(f)
+      sections = json_files.parse(f.read())
   except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None
   if (not isinstance(sections, dict)
@@ -312,6 +312,9 @@ def fill(record_class: type, fields: dict[str, Any], source: str) -> Any:
     if not isinstance(value, accepted) or (
         isinstance(value, bool) and wanted is not bool):
       raise ValueError(f'{source}: {name} must be {wanted}, not {value!r}')
-  return record_class(**{
-      name: float(value) if known[name].type is float else value
-      for name, value in fields.items()})
+  try:
+    return record_class(**{
+        name: float(value) if known[name].type is float else value
+        for name, value in fields.items()})
+  except OverflowError as error:
+    raise ValueError(f'{source}: {error}') from None

@@ -22,6 +22,7 @@ from im2txt import (
     configuration,
     encoder_weights,
     inputs,
+    json_files,
     metrics,
     trained_model,
     variable_loader,
@@ -43,6 +44,12 @@ NUM_EVAL_EXAMPLES = 10132
 _FOLLOW_SECS = 5
 # What a checkpoint can be the best in.
 BEST_METRICS = ('perplexity', *metrics.NAMES)
+
+
+# Of a Result's fields, as JSON has them; those of others are int.
+_KINDS = {'perplexity': int | float, 'input_file_pattern': str,
+          'fingerprint': str, 'scores': dict | None,
+          'accuracy': int | float | None}
 
 
 class Result(NamedTuple):
@@ -69,10 +76,17 @@ class Result(NamedTuple):
     if metric == 'perplexity':
       return -self.perplexity
     try:
-      return self.scores['captions'][metric]
-    except (LookupError, TypeError):
+      return float(self.scores['captions'][metric])
+    except (LookupError, TypeError, ValueError):
       raise ValueError(f'{metric} of step {self.global_step} is unknown'
                        ) from None
+
+  def check(self) -> None:
+    """Raises TypeError where a field is not of its type."""
+    for name, value in self._asdict().items():
+      kind = _KINDS.get(name, int)
+      if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f'{name} is {value!r}')
 
 
 class Evaluator:
@@ -190,9 +204,8 @@ def read_results(eval_dir: str) -> list[Result]:
   with open(path, 'rb') as f:  # Decoded line by line, to name the bad one.
     for number, line in enumerate(f, 1):
       try:
-        results.append(Result(**json.loads(line)))
-        if not isinstance(results[-1].scores, dict | None):
-          raise TypeError('"scores" is no object')
+        results.append(Result(**json_files.parse(line)))
+        results[-1].check()
       except (TypeError, ValueError) as error:
         raise ValueError(f'{path}:{number}: {error}; remove the line') from None
   return results

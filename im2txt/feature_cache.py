@@ -21,7 +21,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration, image_processing, whole_file
+from im2txt import (
+    configuration,
+    image_processing,
+    json_files,
+    whole_file,
+)
 
 FILE_NAME = 'features.json'
 POOLED = 'features/pooled'
@@ -190,7 +195,7 @@ def read(folder: str) -> Description | None:
     return None
   try:
     with tf.io.gfile.GFile(path) as f:
-      return Description(**json.load(f))
+      return Description(**json_files.parse(f.read()))
   except (ValueError, TypeError, tf.errors.OpError) as error:
     raise ValueError(f'{path} does not describe features: {error}') from None
 

@@ -26,12 +26,24 @@ def read(path: str) -> Any:
   """
   try:
     with open_text(path) as f:
-      return json.load(f)
+      return parse(f.read())
   except json.JSONDecodeError as error:
     raise ValueError(f'{path}:{error.lineno}:{error.colno}: broken JSON: '
                      f'{error.msg}') from None
-  except (ValueError, RecursionError, *NO_TEXT) as error:
+  except (ValueError, *NO_TEXT) as error:
     raise ValueError(f'{path} is no JSON text: {error}') from None
+
+
+def parse(text: str | bytes) -> Any:
+  """Parses JSON.
+
+  Raises:
+    ValueError: it is none.
+  """
+  try:
+    return json.loads(text)
+  except RecursionError:
+    raise ValueError('brackets within brackets without end') from None
 
 
 def get(entry: Any, key: str, kind: type[_Kind], where: str) -> _Kind:

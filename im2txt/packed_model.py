@@ -5,8 +5,6 @@ as a package brings it is left out; a digest tells it from others.
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -92,7 +90,11 @@ class Reader:
     try:
       with np.load(path, allow_pickle=False) as f:
         packed = {name: f[name] for name in f.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+      if not all(isinstance(value, np.ndarray) for value in packed.values()):
+        raise ValueError('it holds more than arrays')
+    except OSError:
+      raise
+    except Exception as error:  # Damaged archives raise nearly anything.
       raise ValueError(f'{path} is no readable model: {error}') from None
     config = captioner.load_config(os.path.dirname(path)).model
     digest = packed.pop(_ENCODER_DIGEST, None)

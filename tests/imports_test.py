@@ -39,8 +39,8 @@ LAYERS = (
     ('vocabulary',),
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
-     'results', 'json_files'),
-    ('whole_file', 'graph_errors', 'devices'),
+     'results'),
+    ('whole_file', 'graph_errors', 'devices', 'json_files'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
