@@ -150,6 +150,24 @@ def data(example, key):
   return value
 
 
+def test_distorted_versions_follow_from_the_photo(
+    made, photos, command_of, launch, tmp_path):
+  # Another layout, order, number of threads and size of batches.
+  finished = launch(*command_of(
+      photos / 'image', tmp_path / 'again', '--features=regions',
+      '--augmentations=3', '--batch_size=5',
+      '--config.model.num_preprocess_threads=1'))
+  assert finished.returncode == 0, finished.stderr
+  found = [{data(record, 'features/digest'): np.frombuffer(
+      data(record, 'features/regions'), np.float16)
+            for record in records(*folder.glob('*-of-*'))}
+           for folder in (made / 'augmented', tmp_path / 'again')]
+  assert len(found[0]) == 7 and found[0].keys() == found[1].keys()
+  for digest, features in found[0].items():
+    np.testing.assert_allclose(
+        found[1][digest], features, rtol=1e-2, atol=1e-3)
+
+
 def arrays(example, precision, versions=1):
   """A record's features, [versions, ...], by key."""
   return {

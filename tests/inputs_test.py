@@ -507,6 +507,22 @@ def test_training_draws_a_version_each_time(
     assert repeated < len(versions) / 2, versions
 
 
+def test_a_seed_says_how_pictures_are_distorted(shards):
+  def pixels(seed, threads):
+    config = make_config(
+        shards, 'tf_data', num_preprocess_threads=threads, batch_size=3)
+    with tf.Graph().as_default():
+      tf1.set_random_seed(seed)
+      return np.concatenate([
+          batch.images for batch in run(inputs.make_batch(config, True), 20)])
+
+  first = pixels(5, 4)
+  # A picture is another one each time that it comes.
+  assert len({image.tobytes() for image in first}) == len(first)
+  np.testing.assert_array_equal(pixels(5, 1), first)
+  assert np.any(pixels(6, 1) != first)
+
+
 def test_evaluation_sees_the_plain_version(distorted_features, pipeline):
   batch = inputs.make_batch(make_config(distorted_features, pipeline), False)
   [batch] = run(batch._replace(images=batch.images.pooled))

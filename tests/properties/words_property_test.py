@@ -10,7 +10,6 @@ from strategies import (
     read_or_refuse,
     texts,
     texts_gone_wrong,
-    whole_texts,
     words,
 )
 
