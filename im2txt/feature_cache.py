@@ -69,7 +69,7 @@ class Description:
     if not (isinstance(self.shapes, dict) and self.shapes
             and self.shapes.keys() <= {POOLED, REGIONS}
             and all(isinstance(shape, list)
-                    and all(isinstance(size, int) and size > 0
+                    and all(type(size) is int and 0 < size < 2**31
                             for size in shape)
                     for shape in self.shapes.values())):
       raise ValueError(f'shapes is {self.shapes!r}')

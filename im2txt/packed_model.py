@@ -92,7 +92,7 @@ class Reader:
         packed = {name: f[name] for name in f.files}
       if not all(isinstance(value, np.ndarray) for value in packed.values()):
         raise ValueError('it holds more than arrays')
-    except OSError:
+    except FileNotFoundError:
       raise
     except Exception as error:  # Damaged archives raise nearly anything.
       raise ValueError(f'{path} is no readable model: {error}') from None

@@ -34,6 +34,17 @@ def _open(path: str) -> Iterator[h5py.Group]:
     yield f.get('model_weights', f)
 
 
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+  """Makes a line about the file of whatever is found wrong with it."""
+  try:
+    yield
+  except Exception as error:  # Damaged files raise nearly anything.
+    line = ' '.join(str(error).split())
+    raise ValueError(
+        f"{path} has not this network's weights: {line}") from None
+
+
 def _numbered_layers(root: h5py.Group, kind: str) -> list[h5py.Group]:
   pattern = re.compile(rf'{kind}(?:_(\d+))?$')
   found = [(int(match[1] or 0), name) for name in root
@@ -46,16 +57,17 @@ def _last_name(path: str) -> str:
   return re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])
 
 
-def _arrays(layer: h5py.Group) -> dict[str, np.ndarray]:
-  """Arrays of a layer by their last name."""
-  arrays = {}
-
+def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
+  """The array of a layer that has this last name."""
   def visit(path, item):
-    if isinstance(item, h5py.Dataset):
-      arrays[_last_name(path)] = item[()]
+    if isinstance(item, h5py.Dataset) and _last_name(path) == wanted:
+      return item[()]
+    return None
 
-  layer.visititems(visit)
-  return arrays
+  found = layer.visititems(visit)
+  if found is None:
+    raise ValueError(f'{layer.name} has no array {wanted!r}')
+  return found
 
 
 def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
@@ -73,24 +85,19 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
     OSError: the file is not there.
     ValueError: it is no such file, or has another number of layers.
   """
-  with _open(path) as root:
+  with _open(path) as root, _explained(path):
     convolutions = _numbered_layers(root, _CONVOLUTION)
     norms = _numbered_layers(root, _NORM)
     if not len(convolutions) == len(norms) == len(scopes):
       raise ValueError(
-          f'{path} has {len(convolutions)} convolutions and {len(norms)} batch '
-          f'norms, but this network has {len(scopes)} of each')
+          f'{len(convolutions)} convolutions and {len(norms)} batch norms, but '
+          f'this network has {len(scopes)} of each')
     weights = {}
     for scope, convolution, norm in zip(
         scopes, convolutions, norms, strict=True):
-      try:
-        weights[f'{scope}/weights'] = _arrays(convolution)['kernel']
-        statistics = _arrays(norm)
-        for name in _NORM_NAMES:
-          weights[f'{scope}/BatchNorm/{name}'] = statistics[name]
-      except KeyError as error:
-        raise ValueError(f'{path}: {convolution.name} or {norm.name} has no '
-                         f'array {error}') from None
+      weights[f'{scope}/weights'] = _array(convolution, 'kernel')
+      for name in _NORM_NAMES:
+        weights[f'{scope}/BatchNorm/{name}'] = _array(norm, name)
     return weights
 
 
@@ -123,23 +130,18 @@ def read_in_order(
     ValueError: it is no such file, or another network's.
   """
   weights = {}
-  with _open(path) as root:
+  with _open(path) as root, _explained(path):
     if 'layer_names' not in root.attrs:
-      raise ValueError(f'{path} has no list of layers; save the model or its '
+      raise ValueError('it has no list of layers; save the model or its '
                        'weights with Keras as legacy .h5, not as .weights.h5')
-    try:
-      for name, array in zip(shapes, _listed_arrays(root), strict=False):
-        kind = _last_name(array.name)
-        if (not name.endswith(_SLIM_NAMES.get(kind, kind))
-            or array.shape != shapes[name]):
-          raise ValueError(
-              f'{array.name} {list(array.shape)} stands where {name} '
-              f'{list(shapes[name])} should')
-        weights[name] = array[()].astype(np.float32)
-      if len(weights) < len(shapes):
-        raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
-    except Exception as error:  # Damaged files raise nearly anything.
-      line = ' '.join(str(error).split())
-      raise ValueError(
-          f"{path} has not this network's weights: {line}") from None
+    for name, array in zip(shapes, _listed_arrays(root), strict=False):
+      kind = _last_name(array.name)
+      if (not name.endswith(_SLIM_NAMES.get(kind, kind))
+          or array.shape != shapes[name]):
+        raise ValueError(
+            f'{array.name} {list(array.shape)} stands where {name} '
+            f'{list(shapes[name])} should')
+      weights[name] = array[()].astype(np.float32)
+    if len(weights) < len(shapes):
+      raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
   return weights
