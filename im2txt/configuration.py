@@ -136,7 +136,8 @@ class TrainingConfig:
   # Steps between summaries of numbers, and between those of pictures.
   save_summaries_steps: int = 100
   save_images_steps: int = 2000
-  # Seed of initial values, shuffling and dropout; None: another each time.
+  # Of all that is random in training: the same gives the same losses on the
+  # same machine (`tf_data` input only). None: others each time.
   seed: int | None = None
   # Steps between checkpoints, instead of seconds; 0: go by the seconds.
   save_interval_steps: int = 0

@@ -40,7 +40,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _PROPERTIES = {'deadline': None, 'database': None, 'suppress_health_check': [
     hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]}
 hypothesis.settings.register_profile(
-    'quick', max_examples=40, derandomize=True, **_PROPERTIES)
+    'quick', max_examples=15, derandomize=True, **_PROPERTIES)
 hypothesis.settings.register_profile(
     'thorough', max_examples=2000, print_blob=True, **_PROPERTIES)
 hypothesis.settings.load_profile('quick')

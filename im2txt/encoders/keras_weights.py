@@ -85,19 +85,21 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
     OSError: the file is not there.
     ValueError: it is no such file, or has another number of layers.
   """
-  with _open(path) as root, _explained(path):
-    convolutions = _numbered_layers(root, _CONVOLUTION)
-    norms = _numbered_layers(root, _NORM)
+  with _open(path) as root:
+    with _explained(path):
+      convolutions = _numbered_layers(root, _CONVOLUTION)
+      norms = _numbered_layers(root, _NORM)
     if not len(convolutions) == len(norms) == len(scopes):
       raise ValueError(
-          f'{len(convolutions)} convolutions and {len(norms)} batch norms, but '
-          f'this network has {len(scopes)} of each')
+          f'{path} has {len(convolutions)} convolutions and {len(norms)} batch '
+          f'norms, but this network has {len(scopes)} of each')
     weights = {}
-    for scope, convolution, norm in zip(
-        scopes, convolutions, norms, strict=True):
-      weights[f'{scope}/weights'] = _array(convolution, 'kernel')
-      for name in _NORM_NAMES:
-        weights[f'{scope}/BatchNorm/{name}'] = _array(norm, name)
+    with _explained(path):
+      for scope, convolution, norm in zip(
+          scopes, convolutions, norms, strict=True):
+        weights[f'{scope}/weights'] = _array(convolution, 'kernel')
+        for name in _NORM_NAMES:
+          weights[f'{scope}/BatchNorm/{name}'] = _array(norm, name)
     return weights
 
 

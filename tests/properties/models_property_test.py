@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import sys
 import typing
 import zipfile
 
@@ -25,6 +26,7 @@ from strategies import (
 from im2txt import (
     captioner,
     checkpoints,
+    config_flag,
     configuration,
     feature_cache,
     inputs,
@@ -97,16 +99,21 @@ def test_configurations(folder, content):
 
 
 @pytest.fixture(scope='module')
-def parse_config(import_command, tmp_path_factory):
+def parse_config(tmp_path_factory):
   """Reads `--config` and what overrides its fields, as commands do."""
   file = tmp_path_factory.mktemp('flags') / 'plain.py'
   file.write_text('from im2txt import configuration\n\n\n'
                   'def get_config():\n  return configuration.Config()\n')
-  config_flag = import_command('im2txt.config_flag')
 
-  def parse(*overrides):
-    flags.FLAGS(['test', f'--config={file}', *overrides])
-    return config_flag.value()
+  def parse(field, value):
+    arguments = ['test', f'--config={file}', f'--config.{field}={value}']
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(sys, 'argv', arguments)  # ml_collections looks there.
+      try:
+        flags.FLAGS(arguments)
+        return config_flag.value()
+      finally:  # A flag of this field is made each time.
+        flags.FLAGS.remove_flag_values([f'config.{field}'])
 
   yield parse
   flags.FLAGS.unparse_flags()
@@ -124,11 +131,12 @@ FIELDS = [(section, field) for section, record in (
 def test_overrides(parse_config, field, value):
   section, field = field
   try:
-    config = parse_config(f'--config.{section}.{field.name}={value}')
+    config = parse_config(f'{section}.{field.name}', value)
     configuration.check(config)
   # What `command_line` makes one line of.
   except (flags.Error, LookupError, TypeError, ValueError) as error:
     assert str(error)
+    assert not isinstance(error, flags.UnrecognizedFlagError)
   else:
     assert isinstance(getattr(getattr(config, section), field.name),
                       field.type)
@@ -139,7 +147,7 @@ def test_overrides_are_read_as_they_were_written(parse_config, data, field):
   section, field = field
   value = data.draw(values_of(field.type))
   assume(value is not None)
-  config = parse_config(f'--config.{section}.{field.name}={value}')
+  config = parse_config(f'{section}.{field.name}', value)
   assert getattr(getattr(config, section), field.name) == value
 
 
