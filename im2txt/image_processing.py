@@ -102,10 +102,15 @@ def fit_image(
   # checkpoints were trained on that.
   image = tf1.image.resize_images(image, resized)  # [0, 255]
   if training:
-    crop, flip, colours = tf.unstack(
-        tf.random.split(_seed() if seed is None else seed, 3))
-    image = tf.image.stateless_random_crop(
-        image, [height, width, 3], crop) / 255.0
+    rows, columns, flip, colours = tf.unstack(
+        tf.random.split(_seed() if seed is None else seed, 4))
+    # `stateless_random_crop` has an assertion, for which tf.data would run
+    # this in one thread once it must be deterministic.
+    top, left = (tf.random.stateless_uniform(
+        [], part, maxval=large - small + 1, dtype=tf.int32)
+                 for part, large, small in zip(
+                     (rows, columns), resized, (height, width), strict=True))
+    image = tf.slice(image, [top, left, 0], [height, width, 3]) / 255.0
     image = tf.image.stateless_random_flip_left_right(image, flip)
     if config.distort_colors:
       image = distort_image(image, distortion_order, colours)
