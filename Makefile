@@ -80,6 +80,8 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.captioning --encoder=efficientnet_lite0 \
 	  --image_size=224 --vocab_size=2933
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.determinism --encoder=efficientnet_lite0 \
+	  --image_size=224 --vocab_size=2933
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.data_prep
 

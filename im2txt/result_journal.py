@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from im2txt import results
+from im2txt import json_files, results
 
 
 class Journal:
@@ -97,7 +97,7 @@ class Journal:
 
   def _difference(self, first: bytes, settings: Mapping[str, Any]) -> str:
     try:
-      theirs = dict(json.loads(first))
+      theirs = dict(json_files.parse(first))
     except (ValueError, TypeError):
       return 'by another program'
     name = next((name for name in {**settings, **theirs}

@@ -81,11 +81,15 @@ def test_the_same_200_losses(twice, read_checkpoint):
 
 
 def test_the_same_captions_with_their_probabilities(
-    twice, task, caption, tmp_path):
+    twice, task, start, tmp_path):
   folders, logs = twice
-  for i, folder in enumerate(folders):
-    finished = caption(folder, ','.join(map(str, task.pictures)),
-                       f'--output_jsonl={tmp_path / str(i)}')
+  commands = [start(
+      'im2txt.run_inference', f'--checkpoint_path={folder}',
+      f'--input_files={",".join(map(str, task.pictures))}',
+      f'--output_jsonl={tmp_path / str(i)}')
+              for i, folder in enumerate(folders)]
+  for command in commands:
+    finished = command.finish()
     assert finished.returncode == 0, finished.stderr
   assert (tmp_path / '0').read_bytes() == (tmp_path / '1').read_bytes()
   drawn = [[re.sub('^[^ ]* ', '', line) for line in log
@@ -113,13 +117,6 @@ def test_the_same_drawn_captions_to_train_on(
       f'--input_file_pattern={train_features}/train-*')
   check_same(folders, read_checkpoint, 50, {
       'losses/total_loss', 'gradient_norm', 'self_critical/reward'})
-
-
-def test_a_queue_is_said_to_race(launch_train):
-  finished = launch_train(
-      '--config.model.input_pipeline=queue', '--number_of_steps=1')
-  assert finished.returncode == 0, finished.stderr
-  assert 'The threads of input_pipeline queue race' in finished.stderr
 
 
 def test_the_same_shards_however_many_workers(tmp_path, monkeypatch):
