@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import hypothesis
+import no_network  # noqa: F401
 import numpy as np
 import pytest
 import tensorflow as tf
