@@ -16,6 +16,7 @@ Interrupted, the same command goes on with the first shard that is not there.
 
 import collections
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from tqdm import tqdm
 from data_prep import feature_store, photo_scan
 from data_prep.shards import cut
 from im2txt import (
+    bad_records,
+    bad_records_flag,
     command_line,
     config_flag,
     configuration,
@@ -44,6 +47,7 @@ from im2txt import (
 
 tf1 = tf.compat.v1
 
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of shards of '
@@ -82,6 +86,18 @@ class _Shard(NamedTuple):
   photos: Sequence[photo_scan.Photo]
 
 
+def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
+  """How photos are read: whatever words the captions have, and how many.
+
+  Args:
+    config: of a model that is to be trained on the features.
+  """
+  return configuration.ModelConfig(**{
+      field.name: getattr(config, field.name)
+      for field in dataclasses.fields(configuration.ModelConfig)
+  } | {'vocab_size': 0, 'max_caption_length': 0})
+
+
 class FeatureMaker:
   """The encoder with its weights."""
 
@@ -99,6 +115,7 @@ class FeatureMaker:
       raise ValueError(f'the encoder {config.encoder} needs its weights: give '
                        '--inception_checkpoint_file')
     self._config = config
+    self._reading = reading(config)
     self._graph = tf.Graph()
     with self._graph.as_default():
       self._encoding = self._encode(tf.zeros(
@@ -129,13 +146,16 @@ class FeatureMaker:
       records: Sequence[tuple[str, np.ndarray]],
       description: feature_cache.Description,
       batch_size: int,
+      left_out: Sequence[bad_records.Fault] | None = None,
   ) -> Iterator[dict[str, bytes]]:
     """Encodes the photos of some records of shards, in order.
 
     Args:
-      records: shards and, of each record, whether it is to be encoded; bool.
+      records: shards and, of each record that is not left out, whether it is to
+        be encoded; bool.
       description: what to make.
       batch_size: pictures encoded at once.
+      left_out: of `inputs.left_out`.
 
     Yields:
       A photo's features as they lie in a record, by key.
@@ -147,8 +167,9 @@ class FeatureMaker:
     with self._graph.as_default(), tf1.Session() as session:
       file = tf1.placeholder(tf.string, [])
       wanted = tf1.placeholder(tf.bool, [None])
-      photos = self._read(file, wanted, versions).batch(
-          max(1, batch_size // versions)).prefetch(2)
+      photos = self._read(
+          bad_records.dataset(file, left_out or ()), wanted, versions).batch(
+              max(1, batch_size // versions)).prefetch(2)
       iterator = tf1.data.make_initializable_iterator(photos)
       images = iterator.get_next()  # [P, versions, height, width, 3]
       encoding = self._encode(tf.reshape(images, [-1, *images.shape[2:]]))
@@ -160,7 +181,7 @@ class FeatureMaker:
         session.run(iterator.initializer, {file: path, wanted: chosen})
         while True:
           try:
-            with inputs.explained_errors(path):
+            with inputs.explained_errors(self._reading, [path]):
               found = session.run(fetches)
           except tf.errors.OutOfRangeError:
             break
@@ -174,7 +195,7 @@ class FeatureMaker:
             feature_cache.REGIONS: encoding.regions}
 
   def _read(
-      self, file: tf.Tensor, wanted: tf.Tensor, versions: int
+      self, records: tf.data.Dataset, wanted: tf.Tensor, versions: int
   ) -> tf.data.Dataset:
     """The plain version of each photo and then the distorted ones.
 
@@ -184,7 +205,8 @@ class FeatureMaker:
     config = self._config
 
     def decode(serialized: tf.Tensor) -> tf.Tensor:
-      record = sequence_example.parse(serialized, [config.image_feature_name])
+      record = sequence_example.parse(
+          serialized, [config.image_feature_name], config.caption_feature_name)
       encoded_image = record.data[config.image_feature_name]
       image = image_processing.decode_image(encoded_image)
       photo = tf.strings.to_hash_bucket_fast(encoded_image, 2**62)
@@ -195,8 +217,7 @@ class FeatureMaker:
 
     plain = tf.autograph.experimental.do_not_convert
     records = tf.data.Dataset.zip((
-        tf.data.TFRecordDataset(file),
-        tf.data.Dataset.from_tensor_slices(wanted)))
+        records, tf.data.Dataset.from_tensor_slices(wanted)))
     return (records.filter(plain(lambda _, wanted: wanted))
             .map(plain(lambda serialized, _: decode(serialized)),
                  config.num_preprocess_threads))
@@ -299,13 +320,15 @@ def main() -> None:
     raise ValueError('which encoder? Give the --config of the training')
   encoders.resolve_sides(config.model)
   configuration.check(config)
+  bad_records_flag.apply(config.model)
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
   output_dir = _OUTPUT_DIR.value
   files = inputs.find_shards(_INPUT_FILE_PATTERN.value)
   maker = FeatureMaker(config.model)
+  left_out = inputs.left_out(reading(config.model), files)
   groups = photo_scan.scan(files, config.model.image_feature_name,
-                           config.model.caption_feature_name)
+                           config.model.caption_feature_name, left_out)
   all_shards = list_shards(groups, output_dir)
   description = maker.describe(
       _FEATURES.value, _PRECISION.value, _AUGMENTATIONS.value,
@@ -325,7 +348,7 @@ def main() -> None:
                sum(int(chosen.sum()) for _, chosen in records))
   # Closed, for an interrupted program does not end while the session is open.
   with (contextlib.closing(maker.make(
-      records, description, _BATCH_SIZE.value)) as features,
+      records, description, _BATCH_SIZE.value, left_out)) as features,
         tqdm(desc='making features', initial=total - left, total=total,
              unit='photo', disable=None) as bar):
     for shard in due:

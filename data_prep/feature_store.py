@@ -7,9 +7,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from im2txt import (
+    bad_records,
     caption_styles,
     feature_cache,
-    sequence_example,
     vocabulary,
     whole_file,
 )
@@ -69,11 +69,12 @@ class FeatureStore:
 
   def _index(self, path: str) -> None:
     offset = 0
-    for record in sequence_example.read_records(path):
+    for number, record in bad_records.read(path):
       try:
         context = tf.train.SequenceExample.FromString(record).context.feature
         [digest] = context[feature_cache.DIGEST].bytes_list.value
       except (DecodeError, ValueError):
-        raise ValueError(f'{path} is no shard of features') from None
+        raise ValueError(f'{path}, record {number}: no features; this is no '
+                         'shard of features') from None
       self._places[digest] = _Place(path, offset + _BEFORE, len(record))
       offset += _BEFORE + len(record) + _BEHIND

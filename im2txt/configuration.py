@@ -106,6 +106,16 @@ class ModelConfig:
   start_word: str = '<S>'
   end_word: str = '</S>'
   unknown_word: str = '<UNK>'
+  # Most words of a caption, both markers counted, for all captions of a batch
+  # are filled up to the longest; 0: any number.
+  max_caption_length: int = 500
+  # What a bad record of the shards does: 'stop' the program, or 'skip', which
+  # leaves it out and says so.
+  bad_records: str = 'stop'
+
+  def longest_caption(self) -> int:
+    """Most words that the decoder can read of a caption; 0: any number."""
+    return self.max_caption_length
 
 
 @dataclasses.dataclass(slots=True)
@@ -194,7 +204,8 @@ class Config:
 _MAY_BE_ZERO = (
     'vocab_size', 'embedding_size', 'image_height', 'image_width',
     'save_interval_secs', 'save_interval_steps',
-    'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience')
+    'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience',
+    'max_caption_length')
 
 
 def check(config: Config) -> None:

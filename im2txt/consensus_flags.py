@@ -50,8 +50,8 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
       config, checkpoints.read_scope(
           model.prefix, f'{encoders.make(config).scope}/'))
   logging.info('reading photos and captions of %s', config.input_file_pattern)
-  return consensus.read(
-      config, shard_captions.read(config.input_file_pattern))
+  return consensus.read(config, shard_captions.read(
+      config.input_file_pattern, inputs.left_out(config)))
 
 
 def settings() -> dict[str, Any]:

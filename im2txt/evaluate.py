@@ -18,6 +18,7 @@ import time
 from absl import flags, logging
 
 from im2txt import (
+    bad_records_flag,
     captioner,
     checkpoints,
     command_line,
@@ -29,6 +30,7 @@ from im2txt import (
 )
 from im2txt.caption_evaluation import CaptionEvaluation
 
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(consensus_flags)
 flags.adopt_module_key_flags(search_flags)
 
@@ -90,6 +92,7 @@ def main() -> None:
   config = captioner.load_config(folder).model
   training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
+  bad_records_flag.apply(config)
   eval_dir = _EVAL_DIR.value or os.path.join(
       folder, evaluation.EVAL_FOLDER)
   captions = None

@@ -148,7 +148,7 @@ class Evaluator:
     encoder_weights.check_features(self._config, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self.pattern),
+          inputs.explained_errors(self._config),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)

@@ -147,9 +147,22 @@ class Description:
       self, key: str, packed: tf.Tensor, number: tf.Tensor
   ) -> tf.Tensor:
     """Cuts one version, string [], out of all of a picture, string []."""
-    size = (int(np.prod(self.shapes[key]))
-            * np.dtype(self.precision).itemsize)
+    size = self._size(key)
     return tf.strings.substr(packed, number * size, size)
+
+  def checked(self, key: str, packed: tf.Tensor) -> tf.Tensor:
+    """All versions of a picture, string [], if they are as long as they say."""
+    size = self._size(key) * (self.augmentations + 1)
+    length = tf.strings.length(packed)
+    right = tf.debugging.Assert(tf.equal(length, size), [
+        f'{key} has', length, f'bytes, not {size} as {FILE_NAME} says'])
+    with tf.control_dependencies([right]):
+      return tf.identity(packed)
+
+  def _size(self, key: str) -> int:
+    """Bytes of one version."""
+    return (int(np.prod(self.shapes[key]))
+            * np.dtype(self.precision).itemsize)
 
 
 def find(shards: Sequence[str]) -> Description | None:

@@ -42,6 +42,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import (
+    bad_records_flag,
     caption_samples,
     caption_styles,
     captioner,
@@ -70,6 +71,7 @@ tf1 = tf.compat.v1
 # Between the seeds of replicas; more than the steps of any run.
 _SEEDS = 1_000_000_007
 
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of training shards; '
@@ -128,6 +130,7 @@ def resolve_config() -> configuration.Config:
     config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
+  bad_records_flag.apply(config.model)
   encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
@@ -476,7 +479,7 @@ def train(
       hooks += replica.hooks(train_op, interrupted)
       while replica.joins(interrupted):
         with (contextlib.closing(progress),
-              inputs.explained_errors(config.model.input_file_pattern),
+              inputs.explained_errors(config.model),
               replica.session(scaffold, hooks) as session):
           feeds = (critical.feeds(session, critic.score) if critical
                    else itertools.repeat(None))

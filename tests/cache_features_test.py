@@ -17,6 +17,7 @@ from PIL import Image
 
 from data_prep import feature_store, photo_scan
 from im2txt import (
+    bad_records,
     caption_styles,
     configuration,
     encoder_weights,
@@ -32,6 +33,9 @@ from im2txt.sequence_example import Caption
 tf1 = tf.compat.v1
 
 HEIGHT, WIDTH = 96, 64
+# What is said behind the fault of a record.
+ADVICE = str(bad_records.Fault('', 0, '').error()).removeprefix(
+    ', record 0: ')
 SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
 # Photo and caption of each record, in im2txt's layout; shards of 4 and 5.
 PAIRS = [(0, 'a'), (1, 'a'), (0, 'b'), (2, 'a'),
@@ -484,7 +488,7 @@ def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
     photo_scan.scan([file], 'image/data', 'image/caption_ids')
   assert str(error.value) == (
       f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
-      'captions, image/caption 2')
+      f'captions, image/caption 2{ADVICE}')
 
 
 def damage(shards, output, made):
@@ -518,7 +522,8 @@ REFUSALS = {
         copy_features, '--features=both',
         ['{output} ', 'precision', '--output_dir']),
     'something else': (fill_output, '', ['{output} ', '--output_dir']),
-    'damaged': (damage, '', [f'{SHARD} is damaged']),
+    'damaged': (damage, '', [f'{SHARD}, record 4: the shard is damaged',
+                             '--bad_records=skip']),
     'two shards of one name': (
         copy_shards, f'--input_file_pattern={SHARD},{{shards}}/more/train-*',
         ['train-00001-of-00002']),

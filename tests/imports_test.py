@@ -18,8 +18,8 @@ LAYERS = (
     ('sync_replicas',),
     ('cluster_signals',),
     ('cluster',),
-    ('caption_evaluation', 'config_flag', 'picture_captioner',
-     'search_flags'),
+    ('caption_evaluation', 'bad_records_flag', 'config_flag',
+     'picture_captioner', 'search_flags'),
     ('consensus', 'ensemble'),
     ('inference_wrapper', 'caption_generator', 'beam_search',
      'show_and_tell_model', 'training_hooks', 'shard_captions', 'metrics',
@@ -40,6 +40,7 @@ LAYERS = (
     ('caption_styles',),
     ('configuration', 'sequence_example', 'command_line',
      'results'),
+    ('bad_records',),
     ('whole_file', 'graph_errors', 'devices', 'json_files'),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
@@ -98,11 +99,12 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize('path', DATA_PREP, ids=relative)
 def test_data_prep_knows_only_the_records(path):
-  records = {'vocabulary', 'caption_styles', 'sequence_example',
+  records = {'vocabulary', 'caption_styles', 'sequence_example', 'bad_records',
              'configuration', 'command_line',
              'whole_file', 'annotations', 'json_files'}
-  encoding = {'config_flag', 'encoders', 'encoder_weights', 'feature_cache',
-              'image_processing', 'inputs', 'variable_loader'}
+  encoding = {'bad_records_flag', 'config_flag', 'encoders',
+              'encoder_weights', 'feature_cache', 'image_processing',
+              'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')
   assert {part(name) for name in of_im2txt(path)} <= (
       records | encoding if makes_features else records)

@@ -334,37 +334,40 @@ def no_captions():
 def test_a_bad_record_is_one_line_about_the_shards(
     tmp_path, pipeline, make, reason):
   write(tmp_path / 'x', [record(0), make()])
-  batch = inputs.make_batch(make_config(str(tmp_path / 'x'), pipeline), False)
+  config = make_config(str(tmp_path / 'x'), pipeline)
+  batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(str(tmp_path / 'x'))):
+        inputs.explained_errors(config)):
     run(batch)
   line = str(error.value)
-  assert line.startswith(f'cannot use a record of {tmp_path}/x: ')
+  assert line.startswith(f'{tmp_path}/x, record 1: ')
   assert reason.lower() in line.lower()
   assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
 
 
-@pytest.mark.parametrize('damage', [
-    lambda content: content[:-5],
-    lambda content: content[:50] + b'x' + content[51:],
-    lambda content: b'this is no shard at all' * 10,
+@pytest.mark.parametrize('damage, number', [
+    (lambda content: content[:-5], 4),
+    (lambda content: content[:50] + b'x' + content[51:], 0),
+    (lambda content: b'this is no shard at all' * 10, 0),
 ])
-def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage):
+def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
   path = tmp_path / 'x'
   write(path, [record(i) for i in range(5)])
   path.write_bytes(damage(path.read_bytes()))
-  batch = inputs.make_batch(make_config(str(path), pipeline), False)
+  config = make_config(str(path), pipeline)
+  batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(str(path))):
+        inputs.explained_errors(config)):
     run(batch)
   line = str(error.value)
-  assert line.startswith(f'cannot use a record of {path}: ')
+  assert line.startswith(
+      f'{path}, record {number}: the shard is damaged from there on: ')
   assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
 
 
 def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
-        inputs.explained_errors('x')):
+        inputs.explained_errors(make_config('x'))):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
