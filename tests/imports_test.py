@@ -10,7 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Top to bottom. A module that is not here has no place yet: give it one.
 LAYERS = (
     ('train', 'evaluate', 'run_inference', 'export', 'score_captions',
-     'report', 'pack_model', 'draw_captions', 'local_cluster', 'cli'),
+     'check_shards', 'report', 'pack_model', 'draw_captions', 'local_cluster',
+     'cli'),
     ('learning_curves',),
     ('run_history',),
     ('captioning_flags', 'consensus_flags', 'evaluation', 'caption_samples',
