@@ -466,6 +466,8 @@ def test_evaluation(task, trained, launch, tmp_path):
 def test_features(task, launch, tmp_path):
   shard, other = damaged_copy(task, tmp_path / 'shards', 'val')
   command = ['data_prep.cache_features', f'--config={task.config_file}',
+             '--config.model.vocab_size=17',
+             '--config.model.max_caption_length=3',
              f'--input_file_pattern={tmp_path}/shards/val-*',
              f'--output_dir={tmp_path}/features']
   cut = other.read_bytes()
