@@ -270,8 +270,9 @@ def _found_faults(
   faults = tuple(filter(None, judged))
   bad_records.say(faults)
   if None not in judged:
-    raise ValueError(f'no record of the {len(files)} shards can be used; '
-                     f'{faults[0]}')
+    more = f'; {faults[0]}' if faults else ''
+    raise ValueError(f'{files[0]}, one of {len(files)} shards: none has a '
+                     f'record that can be used{more}')
   return faults
 
 

@@ -281,7 +281,8 @@ def test_a_decoder_says_how_long_a_caption_may_be(tmp_path):
 
 
 @pytest.mark.parametrize('choice, said', [
-    ('skip', 'no record of the 1 shards can be used; .*/x, record 0: '),
+    ('skip', '/x, one of 1 shards: none has a record that can be used; .*/x, '
+     'record 0: '),
     ('maybe', "bad_records is 'maybe'; it must be one of 'stop', 'skip'")])
 def test_what_cannot_be_done(tmp_path, choice, said):
   write(tmp_path / 'x', [b'', b''])
@@ -310,9 +311,13 @@ def test_shards_are_looked_through_once(bad_shards, monkeypatch):
   with pytest.raises(ValueError, match='can be used'):
     inputs.left_out(config)
   assert len(looked) == 2
+  with pytest.raises(ValueError, match='train-empty, one of .* used$'):
+    inputs.left_out(make_config('', bad_records='skip'),
+                    [str(bad_shards / 'train-empty')])
+  assert len(looked) == 3
   config.bad_records = 'stop'
   assert inputs.left_out(config) is None
-  assert len(looked) == 2
+  assert len(looked) == 3
 
 
 # Features of 2 versions, 3 + 2 * 4 numbers of 2 bytes each.
