@@ -4,8 +4,8 @@ A record's name is its shard and its number there, counted from 0. TensorFlow
 says what is wrong with a record but not with which; so the shards are looked
 through once something is wrong, and cost nothing until then.
 
-Nothing can be read behind a record whose bytes are not those that were written,
-for TensorFlow finds a record by the end of the one before.
+Nothing is read behind a record whose bytes are not those that were written:
+there TensorFlow's readers of a shard end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
