@@ -43,6 +43,7 @@ LAYERS = (
      'results'),
     ('bad_records',),
     ('whole_file', 'graph_errors', 'devices', 'json_files'),
+    ('files',),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
@@ -102,7 +103,7 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example', 'bad_records',
              'configuration', 'command_line',
-             'whole_file', 'annotations', 'json_files'}
+             'whole_file', 'files', 'annotations', 'json_files'}
   encoding = {'bad_records_flag', 'config_flag', 'encoders',
               'encoder_weights', 'feature_cache', 'image_processing',
               'inputs', 'variable_loader'}
