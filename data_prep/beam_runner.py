@@ -13,8 +13,6 @@ import io
 import json
 import logging
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -24,7 +22,7 @@ from absl import logging as absl_logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data_prep.runner import Label, Runner
-from im2txt import whole_file
+from im2txt import file_system, whole_file
 
 # Here and in its workers, which tell pages of each step and of each mistake.
 logging.getLogger('apache_beam.runners').setLevel(logging.CRITICAL)
@@ -69,10 +67,10 @@ def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
     scratch: existing folder for files of items, the same one on all machines;
       they are removed with the block, those of a killed program before it.
   """
-  for left in glob.glob(os.path.join(glob.escape(scratch), 'beam-*.tmp')):
-    shutil.rmtree(left, ignore_errors=True)
-  with tempfile.TemporaryDirectory(
-      prefix='beam-', suffix='.tmp', dir=scratch) as folder:
+  for left in file_system.glob(
+      os.path.join(glob.escape(scratch), 'beam-*.tmp')):
+    file_system.remove_tree(left)
+  with file_system.scratch_folder(scratch, 'beam-', '.tmp') as folder:
     yield _BeamRunner(options, folder)
 
 
@@ -128,7 +126,7 @@ class _BeamRunner(Runner):
     """
     absl_logging.info('%s: %d', label.doing, len(items))
     folder = os.path.join(self._folder, uuid.uuid4().hex)
-    os.mkdir(folder)
+    file_system.makedirs(folder)
     results = os.path.join(folder, 'results.jsonl')
     try:
       with beam.Pipeline(options=self._options) as pipeline:
@@ -151,7 +149,7 @@ class _BeamRunner(Runner):
         raise noted from None
       raise
     found = list(_read_lines(results))
-    shutil.rmtree(folder)
+    file_system.remove_tree(folder)
     return found
 
 
@@ -169,7 +167,7 @@ def _write_lines(path: str, values: Iterable[Any]) -> None:
 
 
 def _read_lines(path: str) -> Iterator[Any]:
-  with open(path, encoding='utf-8') as f:
+  with file_system.open(path, encoding='utf-8') as f:
     yield from map(json.loads, f)
 
 
@@ -190,7 +188,7 @@ def _apply(
 def _noted(folder: str) -> Exception | None:
   """What an item was wrong with; None: it is something else that failed."""
   path = os.path.join(folder, _ERROR)
-  if not os.path.exists(path):
+  if not file_system.exists(path):
     return None
   is_value, message = _read_lines(path)
   return ValueError(message) if is_value else OSError(message)

@@ -37,6 +37,7 @@ from im2txt import (
     encoder_weights,
     encoders,
     feature_cache,
+    file_system,
     image_processing,
     inputs,
     sequence_example,
@@ -280,16 +281,17 @@ def write_shard(
     bar: tqdm,
 ) -> None:
   """Writes one shard, whole or not at all."""
-  with (whole_file.replacing(shard.path) as temporary,
-        tf.io.TFRecordWriter(temporary) as writer):
+  def records() -> Iterator[bytes]:
     for photo in shard.photos:
       data = (store.get(photo.digest) if store and photo.digest in store
               else next(features))
       example = sequence_example.make_image(
           photo.image_id, {feature_cache.DIGEST: photo.digest, **data},
           photo_scan.captions_of(photo))
-      writer.write(example.SerializeToString(deterministic=True))
+      yield example.SerializeToString(deterministic=True)
       bar.update()
+
+  sequence_example.write_records(shard.path, records())
 
 
 def claim_folder(
@@ -301,15 +303,15 @@ def claim_folder(
     ValueError: it holds others.
   """
   begun = feature_cache.read(folder)
-  if begun is None and os.path.isdir(folder) and not all(
-      map(whole_file.is_temporary, os.listdir(folder))):
+  if begun is None and file_system.isdir(folder) and not all(
+      map(whole_file.is_temporary, file_system.listdir(folder))):
     raise ValueError(f'{folder} holds something else already; give another '
                      '--output_dir')
   if begun and (begun != description or begun.source != description.source):
     raise ValueError(
         f'{folder} holds other features, which differ in '
         f'{begun.difference(description)}; give another --output_dir')
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   feature_cache.write(folder, description)
 
 
@@ -337,10 +339,10 @@ def main() -> None:
            if _REUSE.value else None)
   claim_folder(output_dir, description)
   words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
-  if os.path.exists(words):
+  if file_system.exists(words):
     vocabulary.copy(words, output_dir)
 
-  due = [shard for shard in all_shards if not os.path.exists(shard.path)]
+  due = [shard for shard in all_shards if not file_system.exists(shard.path)]
   records = choose_records(groups, due, store)
   total, left = (sum(len(shard.photos) for shard in shards)
                  for shards in (all_shards, due))

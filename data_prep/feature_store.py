@@ -10,6 +10,7 @@ from im2txt import (
     bad_records,
     caption_styles,
     feature_cache,
+    file_system,
     vocabulary,
     whole_file,
 )
@@ -51,7 +52,7 @@ class FeatureStore:
           f'({found.difference(description)}) and cannot be reused')
     self._keys = tuple(description.shapes)
     self._places = {}
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(file_system.listdir(folder)):
       if name not in _NO_SHARDS and not whole_file.is_temporary(name):
         self._index(os.path.join(folder, name))
 
@@ -61,7 +62,7 @@ class FeatureStore:
   def get(self, digest: bytes) -> dict[str, bytes]:
     """A photo's features as they lie in the record, by key."""
     place = self._places[digest]
-    with open(place.path, 'rb') as f:
+    with file_system.open(place.path, 'rb') as f:
       f.seek(place.offset)
       context = tf.train.SequenceExample.FromString(
           f.read(place.size)).context.feature

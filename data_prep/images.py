@@ -8,12 +8,13 @@ is cheaper once than at every step of training.
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image
+
+from im2txt import file_system
 
 MAX_PIXELS = 100_000_000
 # Pillow knows more kinds, but some of them run other programs (EPS).
@@ -74,9 +75,9 @@ def read(path: str, form: Form) -> bytes:
 
 def _read_file(path: str) -> bytes:
   # Opening a pipe would wait for ever.
-  if not os.path.isfile(path):
+  if not file_system.isfile(path):
     raise FileNotFoundError(f'{path}: no such file')
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     return f.read()
 
 

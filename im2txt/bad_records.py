@@ -15,7 +15,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from im2txt import graph_errors
+from im2txt import file_system, graph_errors
 
 tf1 = tf.compat.v1
 
@@ -174,6 +174,6 @@ def _cut_off(file: str, number: int, size: int) -> Fault | None:
     number: of records that were read.
     size: bytes that these have in the file.
   """
-  if size < tf.io.gfile.stat(file).length:
+  if size < file_system.size(file):
     return Fault(file, number, 'truncated record', is_damage=True)
   return None

@@ -9,6 +9,7 @@ from im2txt import (
     captioner,
     checkpoints,
     configuration,
+    file_system,
     graph_errors,
     image_processing,
     variable_loader,
@@ -46,7 +47,7 @@ class CaptionSamples:
       ValueError: it is no picture.
     """
     self._vocab = vocab
-    with open(picture, 'rb') as f:
+    with file_system.open(picture, 'rb') as f:
       encoded_image = f.read()
     self._graph = tf.Graph()
     with self._graph.as_default(), tf1.Session() as session:

@@ -19,6 +19,7 @@ from im2txt import (
     config_flag,
     configuration,
     encoders,
+    file_system,
     inputs,
     vocabulary,
 )
@@ -46,7 +47,7 @@ def resolve_config() -> configuration.ModelConfig:
   words = os.path.join(
       os.path.dirname(inputs.find_shards(model.input_file_pattern)[0]),
       vocabulary.FILE_NAME)
-  if not model.vocab_size and os.path.exists(words):
+  if not model.vocab_size and file_system.exists(words):
     # The unknown word does not stand there.
     model.vocab_size = len(vocabulary.read_counts(words)) + 1
   return model

@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration, optimization, packed_model, whole_file
+from im2txt import (
+  configuration,
+  file_system,
+  optimization,
+  packed_model,
+  whole_file,
+)
 from im2txt.variable_loader import RestoreFn, VariableLoader
 
 tf1 = tf.compat.v1
@@ -52,15 +58,15 @@ def latest(path: str) -> str:
   Raises:
     FileNotFoundError: there is none.
   """
-  if tf.io.gfile.isdir(path):
+  if file_system.isdir(path):
     packed = os.path.join(path, packed_model.FILE_NAME)
-    found = newest(path) or (tf.io.gfile.exists(packed) and packed)
+    found = newest(path) or (file_system.exists(packed) and packed)
     if not found:
       raise FileNotFoundError(f'{path}: no checkpoint in this folder')
     return found
   prefix = re.sub(r'\.(index|meta|data-\d{5}-of-\d{5})$', '', path)
-  if not (tf.io.gfile.exists(f'{prefix}.index')
-          or tf.io.gfile.exists(prefix)):
+  if not (file_system.exists(f'{prefix}.index')
+          or file_system.exists(prefix)):
     raise FileNotFoundError(f'{path}: no such checkpoint')
   return prefix
 
@@ -73,12 +79,12 @@ def step_of(prefix: str) -> int:
 
 def all_in(folder: str) -> list[str]:
   """Prefixes of the checkpoints that a training run left in its folder."""
-  if not tf.io.gfile.isdir(folder):
+  if not file_system.isdir(folder):
     return []
   # No glob: the folder's own name may hold brackets.
   pattern = re.compile(rf'({re.escape(CHECKPOINT_NAME)}-\d+)\.index')
   return sorted((os.path.join(folder, match[1])
-                 for name in tf.io.gfile.listdir(folder)
+                 for name in file_system.listdir(folder)
                  if (match := pattern.fullmatch(name))), key=step_of)
 
 
@@ -93,7 +99,7 @@ def newest(folder: str) -> str | None:
     # Of the path only the name: the folder may be moved or a copy.
     prefix = os.path.join(
         folder, os.path.basename(state.model_checkpoint_path))
-    if tf.io.gfile.exists(f'{prefix}.index') or tf.io.gfile.exists(prefix):
+    if file_system.exists(f'{prefix}.index') or file_system.exists(prefix):
       return prefix
   return next(reversed(all_in(folder)), None)
 
@@ -238,17 +244,17 @@ def keep_only(prefix: str, folder: str) -> None:
     folder: made if it is not there; checkpoints that it has are deleted once
       the new one is whole.
   """
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   old = set(all_in(folder)) - {os.path.join(folder, os.path.basename(prefix))}
   # The index last: without it a checkpoint is not seen.
-  for file in sorted(tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*')) + [
+  for file in file_system.glob(f'{glob.escape(prefix)}.data-*') + [
       f'{prefix}.index']:
     whole_file.copy(file, os.path.join(folder, os.path.basename(file)))
   with whole_file.write(os.path.join(folder, 'checkpoint')) as f:
     f.write(f'model_checkpoint_path: "{os.path.basename(prefix)}"\n')
   for other in old:
-    for file in tf.io.gfile.glob(f'{glob.escape(other)}.*'):
-      os.remove(file)
+    for file in file_system.glob(f'{glob.escape(other)}.*'):
+      file_system.remove(file)
 
 
 def im2txt_config(prefix: str) -> configuration.ModelConfig:

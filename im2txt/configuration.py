@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from im2txt import json_files, whole_file
+from im2txt import file_system, json_files, whole_file
 
 CONFIG_FILE = 'config.json'
 
@@ -271,7 +271,7 @@ def choose(table: Mapping[str, Any], field: str, name: Any) -> Any:
 
 def save(config: Config, folder: str) -> None:
   """Writes `config.json` into the folder, whole or not at all."""
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   path = os.path.join(folder, CONFIG_FILE)
   with whole_file.write(path) as f:
     json.dump(dataclasses.asdict(config), f, indent=2)
@@ -290,7 +290,7 @@ def read(folder: str) -> dict[str, Any]:
   """
   path = os.path.join(folder, CONFIG_FILE)
   try:
-    with open(path, encoding='utf-8') as f:
+    with file_system.open(path, encoding='utf-8') as f:
       sections = json_files.parse(f.read())
   except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None

@@ -1,7 +1,6 @@
 """The flag of consensus re-ranking, for command lines that caption."""
 
 import dataclasses
-import os
 from typing import Any
 
 from absl import flags, logging
@@ -12,6 +11,7 @@ from im2txt import (
     consensus,
     encoder_weights,
     encoders,
+    file_system,
     inputs,
     shard_captions,
     trained_model,
@@ -60,5 +60,5 @@ def settings() -> dict[str, Any]:
     # As of before there was this flag.
     return {}
   return {_CONSENSUS_FILE_PATTERN.name: [
-      os.path.abspath(file)
+      file_system.abspath(file)
       for file in inputs.find_shards(_CONSENSUS_FILE_PATTERN.value)]}

@@ -25,6 +25,7 @@ from im2txt import (
     configuration,
     consensus_flags,
     evaluation,
+    file_system,
     search_flags,
     trained_model,
 )
@@ -85,7 +86,7 @@ def find_due(folder: str, min_global_step: int) -> str | None:
 def main() -> None:
   """Reads the flags and evaluates."""
   folder = _CHECKPOINT_DIR.value
-  while not (_RUN_ONCE.value or os.path.exists(
+  while not (_RUN_ONCE.value or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE))):
     logging.info('%s has no configuration yet', folder)
     time.sleep(_EVAL_INTERVAL_SECS.value)

@@ -21,6 +21,7 @@ from im2txt import (
     checkpoints,
     configuration,
     encoder_weights,
+    file_system,
     inputs,
     json_files,
     metrics,
@@ -198,10 +199,11 @@ def read_results(eval_dir: str) -> list[Result]:
     ValueError: a line of `metrics.jsonl` cannot be read.
   """
   path = os.path.join(eval_dir, METRICS_FILE)
-  if not os.path.exists(path):
+  if not file_system.exists(path):
     return []
   results = []
-  with open(path, 'rb') as f:  # Decoded line by line, to name the bad one.
+  # Decoded line by line, to name the bad one.
+  with file_system.open(path, 'rb') as f:
     for number, line in enumerate(f, 1):
       try:
         results.append(Result(**json_files.parse(line)))
@@ -213,8 +215,9 @@ def read_results(eval_dir: str) -> list[Result]:
 
 def write_result(result: Result, eval_dir: str) -> None:
   """Appends to `metrics.jsonl` and to TensorBoard's events."""
-  os.makedirs(eval_dir, exist_ok=True)
-  with open(os.path.join(eval_dir, METRICS_FILE), 'a', encoding='utf-8') as f:
+  file_system.makedirs(eval_dir)
+  with file_system.open(os.path.join(eval_dir, METRICS_FILE), 'a',
+                  encoding='utf-8') as f:
     f.write(json.dumps(result._asdict()) + '\n')
   scalars = {'Perplexity': result.perplexity, 'Accuracy': result.accuracy}
   if result.scores:
@@ -257,7 +260,7 @@ def evaluate_new(
     if keep_best:
       _keep_best(evaluator, prefix, result, eval_dir, keep_best)
   except (ValueError, OSError, tf.errors.NotFoundError):
-    if any(map(tf.io.gfile.exists, (prefix, f'{prefix}.index'))):
+    if any(map(file_system.exists, (prefix, f'{prefix}.index'))):
       raise
     logging.info('%s was deleted meanwhile', prefix)
     return False
@@ -314,9 +317,9 @@ def _keep_best(
   checkpoints.keep_only(prefix, best)
   config, words = (os.path.join(folder, name) for name in (
       configuration.CONFIG_FILE, vocabulary.FILE_NAME))
-  if os.path.exists(config):
+  if file_system.exists(config):
     whole_file.copy(config, os.path.join(best, configuration.CONFIG_FILE))
-  if os.path.exists(words):
+  if file_system.exists(words):
     vocabulary.copy(words, best)
   logging.info('The best so far, kept in %s', best)
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from im2txt import (
     configuration,
+    file_system,
     image_processing,
     json_files,
     whole_file,
@@ -189,7 +190,7 @@ def _check_complete(shards: Iterable[str]) -> None:
   sets = {match.groups() for shard in shards if (match := re.fullmatch(
       r'(.*-)\d{5}(-of-(\d{5}))', shard))}
   for before, behind, number in sets:
-    there = [tf.io.gfile.exists(f'{before}{i:05d}{behind}')
+    there = [file_system.exists(f'{before}{i:05d}{behind}')
              for i in range(int(number))]
     if not all(there):
       raise ValueError(
@@ -204,12 +205,12 @@ def read(folder: str) -> Description | None:
     ValueError: it cannot be read.
   """
   path = os.path.join(folder, FILE_NAME)
-  if not tf.io.gfile.exists(path):
+  if not file_system.exists(path):
     return None
   try:
-    with tf.io.gfile.GFile(path) as f:
+    with file_system.open(path, encoding='utf-8') as f:
       return Description(**json_files.parse(f.read()))
-  except (ValueError, TypeError, tf.errors.OpError) as error:
+  except (ValueError, TypeError) as error:
     raise ValueError(f'{path} does not describe features: {error}') from None
 
 

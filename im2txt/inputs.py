@@ -34,6 +34,7 @@ from im2txt import (
     bad_records,
     configuration,
     feature_cache,
+    file_system,
     graph_errors,
     image_processing,
     sequence_example,
@@ -153,28 +154,25 @@ def find_shards(patterns: str) -> list[str]:
   """Shards that match any of the comma-separated patterns, in order.
 
   Raises:
-    ValueError: a pattern matches nothing, its file system cannot be reached,
-      or the shards have no record.
+    ValueError: a pattern matches nothing, or the shards have no record.
+    OSError: its file system cannot be reached.
   """
-  files = [file for pattern in patterns.split(',') for file in _match(pattern)]
-  for file in files:
-    if tf.io.gfile.isdir(file):
+  found = [file for pattern in patterns.split(',') for file in _match(pattern)]
+  for file in found:
+    if file_system.isdir(file):
       raise ValueError(f'{file} is a folder; name its shards')
   # A shard without a record is a file without a byte.
-  if not any(tf.io.gfile.stat(file).length for file in files):
+  if not any(map(file_system.size, found)):
     raise ValueError(f'the shards {patterns} hold no captions')
-  return files
+  return found
 
 
 def _match(pattern: str) -> list[str]:
-  try:
-    # A plain name first, so that brackets in it need no escapes.
-    if tf.io.gfile.exists(pattern):
-      return [pattern]
-    matches = sorted(file for file in tf.io.gfile.glob(pattern)
-                     if not whole_file.is_temporary(file))
-  except tf.errors.OpError as error:
-    raise ValueError(f'{pattern}: {error.message}') from None
+  # A plain name first, so that brackets in it need no escapes.
+  if file_system.exists(pattern):
+    return [pattern]
+  matches = [file for file in file_system.glob(pattern)
+             if not whole_file.is_temporary(file)]
   if not matches:
     raise ValueError(f'no file matches {pattern}')
   return matches
@@ -312,7 +310,7 @@ def _shard_reader(
 
 
 def _say_empty(files: Sequence[str]) -> None:
-  empty = [file for file in files if not tf.io.gfile.stat(file).length]
+  empty = [file for file in files if not file_system.size(file)]
   if empty:
     logging.warning('%d of %d shards hold no record; the first is %s',
                     len(empty), len(files), empty[0])

@@ -14,6 +14,7 @@ from im2txt import (
     configuration,
     encoder_weights,
     encoders,
+    file_system,
     whole_file,
 )
 
@@ -51,7 +52,7 @@ def write(
             if not name.startswith(scope)}
     kept[_ENCODER_DIGEST] = np.array(digest)
   with (whole_file.replacing(os.path.join(folder, FILE_NAME)) as temporary,
-        open(temporary, 'wb') as f):
+        file_system.open(temporary, 'wb') as f):
     np.savez_compressed(f, **kept)
 
 
@@ -88,7 +89,8 @@ class Reader:
       ValueError: it is damaged, or no package has its encoder.
     """
     try:
-      with np.load(path, allow_pickle=False) as f:
+      with (file_system.open(path, 'rb') as file,
+            np.load(file, allow_pickle=False) as f):
         packed = {name: f[name] for name in f.files}
       if not all(isinstance(value, np.ndarray) for value in packed.values()):
         raise ValueError('it holds more than arrays')

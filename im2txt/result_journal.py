@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from im2txt import json_files, results
+from im2txt import file_system, json_files, results
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
     self._path = path
     self._places: dict[str, int] = {}
     self._failed: set[str] = set()
-    self._file = open(path, 'a+b')  # noqa: SIM115
+    self._file = file_system.open(path, 'a+b')
     try:
       self._read(settings)
     except BaseException:
@@ -65,7 +65,7 @@ class Journal:
     """Closes it; if all went well, or nothing has come yet, it is removed."""
     self._file.close()
     if exc_type is None or not self._places:
-      os.remove(self._path)
+      file_system.remove(self._path)
 
   def _note(self, result: results.Result, place: int) -> None:
     self._places[result.file] = place

@@ -18,10 +18,12 @@ with what an encoder said of the picture in the place of `image/data`.
 Writer and parser stand side by side so that they cannot drift apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from im2txt import graph_errors, whole_file
 
 IMAGE_ID = 'image/image_id'
 IMAGE_DATA = 'image/data'
@@ -82,6 +84,27 @@ def make_image(
       [_bytes(caption.words) for caption in captions],
       [_int64(caption.ids) for caption in captions],
       [caption.raw for caption in captions])
+
+
+def write_records(file: str, records: Iterable[bytes]) -> None:
+  """Writes a shard whole or not at all; others may be writing it, too.
+
+  Args:
+    file: the shard.
+    records: serialized, as with `deterministic=True`; maps are otherwise
+      written in any order, and a rerun would differ.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  try:
+    with (whole_file.replacing(file, shared=True) as temporary,
+          tf.io.TFRecordWriter(temporary) as writer):
+      for record in records:
+        writer.write(record)
+  except tf.errors.OpError as error:
+    raise OSError(f'cannot write {file}: {graph_errors.reason(error)}'
+                  ) from None
 
 
 def captions_of(example: tf.train.SequenceExample) -> list[Caption]:

@@ -31,7 +31,6 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
-import filecmp
 import itertools
 import os
 import types
@@ -55,6 +54,7 @@ from im2txt import (
     encoder_weights,
     encoders,
     evaluation,
+    file_system,
     inputs,
     optimization,
     self_critical,
@@ -118,7 +118,7 @@ _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
 def resolve_config() -> configuration.Config:
   """The configuration of the flags, or else of the run folder."""
   config = config_flag.value()
-  if config is None and os.path.exists(
+  if config is None and file_system.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
   if config is None and _INIT_CHECKPOINT.value:
@@ -141,7 +141,7 @@ def resolve_config() -> configuration.Config:
 def initial_config(prefix: str) -> configuration.Config | None:
   """The configuration beside a checkpoint to begin with, if there is one."""
   folder = os.path.dirname(prefix)
-  if not os.path.exists(os.path.join(folder, configuration.CONFIG_FILE)):
+  if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
   config = captioner.load_config(folder)
   # The checkpoint has the words' values.
@@ -172,7 +172,7 @@ def find_vocabulary(
   """
   if vocab_file is None:
     shard = inputs.find_shards(config.input_file_pattern)[0]
-    vocab_file = next(filter(os.path.exists, (
+    vocab_file = next(filter(file_system.exists, (
         os.path.join(folder, vocabulary.FILE_NAME)
         for folder in map(os.path.dirname, filter(
             None, (shard, begins_with))))), None)
@@ -197,7 +197,7 @@ def find_vocabulary(
 
 
 def _same(path: str, other: str) -> bool:
-  return os.path.exists(other) and filecmp.cmp(path, other, shallow=False)
+  return file_system.exists(other) and file_system.same(path, other)
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
@@ -211,7 +211,7 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
     ValueError: it was trained with another vocabulary.
   """
   copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if os.path.exists(copy) and not _same(vocab_file, copy):
+  if file_system.exists(copy) and not _same(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
         f'{copy}; build the shards with that one, or begin anew: another '
@@ -549,7 +549,7 @@ def main() -> None:
   if _SELF_CRITICAL.value:
     critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
     phase = self_critical.phase(config)
-  os.makedirs(train_dir, exist_ok=True)
+  file_system.makedirs(train_dir)
   replica = Replica()
   if task and not task.is_evaluator:
     replica = ClusterReplica(

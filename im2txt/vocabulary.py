@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from absl import logging
 
-from im2txt import caption_styles, whole_file
+from im2txt import caption_styles, file_system, whole_file
 
 # What builders call the file, and where run folders keep a copy.
 FILE_NAME = 'word_counts.txt'
@@ -145,7 +145,7 @@ class Vocabulary:
 
 def _read_lines(vocab_file: str) -> list[str]:
   try:
-    with open(vocab_file, encoding='utf-8') as f:
+    with file_system.open(vocab_file, encoding='utf-8') as f:
       return f.read().splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 from typing import TextIO
 
-from im2txt import files
+from im2txt import file_system
 
 _ENDING = '.tmp'
 
@@ -36,10 +36,10 @@ def replacing(path: str, shared: bool = False) -> Iterator[str]:
       f'{path}{_ENDING}')
   try:
     yield temporary
-    files.replace(temporary, path)
+    file_system.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):
-      files.remove(temporary)
+      file_system.remove(temporary)
     raise
 
 
@@ -55,7 +55,7 @@ def write(path: str) -> Iterator[TextIO]:
     OSError: it cannot be written.
   """
   with (replacing(path) as temporary,
-        files.open(temporary, 'w', encoding='utf-8', newline='\n',
+        file_system.open(temporary, 'w', encoding='utf-8', newline='\n',
                    errors='backslashreplace') as f):
     yield f
 
@@ -66,7 +66,7 @@ def write_bytes(path: str, data: bytes) -> None:
   Raises:
     OSError: it cannot be written.
   """
-  with replacing(path) as temporary, files.open(temporary, 'wb') as f:
+  with replacing(path) as temporary, file_system.open(temporary, 'wb') as f:
     f.write(data)
 
 
@@ -77,4 +77,4 @@ def copy(source: str, path: str) -> None:
     OSError: it cannot be read or written.
   """
   with replacing(path) as temporary:
-    files.copy(source, temporary)
+    file_system.copy(source, temporary)

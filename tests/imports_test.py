@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -43,11 +44,28 @@ LAYERS = (
      'results'),
     ('bad_records',),
     ('whole_file', 'graph_errors', 'devices', 'json_files'),
-    ('files',),
+    ('file_system',),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
          for module in modules}
 MODULES = sorted(p for p in (ROOT / 'im2txt').rglob('*.py'))
+# What only the layer below all files may name, and who else for what reason.
+FILES = re.compile(
+    r'open|os\.(path\.)?(exists|lexists|isfile|isdir|islink|getsize|getmtime|'
+    r'abspath|realpath|samefile|makedirs|mkdir|remove|unlink|rmdir|rename|'
+    r'renames|replace|listdir|scandir|walk|stat|open)|'
+    r'glob\.(glob|iglob)|shutil\.\w+|filecmp\.\w+|tempfile\.\w+|'
+    r'(pathlib\.)?Path|tf\.io\.(gfile\..*|TFRecordWriter)')
+MAY_NAME_FILES = {
+    'im2txt/file_system.py': FILES.pattern,
+    'im2txt/command_line.py': r'os\.open',         # The device that is no file.
+    'im2txt/metrics.py': r'shutil\.which',         # A program.
+    'im2txt/sequence_example.py': r'tf\.io\.TFRecordWriter',
+    # A package's own files.
+    'im2txt/encoders/efficientnet_lite.py': r'os\.listdir',
+    # Unpacks archives on this machine, and says so.
+    'data_prep/download.py': r'open|(pathlib\.)?Path|os\.replace|shutil\.\w+',
+}
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 DATA_PREP = sorted((ROOT / 'data_prep').glob('*.py'))
 
@@ -103,13 +121,38 @@ def test_imports_go_down(path):
 def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example', 'bad_records',
              'configuration', 'command_line',
-             'whole_file', 'files', 'annotations', 'json_files'}
+             'whole_file', 'file_system', 'annotations', 'json_files'}
   encoding = {'bad_records_flag', 'config_flag', 'encoders',
               'encoder_weights', 'feature_cache', 'image_processing',
               'inputs', 'variable_loader'}
   makes_features = path.stem in ('cache_features', 'feature_store')
   assert {part(name) for name in of_im2txt(path)} <= (
       records | encoding if makes_features else records)
+
+
+def names_of(path):
+  """Every name in a file with what stands before its dots, and its line."""
+  tree = ast.parse(path.read_text(encoding='utf-8'))
+  inner = {id(node.value) for node in ast.walk(tree)
+           if isinstance(node, ast.Attribute)}
+  return {(ast.unparse(node), node.lineno) for node in ast.walk(tree)
+          if isinstance(node, ast.Attribute | ast.Name)
+          and id(node) not in inner}
+
+
+@pytest.mark.parametrize('path', MODULES + DATA_PREP, ids=relative)
+def test_files_are_reached_through_one_layer(path):
+  allowed = MAY_NAME_FILES.get(relative(path), r'(?!)')
+  assert not {(name, line) for name, line in names_of(path)
+              if FILES.fullmatch(name) and not re.fullmatch(allowed, name)}
+
+
+def test_the_reader_sees_names(tmp_path):
+  path = tmp_path / 'x.py'
+  path.write_text('import os\n\nx = map(os.path.exists, [])\n'
+                  'with open("x") as f:\n  f.open()\n  os.remove(f.name)\n')
+  assert {name for name, _ in names_of(path) if FILES.fullmatch(name)} == {
+      'os.path.exists', 'open', 'os.remove'}
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=relative)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from im2txt import files, whole_file
+from im2txt import file_system, whole_file
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def path(tmp_path):
 def remote(tmp_path):
   """A file in a folder of its own in TensorFlow's memory."""
   folder = f'ram:/{tmp_path}'
-  files.makedirs(folder)
+  file_system.makedirs(folder)
   return f'{folder}/out.txt'
 
 
@@ -83,16 +83,16 @@ def test_remote_files_too(remote):
   for text in ('old', 'new'):
     with whole_file.write(remote) as f:
       f.write(text)
-      assert f'{os.path.basename(remote)}.tmp' in files.listdir(folder)
-    with files.open(remote) as f:
+      assert f'{os.path.basename(remote)}.tmp' in file_system.listdir(folder)
+    with file_system.open(remote) as f:
       assert f.read() == text
-    assert files.listdir(folder) == ['out.txt']
+    assert file_system.listdir(folder) == ['out.txt']
   with pytest.raises(KeyboardInterrupt), whole_file.write(remote) as f:
     f.write('newer' * 999_999)
     raise KeyboardInterrupt
-  with files.open(remote) as f:
+  with file_system.open(remote) as f:
     assert f.read() == 'new'
-  assert files.listdir(folder) == ['out.txt']
+  assert file_system.listdir(folder) == ['out.txt']
 
 
 def test_two_may_write_one_file(path):
@@ -101,5 +101,5 @@ def test_two_may_write_one_file(path):
     assert one != other
     for name in (one, other):
       assert whole_file.is_temporary(name)
-      files.copy(__file__, name)
+      file_system.copy(__file__, name)
   assert list(path.parent.iterdir()) == [path]

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 import h5py
 import numpy as np
 
+from im2txt import file_system
+
 _CONVOLUTION = 'conv2d'
 _NORM = 'batch_normalization'
 _NORM_NAMES = ('beta', 'moving_mean', 'moving_variance')
@@ -25,13 +27,16 @@ _SLIM_NAMES = {
 def _open(path: str) -> Iterator[h5py.Group]:
   """The group of the layers, in a file of weights or of a whole model."""
   try:
-    f = h5py.File(path, 'r')
+    file = file_system.open(path, 'rb')
   except FileNotFoundError:
     raise FileNotFoundError(f'{path}: no such weights file') from None
-  except OSError as error:
-    raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
-  with f:
-    yield f.get('model_weights', f)
+  with file:
+    try:
+      f = h5py.File(file, 'r')
+    except OSError as error:
+      raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
+    with f:
+      yield f.get('model_weights', f)
 
 
 @contextlib.contextmanager

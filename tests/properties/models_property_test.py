@@ -24,6 +24,7 @@ from strategies import (
 )
 
 from im2txt import (
+    bad_records,
     captioner,
     checkpoints,
     config_flag,
@@ -334,7 +335,7 @@ def read_shard(path):
       path, sequence_example.CAPTION_IDS)
   assert num_records == len(found.first) and len(ids) == sum(found.first)
   with inputs.explained_errors(path):
-    for serialized in sequence_example.read_records(path):
+    for _, serialized in bad_records.read(path):
       sequence_example.parse(serialized)
   return found
 

@@ -14,6 +14,7 @@ import io
 import os
 import posixpath
 import shutil
+import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -103,6 +104,19 @@ def listdir(path: str) -> list[str]:
         name.rstrip('/') for name in system.listdir(path))))
 
 
+def list_files(path: str) -> Iterator[str]:
+  """Names of a folder's files without its folders, millions at no great cost.
+
+  Some remote systems do not tell folders, which are then among them.
+  """
+  if is_remote(path):
+    with _remote(path) as system:
+      yield from (name for name in system.listdir(path) if name[-1:] != '/')
+    return
+  with os.scandir(path) as entries:
+    yield from (entry.name for entry in entries if entry.is_file())
+
+
 def glob(pattern: str) -> list[str]:
   """Paths that match a pattern, in order."""
   if not is_remote(pattern):
@@ -166,11 +180,32 @@ def remove_tree(path: str) -> None:
     system.rmtree(path)
 
 
+@contextlib.contextmanager
+def scratch_folder(path: str, prefix: str, suffix: str) -> Iterator[str]:
+  """Makes a folder that is gone with the block.
+
+  Args:
+    path: the folder that it is to lie in; made if it is not there.
+    prefix: what its name begins with.
+    suffix: what it ends with.
+
+  Yields:
+    The folder.
+  """
+  folder = os.path.join(path, f'{prefix}{uuid.uuid4().hex}{suffix}')
+  makedirs(folder)
+  try:
+    yield folder
+  finally:
+    remove_tree(folder)
+
+
 def replace(path: str, target: str) -> None:
-  """Renames a file, over an older one of that name if need be.
+  """Renames a file, over an older one of that name if need be, or a folder.
 
   That is one step on this machine. An object store (gs://) copies and then
-  deletes; there, too, a file has its new name only when it is whole.
+  deletes: a file has its new name there, too, only when it is whole, but a
+  folder gets its files one by one.
   """
   if not is_remote(path):
     os.replace(path, target)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from im2txt import files
+from im2txt import file_system as files
 
 _numbers = itertools.count()
 
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 def root(request, tmp_path):
   """An empty folder; ram:// lives in this process."""
   folder = (str(tmp_path) if request.param == 'local'
-            else f'ram://files_test_{next(_numbers)}')
+            else f'ram://file_system_test_{next(_numbers)}')
   files.makedirs(folder)
   return folder
 
@@ -193,6 +193,6 @@ def test_names_that_are_no_utf8(tmp_path):
 def test_local_files_need_no_tensorflow(tmp_path):
   """It takes seconds to import, which builders' main process need not spend."""
   subprocess.run([sys.executable, '-c', (
-      'import sys; from im2txt import files, whole_file\n'
+      'import sys; from im2txt import file_system, whole_file\n'
       f'with whole_file.write({str(tmp_path / "x")!r}) as f: f.write("x")\n'
       'assert "tensorflow" not in sys.modules')], check=True)
