@@ -1,8 +1,8 @@
 """Runs steps on Apache Beam, which has runners for many machines.
 
 Items travel as files, lines of JSON in a folder that all machines see, for a
-pipeline that held them would be too large for most runners. What a step finds
-comes back in the same way.
+pipeline that held them would be too large for most runners. Only the files'
+names are dealt out. What a step finds comes back in the same way.
 """
 
 import collections
@@ -10,6 +10,7 @@ import contextlib
 import functools
 import glob
 import io
+import itertools
 import json
 import logging
 import os
@@ -33,7 +34,8 @@ _DEFAULT_OPTIONS = (
     '--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner',
     '--direct_running_mode=in_memory')
 
-_LINES = 1000  # Of a file of items.
+_MAX_LINES = 1000  # Of a file of items, which one worker goes through.
+_MIN_FILES = 200   # Of many items, so that all workers have some to the end.
 _ERROR = 'error.json'
 
 
@@ -112,14 +114,15 @@ class _BeamRunner(Runner):
   def _run(
       self, label: Label, items: Sequence[Any], function: Callable[[Any], Any],
       *steps: beam.PTransform,
-  ) -> list[Any]:
+  ) -> list[tuple[Any, Any]]:
     """Runs a pipeline.
 
     Args:
       label: of the step.
       items: each a line of a file.
       function: applied to each first; gives (its number, the result).
-      *steps: what follows; gives few values that JSON has.
+      *steps: what follows; gives pairs of a key, each but once, and a value
+        that JSON has.
 
     Returns:
       These, in any order.
@@ -127,20 +130,17 @@ class _BeamRunner(Runner):
     absl_logging.info('%s: %d', label.doing, len(items))
     folder = os.path.join(self._folder, uuid.uuid4().hex)
     file_system.makedirs(folder)
-    results = os.path.join(folder, 'results.jsonl')
     try:
       with beam.Pipeline(options=self._options) as pipeline:
         values = (
             pipeline
             | 'files' >> beam.Create(list(_write_items(items, folder)))
-            | 'items' >> beam.FlatMap(_read_lines)
             | 'spread' >> beam.Reshuffle()
+            | 'items' >> beam.FlatMap(_read_lines)
             | 'apply' >> beam.Map(functools.partial(_apply, function, folder)))
         for step in steps:
           values |= step
-        _ = (values
-             | 'together' >> beam.combiners.ToList()
-             | 'write' >> beam.Map(functools.partial(_write_lines, results)))
+        _ = values | 'write' >> beam.ParDo(_WriteResults(folder))
     except Exception as error:
       if 'KeyboardInterrupt' in str(error):  # Wrapped by Beam.
         raise KeyboardInterrupt from None
@@ -148,16 +148,39 @@ class _BeamRunner(Runner):
       if noted:
         raise noted from None
       raise
-    found = list(_read_lines(results))
+    # A runner that tried again may have written some twice.
+    found = dict(itertools.chain.from_iterable(map(
+        _read_lines, file_system.glob(
+            os.path.join(glob.escape(folder), 'results-*.jsonl')))))
     file_system.remove_tree(folder)
-    return found
+    return list(found.items())
+
+
+class _WriteResults(beam.DoFn):
+  """Writes what comes into files, one a bundle."""
+
+  def __init__(self, folder: str):
+    self._folder = folder
+    self._values = []
+
+  def start_bundle(self) -> None:
+    self._values = []
+
+  def process(self, value: Any) -> None:
+    self._values.append(value)
+
+  def finish_bundle(self) -> None:
+    if self._values:
+      _write_lines(os.path.join(
+          self._folder, f'results-{uuid.uuid4().hex}.jsonl'), self._values)
 
 
 def _write_items(items: Sequence[Any], folder: str) -> Iterator[str]:
   """Writes items with their numbers, a line each; yields the files."""
-  for first in range(0, len(items), _LINES):
+  lines = min(_MAX_LINES, max(1, len(items) // _MIN_FILES))
+  for first in range(0, len(items), lines):
     path = os.path.join(folder, f'items-{first:09d}.jsonl')
-    _write_lines(path, list(enumerate(items[first:first + _LINES], first)))
+    _write_lines(path, enumerate(items[first:first + lines], first))
     yield path
 
 

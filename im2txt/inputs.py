@@ -231,9 +231,20 @@ def look_through(
     data = source.choose(_example(serialized, source, config)).data
     return source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], data),
-        tf.zeros([1], tf.int64))
+        tf.zeros([1, 2], tf.int64))
 
   return bad_records.look_through(files, check)
+
+
+def skips_bad_records(config: configuration.ModelConfig) -> bool:
+  """Whether they are left out, not errors.
+
+  Raises:
+    ValueError: `bad_records` is neither.
+  """
+  return configuration.choose(
+      {bad_records.STOP: False, bad_records.SKIP: True},
+      'bad_records', config.bad_records)
 
 
 def left_out(
@@ -250,10 +261,7 @@ def left_out(
   Raises:
     ValueError: as of `look_through`; `bad_records` is something else.
   """
-  skips = configuration.choose(
-      {bad_records.STOP: False, bad_records.SKIP: True},
-      'bad_records', config.bad_records)
-  if not skips:
+  if not skips_bad_records(config):
     return None
   return _found_faults(
       type(config), dataclasses.astuple(config),

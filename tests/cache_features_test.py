@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import feature_store, photo_scan
+from data_prep import feature_maker, feature_store, local_runner, photo_scan
 from im2txt import (
     bad_records,
     caption_styles,
@@ -114,6 +114,12 @@ def photos(tmp_path_factory):
     words.write_text('startseq 13\nendseq 13\n')
     caption_styles.write(str(words), caption_styles.named('clean'))
   return folder
+
+
+@pytest.fixture(scope='module')
+def runner():
+  with local_runner.in_this_process() as started:
+    yield started
 
 
 @pytest.fixture(scope='module')
@@ -380,7 +386,7 @@ def test_interrupted_leaves_whole_shards(command_of, start, tmp_path):
   write_split(tmp_path / 'photos', 'val', VAL)
   folder = tmp_path / 'features'
   command = start(*command_of(tmp_path / 'photos', folder, '--batch_size=1'))
-  command.wait_for('train-00001-of-00099: 1 photos')
+  command.wait_for('making features: 2 of ')
   command.send(signal.SIGINT)
   finished = command.finish()
   assert finished.returncode == 130
@@ -458,10 +464,10 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
     check(tmp_path / 'made')
 
 
-def test_shards_are_known_by_what_they_held_before_styles(photos):
+def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
   # Or features from then could not be gone on with.
   files = sorted(map(str, (photos / 'image').glob('*-of-*')))
-  groups = photo_scan.scan(files, 'image/data', 'image/caption_ids')
+  groups = photo_scan.scan(runner, files, configuration.ModelConfig())
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
@@ -475,7 +481,7 @@ def test_shards_are_known_by_what_they_held_before_styles(photos):
 
 
 @pytest.mark.parametrize('raw', [[], ['x'], ['x', 'y', 'z']])
-def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
+def test_raw_captions_of_another_number_are_refused(runner, raw, tmp_path):
   [example] = images({1: 'ab'}, clean_caption)
   lists = example.feature_lists.feature_list
   del lists['image/raw_caption']
@@ -485,7 +491,7 @@ def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
   write(tmp_path / 'train-00000-of-00001', [*images({0: 'a'}), example])
   file = str(tmp_path / 'train-00000-of-00001')
   with pytest.raises(ValueError) as error:
-    photo_scan.scan([file], 'image/data', 'image/caption_ids')
+    photo_scan.scan(runner, [file], configuration.ModelConfig())
   assert str(error.value) == (
       f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
       f'captions, image/caption 2{ADVICE}')
@@ -594,12 +600,12 @@ def without(key):
         1, {'features/pooled': b'x'}, [caption(1, 'a')]),
      'features are made from shards of pictures'),
 ], ids=['picture', 'id', 'captions', 'features'])
-def test_records_that_cannot_be_used(example, said, tmp_path):
+def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [*images({0: 'a', 1: 'a'}), example])
   with pytest.raises(ValueError) as error:
-    photo_scan.scan(files, 'image/data', 'image/caption_ids')
+    photo_scan.scan(runner, files, configuration.ModelConfig())
   assert str(error.value).startswith(f'{files[1]}, record 2: ')
   assert said in str(error.value)
 
@@ -610,20 +616,21 @@ def cache_features(import_command):
 
 
 def test_a_picture_that_cannot_be_decoded(
-    cache_features, encoder_config, tmp_path):
+    encoder_config, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [sequence_example.make_image(
       1, {'image/data': b'no picture'}, [caption(1, 'a')])])
-  maker = cache_features.FeatureMaker(encoder_config)
+  maker = feature_maker.FeatureMaker(encoder_config)
   description = maker.describe('pooled', 'float16', 0, '')
   made = maker.make(
-      [(files[0], np.ones(2, bool)), (files[1], np.ones(1, bool))],
+      [(files[0], [0, 1]), (files[1], [0])],
       description, batch_size=1)
   assert len(next(made)['features/pooled']) == len(
       next(made)['features/pooled']) == 2 * 1280
   with pytest.raises(ValueError, match='Unknown image file format') as error:
     next(made)
+  maker.close()
   assert files[1] in str(error.value)
 
 
@@ -636,23 +643,80 @@ def test_a_folder_that_was_only_just_begun(cache_features, made, tmp_path):
   assert not (tmp_path / 'features.json.tmp').exists()
 
 
-def test_features_to_reuse_must_have_been_made_likewise(made):
+def test_features_to_reuse_must_have_been_made_likewise(runner, made):
   description = feature_cache.read(str(made / 'augmented'))
   with pytest.raises(ValueError) as error:
-    feature_store.FeatureStore(str(made / 'both'), description)
+    feature_store.FeatureStore(runner, str(made / 'both'), description)
   assert str(error.value).startswith(f'{made}/both: ')
   assert '(precision, augmentations, shapes' in str(error.value)
   other = dataclasses.replace(description, weights='5' * 16)
   with pytest.raises(ValueError, match=r'\(weights\)'):
-    feature_store.FeatureStore(str(made / 'augmented'), other)
+    feature_store.FeatureStore(runner, str(made / 'augmented'), other)
   with pytest.raises(ValueError, match=f'{made} has no features.json'):
-    feature_store.FeatureStore(str(made), other)
+    feature_store.FeatureStore(runner, str(made), other)
 
 
-def test_a_folder_to_reuse_with_a_shard_of_photos(made, photos, tmp_path):
+def test_a_folder_to_reuse_with_a_shard_of_photos(
+    runner, made, photos, tmp_path):
   shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
   shard = tmp_path / 'train-00000-of-00002'
   shutil.copy(photos / 'image' / shard.name, shard)
   with pytest.raises(ValueError, match=str(shard)):
-    feature_store.FeatureStore(
+    feature_store.FeatureStore(runner, 
         str(tmp_path), feature_cache.read(str(tmp_path)))
+
+
+IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
+                    '--direct_running_mode=multi_processing')
+
+
+def test_beam_makes_the_very_same(photos, made, command_of, start, tmp_path):
+  commands = [start(*command_of(
+      photos / 'im2txt', tmp_path / name, '--runner=beam', *flags))
+              for name, flags in (('one', ['--precision=float32']),
+                                  ('two', [IN_TWO_PROCESSES]))]
+  commands.append(start(*command_of(
+      photos / 'im2txt', tmp_path / 'local', '--precision=float32')))
+  for command in commands:
+    finished = command.finish()
+    assert finished.returncode == 0, finished.stderr
+  assert files_in(tmp_path / 'one') == files_in(tmp_path / 'local')
+  assert files_in(tmp_path / 'two') == files_in(made / 'pooled')
+
+
+def test_beam_goes_on_and_reuses(photos, made, command_of, start, tmp_path):
+  shutil.copytree(made / 'pooled', tmp_path / 'broken off')
+  (tmp_path / 'broken off' / 'train-00001-of-00002').unlink()
+  again, reused = (start(*command_of(
+      photos / source, tmp_path / name, '--runner=beam', *flags))
+      for source, name, flags in (
+          ('im2txt', 'broken off', []),
+          ('image', 'reused', [f'--reuse={made / "pooled"}'])))
+  finished = again.finish()
+  assert finished.returncode == 0, finished.stderr
+  assert '7 photos, 3 of them to encode' in finished.stderr
+  assert files_in(tmp_path / 'broken off') == files_in(made / 'pooled')
+  finished = reused.finish()
+  assert finished.returncode == 0, finished.stderr
+  assert '7 photos, 0 of them to encode' in finished.stderr
+  assert shards_in(tmp_path / 'reused') == shards_in(made / 'pooled')
+
+
+def test_a_mistake_on_beam_is_one_line(photos, command_of, launch, tmp_path):
+  shutil.copytree(photos / 'image', tmp_path / 'shards')
+  damage(tmp_path / 'shards', None, None)
+  finished = launch(*command_of(
+      tmp_path / 'shards', tmp_path / 'output', '--runner=beam'))
+  assert finished.returncode == 1
+  assert finished.lines[-1].startswith('cache_features: error: ')
+  assert re.search('train-00001-of-00002, record .: the shard is damaged',
+                   finished.lines[-1])
+  assert not any('Traceback' in line for line in finished.lines)
+
+
+def test_a_machine_with_other_weights_stops(encoder_config, made):
+  maker = feature_maker.FeatureMaker(encoder_config)
+  description = feature_cache.read(str(made / 'pooled'))
+  maker.check(description)
+  with pytest.raises(ValueError, match='has other weights here than where'):
+    maker.check(dataclasses.replace(description, weights='5' * 16))

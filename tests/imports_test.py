@@ -125,7 +125,8 @@ def test_data_prep_knows_only_the_records(path):
   encoding = {'bad_records_flag', 'config_flag', 'encoders',
               'encoder_weights', 'feature_cache', 'image_processing',
               'inputs', 'variable_loader'}
-  makes_features = path.stem in ('cache_features', 'feature_store')
+  makes_features = path.stem in (
+      'cache_features', 'feature_maker', 'feature_store', 'photo_scan')
   assert {part(name) for name in of_im2txt(path)} <= (
       records | encoding if makes_features else records)
 
