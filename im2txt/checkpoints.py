@@ -120,7 +120,7 @@ class Reader:
     """
     self._prefix = prefix
     try:
-      self._reader = tf.train.load_checkpoint(prefix)
+      self._reader = tf1.train.NewCheckpointReader(prefix)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
       raise ValueError(f'{prefix} is no readable checkpoint: '
                        f'{_first_line(error)}') from None
