@@ -45,6 +45,16 @@ def test_data_prep_of_given_photos(launch, tmp_path):
                                  f'{captions_file}')
 
 
+def test_build_steps(launch, task):
+  finished = launch('benchmarks.build_steps', f'--image_dir={task.folder}',
+                    '--max_side=32', '--side=32')
+  assert finished.returncode == 0, finished.stderr
+  assert re.findall(r'^(\w[\w ]*?)(?: \(\w+\))?  +[\d,]+$', finished.stdout,
+                    re.M) == [
+      'check', 'count words', 'write as it is', 'shrink to 32 and write',
+      'bytes of such a record', 'scan shards', 'encode at 32']
+
+
 def test_training(launch):
   finished = launch(
       'benchmarks.training', '--encoder=efficientnet_lite0', '--image_size=32',

@@ -670,18 +670,11 @@ IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
                     '--direct_running_mode=multi_processing')
 
 
-def test_beam_makes_the_very_same(photos, made, command_of, start, tmp_path):
-  commands = [start(*command_of(
-      photos / 'im2txt', tmp_path / name, '--runner=beam', *flags))
-              for name, flags in (('one', ['--precision=float32']),
-                                  ('two', [IN_TWO_PROCESSES]))]
-  commands.append(start(*command_of(
-      photos / 'im2txt', tmp_path / 'local', '--precision=float32')))
-  for command in commands:
-    finished = command.finish()
-    assert finished.returncode == 0, finished.stderr
-  assert files_in(tmp_path / 'one') == files_in(tmp_path / 'local')
-  assert files_in(tmp_path / 'two') == files_in(made / 'pooled')
+def test_beam_makes_the_very_same(photos, made, command_of, launch, tmp_path):
+  finished = launch(*command_of(
+      photos / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))
+  assert finished.returncode == 0, finished.stderr
+  assert files_in(tmp_path / 'made') == files_in(made / 'pooled')
 
 
 def test_beam_goes_on_and_reuses(photos, made, command_of, start, tmp_path):

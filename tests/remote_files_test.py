@@ -109,12 +109,6 @@ def test_shards_and_features_are_those_made_here(
   assert not [name for name in there if '.tmp' in name or 'scratch' in name]
 
 
-def test_a_finished_build_is_known_there(made, cache_features):
-  before = contents(made)
-  make(made, cache_features)
-  assert contents(made) == before
-
-
 def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
   train = import_command('im2txt.train')
   folder = f'{made}/run'
