@@ -21,9 +21,9 @@ from typing import IO, Any
 _CHUNK_BYTES = 1 << 20  # Of a remote file, read or written at a time.
 
 
-def is_remote(path: str) -> bool:
-  """Whether a path is not one of this machine's own."""
-  return '://' in path
+def is_remote(path: str | os.PathLike[str]) -> bool:
+  """Whether a path is another system's; a Path is always this machine's."""
+  return '://' in os.fspath(path)
 
 
 def check_local(path: str, flag: str, why: str) -> None:
