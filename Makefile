@@ -2,8 +2,12 @@
 #   make demo   draws pictures, trains a captioner on them and shows captions;
 #               the captioner of the package captions a few photos
 #   make test   all tests but the long ones    make test-long   those
+#   make test-offline   the same tests where there is no network
 #   make lint   ruff
 #   make faults breaks what can break, and says what is lost
+#   make lock   writes requirements.txt anew, after a change of dependencies in
+#               pyproject.toml; UPGRADE=--upgrade takes the newest of all others
+#   make licences   lists their licences    make audit   their known flaws
 #   make bench  how fast captioning, training and building shards are
 #   make pretrained FLICKR8K=folder   trains the captioner of the package: the
 #               folder has Flicker8k_Dataset/ and the text files
@@ -17,17 +21,21 @@ PRETRAINED := runs/pretrained
 DEMO_PHOTOS := astronaut.png camera.png chelsea.png coffee.png \
                motorcycle_left.png rocket.jpg  # In scikit-image.
 
-.PHONY: demo test test-long lint bench faults pretrained clean
+.PHONY: demo test test-long test-offline lint faults lock licences audit bench \
+        pretrained clean
 
-.venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 ...'; \
+.venv/installed: pyproject.toml requirements.txt
+	@$(PYTHON) -c \
+	  'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo 'Python 3.11 to 3.13 is needed: make PYTHON=python3.11 ...'; \
 	    exit 1; }
 	@$(PYTHON) -m venv .venv || \
 	  { echo 'Could not make .venv; on Debian: apt-get install python3-venv'; \
 	    exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes --only-binary :all: --requirement requirements.txt
+	$(BIN)/python -m pip install -qq --no-index --no-deps \
+	  --no-build-isolation --editable .
 	@touch $@
 
 demo: .venv/installed
@@ -73,14 +81,35 @@ test: .venv/installed
 test-long: .venv/installed
 	$(BIN)/python -m pytest -q -rs -m long
 
+# All that a network name space without routes has is this machine.
+test-offline: .venv/installed
+	unshare --net --map-root-user sh -c 'ip link set lo up && \
+	  exec $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile'
+
 lint: .venv/installed
 	$(BIN)/ruff check .
+
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet --universal --all-extras --generate-hashes \
+	  --only-binary :all: --custom-compile-command 'make lock' $(UPGRADE) \
+	  --output-file requirements.txt pyproject.toml
+	$(MAKE) licences
+
+licences: .venv/installed
+	$(BIN)/python -m tools.licences
+
+# It asks PyPI. Strict: what PyPI does not know of counts as unknown, not clean.
+audit: .venv/installed
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  --requirement requirements.txt
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.captioning
 	$(BIN)/python -m benchmarks.captioning --encoder=efficientnet_lite0 \
 	  --image_size=224 --vocab_size=2933
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.determinism --encoder=efficientnet_lite0 \
+	  --image_size=224 --vocab_size=2933
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.data_prep
 

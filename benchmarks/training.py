@@ -128,9 +128,11 @@ def make_step(loss: tf.Tensor) -> tf.Operation:
 def running(
     config: configuration.ModelConfig,
     build: Callable[[inputs.Batch], list[tf.Operation]],
+    seed: int | None = None,
 ) -> Iterator[Callable[[int], Timed]]:
   """Yields what runs a graph on the input pipeline for some steps."""
   with tf.Graph().as_default(), tf1.Session() as session:
+    tf1.set_random_seed(seed)
     batch = inputs.make_batch(config, training=True)
     fetches = build(batch), count(batch)
     session.run([tf1.global_variables_initializer(),

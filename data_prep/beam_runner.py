@@ -1,8 +1,8 @@
 """Runs steps on Apache Beam, which has runners for many machines.
 
 Items travel as files, lines of JSON in a folder that all machines see, for a
-pipeline that held them would be too large for most runners. What a step finds
-comes back in the same way.
+pipeline that held them would be too large for most runners. Only the files'
+names are dealt out. What a step finds comes back in the same way.
 """
 
 import collections
@@ -10,11 +10,10 @@ import contextlib
 import functools
 import glob
 import io
+import itertools
 import json
 import logging
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from absl import logging as absl_logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data_prep.runner import Label, Runner
-from im2txt import whole_file
+from im2txt import file_system, whole_file
 
 # Here and in its workers, which tell pages of each step and of each mistake.
 logging.getLogger('apache_beam.runners').setLevel(logging.CRITICAL)
@@ -35,7 +34,8 @@ _DEFAULT_OPTIONS = (
     '--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner',
     '--direct_running_mode=in_memory')
 
-_LINES = 1000  # Of a file of items.
+_MAX_LINES = 1000  # Of a file of items, which one worker goes through.
+_MIN_FILES = 200   # Of many items, so that all workers have some to the end.
 _ERROR = 'error.json'
 
 
@@ -69,10 +69,10 @@ def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
     scratch: existing folder for files of items, the same one on all machines;
       they are removed with the block, those of a killed program before it.
   """
-  for left in glob.glob(os.path.join(glob.escape(scratch), 'beam-*.tmp')):
-    shutil.rmtree(left, ignore_errors=True)
-  with tempfile.TemporaryDirectory(
-      prefix='beam-', suffix='.tmp', dir=scratch) as folder:
+  for left in file_system.glob(
+      os.path.join(glob.escape(scratch), 'beam-*.tmp')):
+    file_system.remove_tree(left)
+  with file_system.scratch_folder(scratch, 'beam-', '.tmp') as folder:
     yield _BeamRunner(options, folder)
 
 
@@ -114,35 +114,33 @@ class _BeamRunner(Runner):
   def _run(
       self, label: Label, items: Sequence[Any], function: Callable[[Any], Any],
       *steps: beam.PTransform,
-  ) -> list[Any]:
+  ) -> list[tuple[Any, Any]]:
     """Runs a pipeline.
 
     Args:
       label: of the step.
       items: each a line of a file.
       function: applied to each first; gives (its number, the result).
-      *steps: what follows; gives few values that JSON has.
+      *steps: what follows; gives pairs of a key, each but once, and a value
+        that JSON has.
 
     Returns:
       These, in any order.
     """
     absl_logging.info('%s: %d', label.doing, len(items))
     folder = os.path.join(self._folder, uuid.uuid4().hex)
-    os.mkdir(folder)
-    results = os.path.join(folder, 'results.jsonl')
+    file_system.makedirs(folder)
     try:
       with beam.Pipeline(options=self._options) as pipeline:
         values = (
             pipeline
             | 'files' >> beam.Create(list(_write_items(items, folder)))
-            | 'items' >> beam.FlatMap(_read_lines)
             | 'spread' >> beam.Reshuffle()
+            | 'items' >> beam.FlatMap(_read_lines)
             | 'apply' >> beam.Map(functools.partial(_apply, function, folder)))
         for step in steps:
           values |= step
-        _ = (values
-             | 'together' >> beam.combiners.ToList()
-             | 'write' >> beam.Map(functools.partial(_write_lines, results)))
+        _ = values | 'write' >> beam.ParDo(_WriteResults(folder))
     except Exception as error:
       if 'KeyboardInterrupt' in str(error):  # Wrapped by Beam.
         raise KeyboardInterrupt from None
@@ -150,16 +148,39 @@ class _BeamRunner(Runner):
       if noted:
         raise noted from None
       raise
-    found = list(_read_lines(results))
-    shutil.rmtree(folder)
-    return found
+    # A runner that tried again may have written some twice.
+    found = dict(itertools.chain.from_iterable(map(
+        _read_lines, file_system.glob(
+            os.path.join(glob.escape(folder), 'results-*.jsonl')))))
+    file_system.remove_tree(folder)
+    return list(found.items())
+
+
+class _WriteResults(beam.DoFn):
+  """Writes what comes into files, one a bundle."""
+
+  def __init__(self, folder: str):
+    self._folder = folder
+    self._values = []
+
+  def start_bundle(self) -> None:
+    self._values = []
+
+  def process(self, value: Any) -> None:
+    self._values.append(value)
+
+  def finish_bundle(self) -> None:
+    if self._values:
+      _write_lines(os.path.join(
+          self._folder, f'results-{uuid.uuid4().hex}.jsonl'), self._values)
 
 
 def _write_items(items: Sequence[Any], folder: str) -> Iterator[str]:
   """Writes items with their numbers, a line each; yields the files."""
-  for first in range(0, len(items), _LINES):
+  lines = min(_MAX_LINES, max(1, len(items) // _MIN_FILES))
+  for first in range(0, len(items), lines):
     path = os.path.join(folder, f'items-{first:09d}.jsonl')
-    _write_lines(path, list(enumerate(items[first:first + _LINES], first)))
+    _write_lines(path, enumerate(items[first:first + lines], first))
     yield path
 
 
@@ -169,7 +190,7 @@ def _write_lines(path: str, values: Iterable[Any]) -> None:
 
 
 def _read_lines(path: str) -> Iterator[Any]:
-  with open(path, encoding='utf-8') as f:
+  with file_system.open(path, encoding='utf-8') as f:
     yield from map(json.loads, f)
 
 
@@ -190,7 +211,7 @@ def _apply(
 def _noted(folder: str) -> Exception | None:
   """What an item was wrong with; None: it is something else that failed."""
   path = os.path.join(folder, _ERROR)
-  if not os.path.exists(path):
+  if not file_system.exists(path):
     return None
   is_value, message = _read_lines(path)
   return ValueError(message) if is_value else OSError(message)

@@ -14,7 +14,6 @@ import contextlib
 import csv
 import dataclasses
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -37,6 +36,7 @@ from data_prep.local_runner import local_runner
 from data_prep.runner import Label, Runner
 from im2txt import (
     caption_styles,
+    file_system,
     json_files,
     locks,
     vocabulary,
@@ -96,7 +96,7 @@ def build(splits: Splits, options: Options) -> None:
   if options.max_pairs is not None:
     splits = sample_pairs(splits, options.max_pairs)
   _check_request(splits, options)
-  os.makedirs(options.output_dir, exist_ok=True)
+  file_system.makedirs(options.output_dir)
   try:
     with locks.folder(options.output_dir):
       _build(splits, options)
@@ -129,10 +129,10 @@ def _build(splits: Splits, options: Options) -> None:
           options.layout, options.form, options.style, vocab))
   finally:
     for split in SPLITS:
-      for path in glob.glob(
+      for path in file_system.glob(
           shards.temporary_pattern(options.output_dir, split)):
         with contextlib.suppress(FileNotFoundError):
-          os.remove(path)
+          file_system.remove(path)
   for split, captioned in splits.items():
     logging.info('%s: %d pictures, %d image-caption pairs in %d shards', split,
                  len(captioned), _count_pairs(captioned),
@@ -186,7 +186,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
   if options.style.name != Options.style.name:
     settings['caption_style'] = options.style.name
   if options.vocab_file:
-    with open(options.vocab_file, 'rb') as f:
+    with file_system.open(options.vocab_file, 'rb') as f:
       settings['vocab_file'] = hashlib.sha256(f.read()).hexdigest()
   else:
     settings['min_word_count'] = options.min_word_count
@@ -194,7 +194,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
     digest = hashlib.sha256()
     for image_id, path, captions in captioned:
       digest.update(json.dumps(
-          [image_id, os.path.abspath(path), captions]).encode())
+          [image_id, file_system.abspath(path), captions]).encode())
     settings[f'{split} pictures and captions'] = digest.hexdigest()
     settings[f'{split}_shards'] = options.num_shards[split]
   return settings
@@ -204,14 +204,14 @@ def _bad_before(
     output_dir: str, settings: Mapping[str, Any]
 ) -> dict[str, str] | None:
   """Why paths are no pictures, as of earlier; None: it has not begun."""
-  if not any(glob.glob(shards.shard_pattern(output_dir, split))
+  if not any(file_system.glob(shards.shard_pattern(output_dir, split))
              for split in SPLITS):
     return None
   advice = 'give another --output_dir or empty that folder'
   try:
-    with open(record_path(output_dir), encoding='utf-8') as f:
+    with file_system.open(record_path(output_dir), encoding='utf-8') as f:
       record = json_files.parse(f.read())
-    begun = record['settings']
+    begun = dict(record['settings'])
     bad = dict(record['bad'])
   except (OSError, ValueError, KeyError, TypeError):
     raise ValueError(f'{output_dir} holds shards of unknown origin '
@@ -232,7 +232,7 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
   if not options.vocab_file:
     paths += [options.vocabulary_path,
               caption_styles.path_of(options.vocabulary_path)]
-  return [path for path in paths if not os.path.exists(path)]
+  return [path for path in paths if not file_system.exists(path)]
 
 
 def _find_bad(
@@ -258,8 +258,8 @@ def _report_bad(
   report = _report_path(options.output_dir)
   if not bad:
     # One may be left of an attempt before the pictures were put right.
-    if os.path.exists(report):
-      os.remove(report)
+    if file_system.exists(report):
+      file_system.remove(report)
     return
   _write_text(report, ''.join(
       f'{path}\t{problem}\n' for path, problem in bad.items()))
@@ -281,7 +281,7 @@ def _make_vocabulary(
         functools.partial(shards.words_of, style=options.style),
         [caption for image in splits['train'] for caption in image.captions],
         Label('counting words', 'caption'), options.min_word_count)
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    file_system.makedirs(os.path.dirname(path) or '.')
     vocabulary.write_word_counts(
         path, vocabulary.most_frequent(counts, options.max_words))
     caption_styles.write(path, options.style)
@@ -306,7 +306,7 @@ def _write_shards(
     total += len(items)
     due += [shard for shard in shards.assign_shards(
         options.output_dir, split, items, options.num_shards[split])
-            if not os.path.exists(shard.path)]
+            if not file_system.exists(shard.path)]
   sizes = [len(shard.items) for shard in due]
   if sum(sizes) < total:
     logging.info('%d %ss are in finished shards already',

@@ -25,14 +25,12 @@ Example:
     --output_dir=conceptual_captions_shards
 """
 
-import os
-
 from absl import flags, logging
 
 from data_prep import build_flags, conceptual_captions, photo_fetcher
 from data_prep.build import build, record_path
 from data_prep.captioned_images import check_folder
-from im2txt import command_line
+from im2txt import command_line, file_system
 
 FLAGS = flags.FLAGS
 
@@ -77,7 +75,7 @@ def main() -> None:
     raise ValueError('--retry_failed needs --fetch')
   if FLAGS.fetch:
     # More photos would be another build, which cannot go on from this one.
-    if os.path.exists(record_path(options.output_dir)):
+    if file_system.exists(record_path(options.output_dir)):
       logging.info('fetching nothing: the build in %s goes on with the photos '
                    'that %s has; to fetch more, give another --output_dir',
                    options.output_dir, FLAGS.image_dir)
@@ -89,7 +87,9 @@ def main() -> None:
 
 
 def _fetch(captions_files: dict[str, str]) -> None:
-  os.makedirs(FLAGS.image_dir, exist_ok=True)
+  file_system.check_local(FLAGS.image_dir, 'image_dir',
+                          '--fetch keeps a journal there')
+  file_system.makedirs(FLAGS.image_dir)
   # Finds a broken line, too, before days of fetching and not after them.
   total = sum(1 for _ in conceptual_captions.missing_photos(
       captions_files, FLAGS.image_dir))

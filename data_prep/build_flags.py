@@ -3,15 +3,12 @@
 import dataclasses
 import functools
 import json
-import shlex
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from absl import flags
 
+from data_prep import runner_flags
 from data_prep.build import Options
 from data_prep.local_runner import local_runner
-from data_prep.runner import Runner
 from data_prep.shards import LAYOUTS
 from im2txt import caption_styles
 
@@ -89,13 +86,7 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                        'With --runner=local: number of worker processes, at '
                        'most one a CPU.',
                        lower_bound=1)
-  flags.DEFINE_enum('runner', 'local', ['local', 'beam'],
-                    'What does the work: worker processes of this machine; or '
-                    "Apache Beam (pip install '.[beam]'), on many machines "
-                    'that all see the files. The shards are the same.')
-  flags.DEFINE_string('beam_options', None, "Beam's own options; for example "
-                      "'--runner=FlinkRunner --flink_master=host:8081'. "
-                      'Default: all in one process.')
+  runner_flags.define('worker processes of this machine')
 
 
 def options() -> Options:
@@ -122,25 +113,9 @@ def options() -> Options:
       max_side=FLAGS.max_side,
       jpeg_quality=FLAGS.jpeg_quality,
       max_bad_fraction=FLAGS.max_bad_fraction,
-      runner=_runner())
-
-
-def _runner() -> Callable[[], AbstractContextManager[Runner]]:
-  if FLAGS.runner == 'local':
-    if FLAGS.beam_options is not None:
-      raise ValueError('--beam_options needs --runner=beam')
-    return functools.partial(local_runner, FLAGS.num_threads)
-  try:
-    from data_prep import beam_runner
-  except ImportError as error:
-    raise ValueError("--runner=beam needs Apache Beam: pip install '.[beam]' "
-                     f'in the folder of this project ({error})') from None
-  try:
-    given = shlex.split(FLAGS.beam_options or '')
-  except ValueError as error:
-    raise ValueError(f'--beam_options={FLAGS.beam_options}: {error}') from None
-  return functools.partial(
-      beam_runner.beam_runner, beam_runner.parse(given), FLAGS.output_dir)
+      runner=runner_flags.runner(
+          functools.partial(local_runner, FLAGS.num_threads),
+          FLAGS.output_dir))
 
 
 def _style() -> caption_styles.CaptionStyle:

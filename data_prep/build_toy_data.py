@@ -21,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from data_prep import toy_pictures, toy_scenes
-from im2txt import command_line, locks, whole_file
+from im2txt import command_line, file_system, locks, whole_file
 
 FLAGS = flags.FLAGS
 
@@ -94,13 +94,13 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
   splits = {'train': dict(list(scenes.items())[:num_train]),
             'val': dict(list(scenes.items())[num_train:])}
   annotations_dir = os.path.join(output_dir, 'annotations')
-  os.makedirs(annotations_dir, exist_ok=True)
+  file_system.makedirs(annotations_dir)
   truth = {}
   progress = tqdm(total=len(scenes), desc='drawing scenes', unit='picture',
                   disable=None)
   for split, members in splits.items():
     image_dir = os.path.join(output_dir, split)
-    os.makedirs(image_dir, exist_ok=True)
+    file_system.makedirs(image_dir)
     captions = {}
     for image_id, scene in members.items():
       name = _file_name(split, image_id)
@@ -123,14 +123,14 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
 
 def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
   # `val/*.jpg` must not caption pictures that scenes.json does not know.
-  for name in os.listdir(image_dir):
+  for name in file_system.listdir(image_dir):
     if re.fullmatch(r'toy_(train|val)_\d{12}\.jpg', name) and (
         name not in truth):
-      os.remove(os.path.join(image_dir, name))
+      file_system.remove(os.path.join(image_dir, name))
 
 
 def main() -> None:
-  os.makedirs(FLAGS.output_dir, exist_ok=True)
+  file_system.makedirs(FLAGS.output_dir)
   with locks.folder(FLAGS.output_dir):
     build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
 

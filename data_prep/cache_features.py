@@ -12,39 +12,45 @@ as im2txt's do, with each of its captions.
 Captions change, photos stay: build the shards anew, and give the features
 there are as --reuse; photos that those have are not encoded again.
 Interrupted, the same command goes on with the first shard that is not there.
+With --runner=beam many machines share the work, a shard each; the features are
+the same.
 """
 
 import collections
 import contextlib
+import dataclasses
+import functools
 import os
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
-from tqdm import tqdm
 
-from data_prep import feature_store, photo_scan
+from data_prep import (
+    feature_maker,
+    feature_store,
+    local_runner,
+    photo_scan,
+    runner_flags,
+)
+from data_prep.runner import Label, Runner
 from data_prep.shards import cut
 from im2txt import (
+    bad_records_flag,
     command_line,
     config_flag,
     configuration,
-    encoder_weights,
     encoders,
     feature_cache,
-    image_processing,
+    file_system,
     inputs,
     locks,
-    sequence_example,
-    variable_loader,
     vocabulary,
     whole_file,
 )
 
-tf1 = tf.compat.v1
-
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of shards of '
@@ -56,7 +62,7 @@ _INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
     'inception_checkpoint_file', None, "The encoder's weights, as for "
     'training; or a checkpoint of a run that trained the encoder.')
 _FEATURES = flags.DEFINE_enum(
-    'features', 'pooled', ['pooled', 'regions', 'both'], 'What to keep of a '
+    'features', 'pooled', list(feature_maker.KEYS), 'What to keep of a '
     'photo: one vector, which is all that Show and Tell looks at, or a vector '
     'of each region, of which the one is the mean.')
 _PRECISION = flags.DEFINE_enum(
@@ -71,147 +77,49 @@ _REUSE = flags.DEFINE_string(
 _BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', 32, 'Pictures encoded at once.', lower_bound=1)
 
-_KEYS = {'pooled': [feature_cache.POOLED],
-         'regions': [feature_cache.REGIONS],
-         'both': [feature_cache.POOLED, feature_cache.REGIONS]}
+runner_flags.define('this process, which keeps all CPUs busy')
 
 
-class _Shard(NamedTuple):
-  """A shard to write."""
-
-  path: str
-  photos: Sequence[photo_scan.Photo]
-
-
-class FeatureMaker:
-  """The encoder with its weights."""
-
-  def __init__(self, config: configuration.ModelConfig):
-    """Reads the weights.
-
-    Args:
-      config: the encoder, its weights and the size of its pictures.
-
-    Raises:
-      OSError: the weights are not there.
-      ValueError: there are none, or they are of another network.
-    """
-    if not encoder_weights.find(config):
-      raise ValueError(f'the encoder {config.encoder} needs its weights: give '
-                       '--inception_checkpoint_file')
-    self._config = config
-    self._graph = tf.Graph()
-    with self._graph.as_default():
-      self._encoding = self._encode(tf.zeros(
-          [1, config.image_height, config.image_width, 3]))
-      variables = encoder_weights.variables(config)
-      self._loader = variable_loader.VariableLoader(variables)
-      self._values = encoder_weights.read(config, variables)
-
-  def describe(
-      self, features: str, precision: str, augmentations: int, source: str
-  ) -> feature_cache.Description:
-    """What the features will have been made with."""
-    return feature_cache.Description(
-        encoder=self._config.encoder,
-        weights=encoder_weights.digest(self._config, self._values),
-        image_height=self._config.image_height,
-        image_width=self._config.image_width,
-        preprocessing=image_processing.describe(
-            self._config, augmentations),
-        precision=precision,
-        augmentations=augmentations,
-        shapes={key: self._encoding[key].shape[1:].as_list()
-                for key in _KEYS[features]},
-        source=source)
-
-  def make(
-      self,
-      records: Sequence[tuple[str, np.ndarray]],
-      description: feature_cache.Description,
-      batch_size: int,
-  ) -> Iterator[dict[str, bytes]]:
-    """Encodes the photos of some records of shards, in order.
-
-    Args:
-      records: shards and, of each record, whether it is to be encoded; bool.
-      description: what to make.
-      batch_size: pictures encoded at once.
-
-    Yields:
-      A photo's features as they lie in a record, by key.
-
-    Raises:
-      ValueError: a picture cannot be decoded.
-    """
-    versions = description.augmentations + 1
-    with self._graph.as_default(), tf1.Session() as session:
-      file = tf1.placeholder(tf.string, [])
-      wanted = tf1.placeholder(tf.bool, [None])
-      photos = self._read(file, wanted, versions).batch(
-          max(1, batch_size // versions)).prefetch(2)
-      iterator = tf1.data.make_initializable_iterator(photos)
-      images = iterator.get_next()  # [P, versions, height, width, 3]
-      encoding = self._encode(tf.reshape(images, [-1, *images.shape[2:]]))
-      fetches = {
-          key: tf.reshape(encoding[key], [-1, versions, *shape])
-          for key, shape in description.shapes.items()}
-      self._loader.load(session, self._values)
-      for path, chosen in records:
-        session.run(iterator.initializer, {file: path, wanted: chosen})
-        while True:
-          try:
-            with inputs.explained_errors(path):
-              found = session.run(fetches)
-          except tf.errors.OutOfRangeError:
-            break
-          for arrays in zip(*found.values(), strict=True):
-            yield {key: description.pack(array)
-                   for key, array in zip(found, arrays, strict=True)}
-
-  def _encode(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    encoding = encoders.make(self._config).encode(images, False, False)
-    return {feature_cache.POOLED: encoding.pooled,
-            feature_cache.REGIONS: encoding.regions}
-
-  def _read(
-      self, file: tf.Tensor, wanted: tf.Tensor, versions: int
-  ) -> tf.data.Dataset:
-    """The plain version of each photo and then the distorted ones."""
-    config = self._config
-
-    def decode(number: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
-      record = sequence_example.parse(serialized, [config.image_feature_name])
-      image = image_processing.decode_image(
-          record.data[config.image_feature_name])
-      return tf.stack([image_processing.fit_image(image, False, config)] + [
-          image_processing.fit_image(image, True, config, number + i)
-          for i in range(1, versions)])
-
-    plain = tf.autograph.experimental.do_not_convert
-    records = tf.data.Dataset.zip((
-        tf.data.TFRecordDataset(file),
-        tf.data.Dataset.from_tensor_slices(wanted)))
-    return (records.filter(plain(lambda _, wanted: wanted))
-            .map(plain(lambda serialized, _: serialized))
-            .enumerate()
-            .map(plain(decode), config.num_preprocess_threads))
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What to make, and how; see the flags."""
+  output_dir: str
+  features: str = 'pooled'  # One of feature_maker.KEYS.
+  precision: str = 'float16'
+  augmentations: int = 0
+  reuse: str | None = None
+  batch_size: int = 32
+  # Starts what does the work.
+  runner: Callable[[], AbstractContextManager[Runner]] = (
+      local_runner.in_this_process)
 
 
 def list_shards(
-    groups: Sequence[photo_scan.Group], output_dir: str
-) -> list[_Shard]:
+    groups: Sequence[photo_scan.Group], output_dir: str,
+    store: feature_store.FeatureStore | None,
+) -> list[feature_maker.Shard]:
   """Deals out each group's photos to as many shards as it has.
+
+  Args:
+    groups: what the shards of photos hold.
+    output_dir: folder of the feature shards.
+    store: has photos that need not be encoded.
 
   Raises:
     ValueError: two shards have one name.
   """
   found = []
-  for files, _, photos in groups:
+  for group in groups:
+    places = [(file, int(record))
+              for file, first in zip(group.files, group.first, strict=True)
+              for record in np.flatnonzero(first)]
+    photos = [(photo, *place)
+              for photo, place in zip(group.photos, places, strict=True)]
     found += [
-        _Shard(os.path.join(output_dir, os.path.basename(file)), part)
+        feature_maker.make_shard(
+            part, os.path.join(output_dir, os.path.basename(file)), store)
         for file, part in zip(
-            files, cut(photos, len(files)), strict=True)]
+            group.files, cut(photos, len(group.files)), strict=True)]
   counts = collections.Counter(shard.path for shard in found)
   for path, count in counts.items():
     if count > 1:
@@ -220,80 +128,86 @@ def list_shards(
   return found
 
 
-def choose_records(
-    groups: Sequence[photo_scan.Group],
-    shards: Sequence[_Shard],
-    store: feature_store.FeatureStore | None,
-) -> list[tuple[str, np.ndarray]]:
-  """Finds the records whose photos are still to be encoded.
-
-  Args:
-    groups: what the shards of photos hold.
-    shards: those to be written.
-    store: has photos that need not be encoded.
-
-  Returns:
-    Each file to read and, of each of its records, whether it is one; bool.
-  """
-  due = {id(photo) for shard in shards for photo in shard.photos
-         if store is None or photo.digest not in store}
-  records = []
-  for group in groups:
-    photos = iter(group.photos)
-    for file, first in zip(group.files, group.first, strict=True):
-      chosen = np.array(
-          [bool(is_first and id(next(photos)) in due) for is_first in first])
-      if chosen.any():
-        records.append((file, chosen))
-  return records
-
-
-def write_shard(
-    shard: _Shard,
-    features: Iterator[dict[str, bytes]],
-    store: feature_store.FeatureStore | None,
-    bar: tqdm,
-) -> None:
-  """Writes one shard, whole or not at all.
-
-  Raises:
-    OSError: it cannot be written.
-  """
-  try:
-    with (whole_file.replacing(shard.path) as temporary,
-          tf.io.TFRecordWriter(temporary) as writer):
-      for photo in shard.photos:
-        data = (store.get(photo.digest) if store and photo.digest in store
-                else next(features))
-        example = sequence_example.make_image(
-            photo.image_id, {feature_cache.DIGEST: photo.digest, **data},
-            photo_scan.captions_of(photo))
-        writer.write(example.SerializeToString(deterministic=True))
-        bar.update()
-  except tf.errors.ResourceExhaustedError as error:
-    raise OSError(f'cannot write {shard.path}: {error.message}') from None
-
-
 def claim_folder(
     folder: str, description: feature_cache.Description
 ) -> None:
-  """Marks the folder as one of these features.
+  """Marks the folder, which must be there, as one of these features.
 
   Raises:
     ValueError: it holds others.
   """
   begun = feature_cache.read(folder)
-  if begun is None and os.path.isdir(folder) and not all(
+  if begun is None and not all(
       name == locks.FILE_NAME or whole_file.is_temporary(name)
-      for name in os.listdir(folder)):
+      for name in file_system.listdir(folder)):
     raise ValueError(f'{folder} holds something else already; give another '
                      '--output_dir')
   if begun and (begun != description or begun.source != description.source):
     raise ValueError(
         f'{folder} holds other features, which differ in '
         f'{begun.difference(description)}; give another --output_dir')
-  os.makedirs(folder, exist_ok=True)
   feature_cache.write(folder, description)
+
+
+def make(
+    config: configuration.ModelConfig, files: Sequence[str], options: Options
+) -> None:
+  """Makes the features of shards, or those that are still to do.
+
+  Args:
+    config: the encoder and its weights.
+    files: shards of photos.
+    options: see there.
+
+  Raises:
+    ValueError: the shards or the weights cannot be used, or the folder holds
+      something else.
+    OSError: a file cannot be read or written, or another process is making
+      features there.
+  """
+  folder = options.output_dir
+  with contextlib.ExitStack() as stack:
+    stack.callback(feature_maker.close)
+    maker = feature_maker.maker_of(config)
+    runner = stack.enter_context(options.runner())
+    groups = photo_scan.scan(runner, files, config)
+    description = maker.describe(
+        options.features, options.precision, options.augmentations,
+        photo_scan.digest(groups))
+    store = options.reuse and feature_store.FeatureStore(
+        runner, options.reuse, description)
+    shards = list_shards(groups, folder, store)
+    file_system.makedirs(folder)
+    stack.enter_context(locks.folder(folder))
+    claim_folder(folder, description)
+    words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
+    if file_system.exists(words):
+      vocabulary.copy(words, folder)
+
+    due = [shard for shard in shards if not file_system.exists(shard.path)]
+    total = sum(len(shard.photos) for shard in shards)
+    logging.info('%d photos, %d of them to encode', total,
+                 sum(map(feature_maker.num_encoded, due)))
+    try:
+      runner.do(
+          functools.partial(
+              feature_maker.write_shard, recipe=feature_maker.Recipe(
+                  config, description, options.batch_size)),
+          due, [len(shard.photos) for shard in due],
+          Label('making features', 'photo'))
+    finally:
+      remove_leftovers(shards)
+  logging.info('%s: %d photos in %d shards', folder, total, len(shards))
+
+
+def remove_leftovers(shards: Sequence[feature_maker.Shard]) -> None:
+  """Removes what killed writers of shards left behind."""
+  for folder in {os.path.dirname(shard.path) for shard in shards}:
+    names = {os.path.basename(shard.path) for shard in shards}
+    for name in file_system.listdir(folder):
+      if whole_file.is_temporary(name) and name.split('.')[0] in names:
+        with contextlib.suppress(FileNotFoundError):
+          file_system.remove(os.path.join(folder, name))
 
 
 def main() -> None:
@@ -303,43 +217,18 @@ def main() -> None:
     raise ValueError('which encoder? Give the --config of the training')
   encoders.resolve_sides(config.model)
   configuration.check(config)
+  bad_records_flag.apply(config.model)
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  output_dir = _OUTPUT_DIR.value
-  files = inputs.find_shards(_INPUT_FILE_PATTERN.value)
-  maker = FeatureMaker(config.model)
-  groups = photo_scan.scan(files, config.model.image_feature_name,
-                           config.model.caption_feature_name)
-  all_shards = list_shards(groups, output_dir)
-  description = maker.describe(
-      _FEATURES.value, _PRECISION.value, _AUGMENTATIONS.value,
-      photo_scan.digest(groups))
-  store = (feature_store.FeatureStore(_REUSE.value, description)
-           if _REUSE.value else None)
-  os.makedirs(output_dir, exist_ok=True)
-  with locks.folder(output_dir):
-    claim_folder(output_dir, description)
-    words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
-    if os.path.exists(words):
-      vocabulary.copy(words, output_dir)
-
-    due = [shard for shard in all_shards if not os.path.exists(shard.path)]
-    records = choose_records(groups, due, store)
-    total, left = (sum(len(shard.photos) for shard in shards)
-                   for shards in (all_shards, due))
-    logging.info('%d photos, %d of them to encode', total,
-                 sum(int(chosen.sum()) for _, chosen in records))
-    # Closed, for an interrupted program does not end while the session is open.
-    with (contextlib.closing(maker.make(
-        records, description, _BATCH_SIZE.value)) as features,
-          tqdm(desc='making features', initial=total - left, total=total,
-               unit='photo', disable=None) as bar):
-      for shard in due:
-        write_shard(shard, features, store, bar)
-        if bar.disable:
-          logging.info('%s: %d photos', shard.path, len(shard.photos))
-    logging.info('%s: %d photos in %d shards', output_dir, total,
-                 len(all_shards))
+  make(config.model, inputs.find_shards(_INPUT_FILE_PATTERN.value), Options(
+      output_dir=_OUTPUT_DIR.value,
+      features=_FEATURES.value,
+      precision=_PRECISION.value,
+      augmentations=_AUGMENTATIONS.value,
+      reuse=_REUSE.value,
+      batch_size=_BATCH_SIZE.value,
+      runner=runner_flags.runner(
+          local_runner.in_this_process, _OUTPUT_DIR.value)))
 
 
 if __name__ == '__main__':

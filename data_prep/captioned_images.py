@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from im2txt import annotations
+from im2txt import annotations, file_system
 
 SPLITS = ('train', 'val', 'test')
 _SEED = 12345
@@ -33,7 +33,7 @@ Splits = dict[str, list[CaptionedImage]]
 
 def check_folder(path: str, flag: str) -> None:
   """Raises NotADirectoryError where the flag's value is no folder."""
-  if not os.path.isdir(path):
+  if not file_system.isdir(path):
     raise NotADirectoryError(f'--{flag}={path}: no such folder')
 
 
@@ -50,8 +50,8 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   """
   annotations.check_text(name, f'{where}: the picture {name!r}')
   path = os.path.join(image_dir, name)
-  inside = os.path.join(os.path.abspath(image_dir), '')
-  if not os.path.abspath(path).startswith(inside):
+  inside = os.path.join(file_system.abspath(image_dir), '')
+  if not file_system.abspath(path).startswith(inside):
     raise ValueError(f'{where}: the picture {name!r} does not lie in the '
                      f'image folder {image_dir}')
   parts = name.split('/')

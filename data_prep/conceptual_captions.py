@@ -17,7 +17,7 @@ from absl import logging
 
 from data_prep.captioned_images import CaptionedImage, Splits, image_path
 from data_prep.photo_fetcher import Photo
-from im2txt import annotations
+from im2txt import annotations, file_system
 
 _ENDINGS = ('', '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif',
             '.tiff', '.webp')
@@ -121,21 +121,19 @@ class _PhotoFolder:
   def __init__(self, folder: str):
     self._folder = folder
     self._endings: dict[bytes, str] = {}  # By the digest that is the name.
-    with os.scandir(folder) as entries:
-      for entry in entries:
-        stem, ending = os.path.splitext(entry.name)
-        if (ending.lower() in _ENDINGS and _DIGEST.fullmatch(stem)
-            and entry.is_file()):
-          digest = bytes.fromhex(stem)
-          # Of several the same one each time.
-          self._endings[digest] = min(sys.intern(ending),
-                                      self._endings.get(digest, ending))
+    for name in file_system.list_files(folder):
+      stem, ending = os.path.splitext(name)
+      if ending.lower() in _ENDINGS and _DIGEST.fullmatch(stem):
+        digest = bytes.fromhex(stem)
+        # Of several the same one each time.
+        self._endings[digest] = min(sys.intern(ending),
+                                    self._endings.get(digest, ending))
 
   def locate(self, row: Row) -> tuple[str, bool]:
     """Returns where a row's photo belongs and whether it is there."""
     if row.file:
       path = image_path(self._folder, row.file, row.where)
-      return path, os.path.isfile(path)
+      return path, file_system.isfile(path)
     name = photo_name(row.url)
     ending = self._endings.get(bytes.fromhex(name))
     return (os.path.join(self._folder, name + (ending or '')),

@@ -14,7 +14,7 @@ from data_prep.captioned_images import (
     image_path,
     number_images,
 )
-from im2txt import annotations, json_files
+from im2txt import annotations, file_system, json_files
 
 _DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 _SPLIT_NAMES = {'train': 'train', 'val': 'val', 'dev': 'val',
@@ -116,7 +116,7 @@ def group_rows(rows: list[Row], image_dir: str) -> Splits:
 def _read_table(
     path: str, delimiter: str, columns: list[str]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-  with open(path, encoding='utf-8-sig', newline='') as f:
+  with file_system.open(path, encoding='utf-8-sig', newline='') as f:
     table = csv.reader(f, delimiter=delimiter, strict=True)
     header = None
     try:
@@ -147,7 +147,7 @@ def _check_header(header: list[str], columns: list[str], where: str) -> None:
 def _read_jsonl(
     path: str, columns: list[str]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-  with open(path, encoding='utf-8-sig') as f:
+  with file_system.open(path, encoding='utf-8-sig') as f:
     for number, line in enumerate(f, 1):
       where = f'{path}:{number}'
       if not line.strip():

@@ -33,7 +33,7 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from data_prep import connections
-from im2txt import command_line
+from im2txt import command_line, file_system
 
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, "Folder for the data sets' folders.", required=True)
@@ -326,6 +326,8 @@ def _files(file: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 def main(datasets: Sequence[str]) -> None:
   """Fetches the data sets named on the command line."""
+  file_system.check_local(
+      _OUTPUT_DIR.value, 'output_dir', 'archives are unpacked there')
   for dataset, archive in _choose(datasets, _URL.value):
     fetch(archive, Path(_OUTPUT_DIR.value) / dataset)
 

@@ -7,12 +7,11 @@ is cheaper once than at every step of training.
 """
 
 import io
-import os
 from typing import NamedTuple
 
 from PIL import Image
 
-from im2txt import picture_size
+from im2txt import file_system, picture_size
 
 _JPEG_END = b'\xff\xd9'
 
@@ -70,9 +69,9 @@ def read(path: str, form: Form) -> bytes:
 
 def _read_file(path: str) -> bytes:
   # Opening a pipe would wait for ever.
-  if not os.path.isfile(path):
+  if not file_system.isfile(path):
     raise FileNotFoundError(f'{path}: no such file')
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     return f.read()
 
 

@@ -1,4 +1,4 @@
-"""Runs steps in worker processes of this machine."""
+"""Runs steps on this machine: in worker processes, or in this one."""
 
 import collections
 import contextlib
@@ -32,6 +32,12 @@ def local_runner(max_workers: int) -> Iterator[Runner]:
     yield _LocalRunner(pool)
 
 
+@contextlib.contextmanager
+def in_this_process() -> Iterator[Runner]:
+  """Makes a runner for steps each of which keeps all CPUs busy."""
+  yield _SerialRunner()
+
+
 class _LocalRunner(Runner):
   """See the base class; what a step raises ends the work."""
 
@@ -53,8 +59,7 @@ class _LocalRunner(Runner):
     counts = collections.Counter()
     for found in self._in_chunks(_count, function, items, label):
       counts.update(found)
-    return collections.Counter({
-        word: count for word, count in counts.items() if count >= at_least})
+    return _frequent(counts, at_least)
 
   def do(
       self, function: Callable[[Any], None], items: Sequence[Any],
@@ -84,6 +89,56 @@ class _LocalRunner(Runner):
       for chunk in chunks:
         yield jobs.pop().result()
         bar.update(len(chunk))
+
+
+class _SerialRunner(Runner):
+  """See the base class; one item after the other."""
+
+  def find(
+      self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
+  ) -> list[Any]:
+    """See the base class."""
+    with _bar(label, len(items)) as bar:
+      return [value for item in items
+              if (value := _told(bar, function(item))) is not None]
+
+  def count(
+      self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
+      label: Label, at_least: int,
+  ) -> collections.Counter[str]:
+    """See the base class."""
+    with _bar(label, len(items)) as bar:
+      counts = _count(lambda item: _told(bar, function(item)), items)
+    return _frequent(counts, at_least)
+
+  def do(
+      self, function: Callable[[Any], None], items: Sequence[Any],
+      sizes: Sequence[int], label: Label,
+  ) -> None:
+    """See the base class; where no bar can be shown, the log says how far."""
+    total = sum(sizes)
+    done = 0
+    with _bar(label, total) as bar:
+      for item, size in zip(items, sizes, strict=True):
+        function(item)
+        done += size
+        bar.update(size)
+        if bar.disable:
+          logging.info('%s: %d of %d %ss', label.doing, done, total,
+                       label.unit)
+
+
+def _told(bar: tqdm, value: Any) -> Any:
+  """Moves the bar by one and passes the value on."""
+  bar.update()
+  return value
+
+
+def _frequent(
+    counts: collections.Counter[str], at_least: int
+) -> collections.Counter[str]:
+  return collections.Counter({
+      word: count for word, count in counts.items() if count >= at_least})
 
 
 def _find(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

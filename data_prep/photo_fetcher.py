@@ -29,7 +29,7 @@ from absl import logging
 from tqdm import tqdm
 
 from data_prep import connections, images
-from im2txt import json_files, locks, whole_file
+from im2txt import file_system, json_files, locks, whole_file
 
 JOURNAL = 'fetch.jsonl'
 
@@ -136,7 +136,7 @@ class _Journal:
     """
     self.refused: set[bytes] = set()  # Keys of what failed for good.
     self._path = path
-    self._file = open(path, 'a+b')  # noqa: SIM115
+    self._file = file_system.open(path, 'a+b')
     try:
       locks.file(self._file, path, 'fetching into this folder')
       self._read()
@@ -193,9 +193,9 @@ def _key(text: str) -> bytes:
 
 def _store(body: bytes, path: str) -> None:
   """Writes a photo's file, if it is one."""
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  file_system.makedirs(os.path.dirname(path))
   with whole_file.replacing(path) as temporary:
-    with open(temporary, 'wb') as f:
+    with file_system.open(temporary, 'wb') as f:
       f.write(body)
     # In one thread only: Pillow's warnings are silenced for all of them.
     problem = images.problem(temporary, images.Form())

@@ -1,17 +1,24 @@
 """Looks through shards once: which photos they hold, and their captions."""
 
+import base64
+import dataclasses
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tqdm import tqdm
 
-from im2txt import sequence_example
+from data_prep.runner import Label, Runner
+from im2txt import bad_records, configuration, inputs, sequence_example
+
+# Of a record: image id, SHA-256 of the photo's file in hex, and its serialized
+# FeatureLists in base64, so that JSON has it.
+_Found = tuple[int, str, str]
 
 
 class Photo(NamedTuple):
@@ -35,7 +42,7 @@ class Group(NamedTuple):
   Attributes:
     files: the shards, in order.
     first: for each file, for each of its records, whether it is the first one
-      of its photo; bool.
+      of its photo, and none that is left out; bool.
     photos: in the order of these first records.
   """
 
@@ -44,27 +51,47 @@ class Group(NamedTuple):
   photos: list[Photo]
 
 
+def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
+  """How photos are read: whatever words the captions have, and how many.
+
+  Args:
+    config: of a model that is to be trained on the features.
+  """
+  return configuration.ModelConfig(**{
+      field.name: getattr(config, field.name)
+      for field in dataclasses.fields(configuration.ModelConfig)
+  } | {'vocab_size': 0, 'max_caption_length': 0})
+
+
 def scan(
-    files: Sequence[str], image_feature: str, caption_feature: str
+    runner: Runner, files: Sequence[str], config: configuration.ModelConfig
 ) -> list[Group]:
   """Looks through shards of either layout.
 
   Args:
+    runner: looks through one shard.
     files: the shards; those that differ by their number only are one group.
-    image_feature: context key of the encoded picture.
-    caption_feature: feature-list key of the captions' ids.
+    config: keys of the encoded picture and of the captions' ids, the size of
+      pictures, and whether bad records are left out.
 
   Raises:
-    ValueError: a record is none of a picture with captions.
+    ValueError: a record is none of a picture with captions, or all are left
+      out.
   """
+  skips = inputs.skips_bad_records(config)
+  found = runner.find(
+      functools.partial(_scan_file, config=reading(config), skips=skips),
+      files, Label('looking through shards', 'shard'))
+  faults = [bad_records.Fault(*fault) for _, bad in found for fault in bad]
   groups = {}
-  for file in files:
+  for file, (records, _) in zip(files, found, strict=True):
     groups.setdefault(re.sub(r'\d{5}(-of-\d{5})$', r'\1', file), []).append(
-        file)
-  with tqdm(desc='looking through shards', total=len(files), unit='shard',
-            disable=None) as bar:
-    return [_scan_group(names, image_feature, caption_feature, bar)
-            for names in groups.values()]
+        (file, records))
+  scanned = [_group(members) for members in groups.values()]
+  if faults and not any(group.photos for group in scanned):
+    raise faults[0].error()
+  bad_records.say(faults)
+  return scanned
 
 
 def digest(groups: Sequence[Group]) -> str:
@@ -79,36 +106,56 @@ def digest(groups: Sequence[Group]) -> str:
   return hashed.hexdigest()
 
 
-def captions_of(photo: Photo) -> list[sequence_example.Caption]:
-  """All captions of a photo."""
-  return [caption for serialized in photo.captions
+def captions_of(found: Iterable[bytes]) -> list[sequence_example.Caption]:
+  """All captions of a photo, as it has them."""
+  return [caption for serialized in found
           for caption in sequence_example.captions_of(
               tf.train.SequenceExample(
                   feature_lists=tf.train.FeatureLists.FromString(serialized)))]
 
 
-def _scan_group(
-    files: list[str], image_feature: str, caption_feature: str, bar: tqdm
-) -> Group:
+def _group(members: Sequence[tuple[str, Sequence[_Found | None]]]) -> Group:
+  """A group of its files and what each of their records is."""
   photos = {}
   first = []
-  for file in files:
+  for _, records in members:
     firsts = []
-    for record in sequence_example.read_records(file):
-      where = f'{file}, record {len(firsts)}'
-      found = _photo(record, image_feature, caption_feature, where)
+    for record in records:
+      if record is None:
+        firsts.append(False)
+        continue
+      image_id, digest_hex, captions = record
+      found = Photo(image_id, bytes.fromhex(digest_hex),
+                    [base64.b64decode(captions)])
       known = photos.setdefault((found.image_id, found.digest), found)
       firsts.append(known is found)
       if known is not found:
         known.captions.extend(found.captions)
     first.append(np.array(firsts, bool))
-    bar.update()
-  return Group(files, first, list(photos.values()))
+  return Group([file for file, _ in members], first, list(photos.values()))
 
 
-def _photo(
-    record: bytes, image_feature: str, caption_feature: str, where: str
-) -> Photo:
+def _scan_file(
+    file: str, config: configuration.ModelConfig, skips: bool
+) -> tuple[list[_Found | None], list[bad_records.Fault]]:
+  """What each record of a shard is, in order, and what is left out."""
+  faults = (list(filter(None, inputs.look_through(config, [file])))
+            if skips else [])
+  found = {}
+  for number, record in bad_records.read(file, faults):
+    try:
+      found[number] = _look(
+          record, config.image_feature_name, config.caption_feature_name)
+    except ValueError as error:
+      fault = bad_records.Fault(file, number, str(error))
+      if not skips:
+        raise fault.error() from None
+      faults.append(fault)
+  return ([found.get(i) for i in range(max(found, default=-1) + 1)],
+          sorted(faults))
+
+
+def _look(record: bytes, image_feature: str, caption_feature: str) -> _Found:
   try:
     example = tf.train.SequenceExample.FromString(record)
     lists = example.feature_lists.feature_list
@@ -117,16 +164,14 @@ def _photo(
       del lists[caption_feature]
     sequence_example.captions_of(example)
   except (DecodeError, ValueError) as error:
-    raise ValueError(f'{where}: no captions: {error}') from None
+    raise ValueError(f'no captions: {error}') from None
   context = example.context.feature
   pictures = context[image_feature].bytes_list.value
   if len(pictures) != 1:
-    raise ValueError(f'{where}: no picture under {image_feature}; features '
-                     'are made from shards of pictures')
-  try:
-    image_id = sequence_example.image_id_of(example)
-  except ValueError as error:
-    raise ValueError(f'{where}: {error}') from None
+    raise ValueError(f'no picture under {image_feature}; features are made '
+                     'from shards of pictures')
+  image_id = sequence_example.image_id_of(example)
   # Maps are written in any order but for this.
   captions = example.feature_lists.SerializeToString(deterministic=True)
-  return Photo(image_id, hashlib.sha256(pictures[0]).digest(), [captions])
+  return (image_id, hashlib.sha256(pictures[0]).hexdigest(),
+          base64.b64encode(captions).decode('ascii'))

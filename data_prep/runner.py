@@ -37,7 +37,7 @@ class Runner(abc.ABC):
       label: of the progress bar.
 
     Returns:
-      Few values, it is expected, in the items' order.
+      These, in the items' order.
     """
 
   @abc.abstractmethod

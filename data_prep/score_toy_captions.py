@@ -9,14 +9,13 @@ Example:
 prints how many top captions name the right colour, object and count.
 """
 
-import json
 import os
 import re
 
 from absl import flags
 
 from data_prep import toy_scenes
-from im2txt import command_line
+from im2txt import command_line, file_system, json_files
 
 FLAGS = flags.FLAGS
 
@@ -51,7 +50,7 @@ def read_captions(path: str) -> dict[str, str]:
     ValueError: it has no captions, or none for one of its images.
   """
   captions = {}
-  with open(path, encoding='utf-8', errors='replace') as f:
+  with file_system.open(path, encoding='utf-8', errors='replace') as f:
     name = None
     for line in f.read().splitlines():
       if heading := _HEADING.fullmatch(line.strip()):
@@ -83,8 +82,8 @@ def read_scenes(path: str) -> dict[str, dict[str, object]]:
     ValueError: it is not such a file.
   """
   try:
-    with open(path, encoding='utf-8') as f:
-      scenes = json.load(f)
+    with file_system.open(path, encoding='utf-8') as f:
+      scenes = json_files.parse(f.read())
     for scene in scenes.values():
       toy_scenes.Scene(**scene)
   except (AttributeError, TypeError, ValueError) as error:

@@ -1,10 +1,5 @@
 """Writes one shard; the only step that needs TensorFlow."""
 
-import os
-import uuid
-
-import tensorflow as tf
-
 from data_prep import images
 from data_prep.shards import Item, Recipe, Shard, words_of
 from im2txt import sequence_example
@@ -39,12 +34,5 @@ def write_shard(shard: Shard, recipe: Recipe) -> None:
   Raises:
     OSError: a picture cannot be read or the shard not written.
   """
-  # Another machine may be at the same shard, where a runner tries it again.
-  temporary = f'{shard.path}.{uuid.uuid4().hex}.tmp'
-  try:
-    with tf.io.TFRecordWriter(temporary) as writer:
-      for item in shard.items:
-        writer.write(make_record(item, recipe))
-  except tf.errors.OpError as error:
-    raise OSError(f'cannot write {shard.path}: {error.message}') from None
-  os.replace(temporary, shard.path)
+  sequence_example.write_records(
+      shard.path, (make_record(item, recipe) for item in shard.items))

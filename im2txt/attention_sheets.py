@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from im2txt import results, whole_file
+from im2txt import file_system, results, whole_file
 
 _COLUMNS = 5
 _PICTURE = 240   # Pixels, the longer side.
@@ -35,7 +35,7 @@ def write(folder: str) -> Iterator[results.Write]:
   Raises:
     OSError: the folder can't be made, or a sheet can't be written.
   """
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   names = {}  # By file: a photo captioned twice has one sheet.
   taken = set()
 

@@ -56,7 +56,8 @@ class CaptionEvaluation:
     metrics.check_available()
     self._config = config
     self._vocab = rules.vocab
-    found = shard_captions.read(config.input_file_pattern)
+    found = shard_captions.read(
+        config.input_file_pattern, inputs.left_out(config))
     self._num_images = len(found.of_images)
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
@@ -70,7 +71,9 @@ class CaptionEvaluation:
     self._consensus_config = consensus_config
     self._consensus = None
     if consensus_config:
-      photos = shard_captions.read(consensus_config.input_file_pattern)
+      photos = shard_captions.read(
+          consensus_config.input_file_pattern,
+          inputs.left_out(consensus_config))
       _check_differ(found, photos, consensus_config.input_file_pattern)
       self._consensus = consensus.read(consensus_config, photos)
       settings['consensus'] = digest_of_pictures(photos)
@@ -78,6 +81,8 @@ class CaptionEvaluation:
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
     with self._graph.as_default():
+      # Of first values, which no one sees; seeded training asks for one.
+      tf1.set_random_seed(0)
       encoding = captioner.encode(
           config, inputs.make_images(config, found.first))
       decoder, memory = captioner.build_memory(config, encoding)
@@ -118,7 +123,7 @@ class CaptionEvaluation:
     logging.info('captioning %d pictures and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self._config.input_file_pattern),
+          inputs.explained_errors(self._config),
           tqdm.tqdm(total=self._num_images, unit='picture', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)

@@ -9,6 +9,7 @@ from im2txt import (
     captioner,
     checkpoints,
     configuration,
+    file_system,
     graph_errors,
     image_processing,
     variable_loader,
@@ -30,6 +31,7 @@ class CaptionSamples:
       config: configuration.ModelConfig,
       vocab: vocabulary.Vocabulary,
       picture: str,
+      seed: int | None = None,
   ):
     """Builds the graph.
 
@@ -37,16 +39,19 @@ class CaptionSamples:
       config: the model.
       vocab: its words.
       picture: the file.
+      seed: the same gives the same captions of a checkpoint; None: others each
+        time.
 
     Raises:
       OSError: the file cannot be read.
       ValueError: it is no picture.
     """
     self._vocab = vocab
-    with open(picture, 'rb') as f:
+    with file_system.open(picture, 'rb') as f:
       encoded_image = f.read()
     self._graph = tf.Graph()
     with self._graph.as_default(), tf1.Session() as session:
+      tf1.set_random_seed(seed)
       try:
         image = session.run(image_processing.process_image(
             tf.constant(encoded_image), False, config))

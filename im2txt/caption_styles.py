@@ -6,14 +6,13 @@ has the words knows what was done to captions.
 
 import dataclasses
 import json
-import os
 import string
 from collections.abc import Callable
 from typing import Any
 
 import nltk
 
-from im2txt import json_files, whole_file
+from im2txt import file_system, json_files, whole_file
 
 _PUNCTUATION = str.maketrans('', '', string.punctuation)
 # Keras's Tokenizer leaves < and >, which are for its markers; ours are added
@@ -147,7 +146,7 @@ def read(vocab_file: str) -> CaptionStyle | None:
     OSError: it cannot be read.
   """
   path = path_of(vocab_file)
-  if not os.path.exists(path):
+  if not file_system.exists(path):
     return None
   fields: Any = json_files.read(path)
   try:

@@ -18,6 +18,7 @@ from absl import logging
 
 from im2txt import (
     configuration,
+    file_system,
     graph_errors,
     optimization,
     packed_model,
@@ -64,15 +65,15 @@ def latest(path: str) -> str:
   Raises:
     FileNotFoundError: there is none.
   """
-  if tf.io.gfile.isdir(path):
+  if file_system.isdir(path):
     packed = os.path.join(path, packed_model.FILE_NAME)
-    found = newest(path) or (tf.io.gfile.exists(packed) and packed)
+    found = newest(path) or (file_system.exists(packed) and packed)
     if not found:
       raise FileNotFoundError(f'{path}: no checkpoint in this folder')
     return found
   prefix = re.sub(r'\.(index|meta|data-\d{5}-of-\d{5})$', '', path)
-  if not (tf.io.gfile.exists(f'{prefix}.index')
-          or tf.io.gfile.exists(prefix)):
+  if not (file_system.exists(f'{prefix}.index')
+          or file_system.exists(prefix)):
     raise FileNotFoundError(f'{path}: no such checkpoint')
   return prefix
 
@@ -85,12 +86,12 @@ def step_of(prefix: str) -> int:
 
 def all_in(folder: str) -> list[str]:
   """Prefixes of the checkpoints that a training run left in its folder."""
-  if not tf.io.gfile.isdir(folder):
+  if not file_system.isdir(folder):
     return []
   # No glob: the folder's own name may hold brackets.
   pattern = re.compile(rf'({re.escape(CHECKPOINT_NAME)}-\d+)\.index')
   return sorted((os.path.join(folder, match[1])
-                 for name in tf.io.gfile.listdir(folder)
+                 for name in file_system.listdir(folder)
                  if (match := pattern.fullmatch(name))), key=step_of)
 
 
@@ -105,7 +106,7 @@ def newest(folder: str) -> str | None:
   passed_over = []
   state = os.path.join(folder, 'checkpoint')
   named = _named(folder)
-  if named is None and tf.io.gfile.exists(state):
+  if named is None and file_system.exists(state):
     passed_over.append(f'{state} names no checkpoint')
   # Listed after the file is read: training may be saving meanwhile.
   prefixes = [prefix for prefix in all_in(folder)[::-1] if prefix != named]
@@ -135,18 +136,18 @@ def _named(folder: str) -> str | None:
 def _damage(prefix: str) -> str | None:
   """Why a checkpoint is not whole, as far as sizes tell; None: it is."""
   try:
-    reader = tf.train.load_checkpoint(prefix)
+    reader = tf1.train.NewCheckpointReader(prefix)
     shapes = reader.get_variable_to_shape_map()
   except _UNREADABLE as error:
     return f'{prefix} is no readable checkpoint: {_first_line(error)}'
-  if not tf.io.gfile.exists(f'{prefix}.index'):  # Format V1, in one file.
+  if not file_system.exists(f'{prefix}.index'):  # Format V1, in one file.
     return None
   types = reader.get_variable_to_dtype_map()
   # A text's size is not known, and none of ours is one.
   expected = sum(math.prod(shape) * types[name].size
                  for name, shape in shapes.items())
-  there = sum(tf.io.gfile.stat(file).length
-              for file in tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*'))
+  there = sum(map(file_system.size,
+                  file_system.glob(f'{glob.escape(prefix)}.data-*')))
   if there < expected:
     return f'{prefix} has {there} of {expected} bytes'
   return None
@@ -173,7 +174,7 @@ class Reader:
     """
     self._prefix = prefix
     try:
-      self._reader = tf.train.load_checkpoint(prefix)
+      self._reader = tf1.train.NewCheckpointReader(prefix)
     except _UNREADABLE as error:
       raise ValueError(f'{prefix} is no readable checkpoint: '
                        f'{_first_line(error)}') from None
@@ -319,17 +320,17 @@ def keep_only(prefix: str, folder: str) -> None:
     folder: made if it is not there; checkpoints that it has are deleted once
       the new one is whole.
   """
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   old = set(all_in(folder)) - {os.path.join(folder, os.path.basename(prefix))}
   # The index last: without it a checkpoint is not seen.
-  for file in sorted(tf.io.gfile.glob(f'{glob.escape(prefix)}.data-*')) + [
+  for file in file_system.glob(f'{glob.escape(prefix)}.data-*') + [
       f'{prefix}.index']:
     whole_file.copy(file, os.path.join(folder, os.path.basename(file)))
   with whole_file.write(os.path.join(folder, 'checkpoint')) as f:
     f.write(f'model_checkpoint_path: "{os.path.basename(prefix)}"\n')
   for other in old:
-    for file in tf.io.gfile.glob(f'{glob.escape(other)}.*'):
-      os.remove(file)
+    for file in file_system.glob(f'{glob.escape(other)}.*'):
+      file_system.remove(file)
 
 
 def im2txt_config(prefix: str) -> configuration.ModelConfig:

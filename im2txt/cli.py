@@ -13,6 +13,7 @@ _COMMANDS = {
     'train': ('train', 'trains a captioner, or trains it on'),
     'evaluate': ('evaluate', "perplexity and scores of a run's checkpoints"),
     'score': ('score_captions', 'scores captions in a file'),
+    'check': ('check_shards', 'names the bad records of shards'),
     'export': ('export', 'exports a trained model, to be served'),
 }
 _HELP = '\n'.join([

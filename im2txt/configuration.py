@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from im2txt import json_files, whole_file
+from im2txt import file_system, json_files, whole_file
 
 CONFIG_FILE = 'config.json'
 
@@ -106,6 +106,16 @@ class ModelConfig:
   start_word: str = '<S>'
   end_word: str = '</S>'
   unknown_word: str = '<UNK>'
+  # Most words of a caption, both markers counted, for all captions of a batch
+  # are filled up to the longest; 0: any number.
+  max_caption_length: int = 500
+  # What a bad record of the shards does: 'stop' the program, or 'skip', which
+  # leaves it out and says so.
+  bad_records: str = 'stop'
+
+  def longest_caption(self) -> int:
+    """Most words that the decoder can read of a caption; 0: any number."""
+    return self.max_caption_length
 
 
 @dataclasses.dataclass(slots=True)
@@ -136,7 +146,8 @@ class TrainingConfig:
   # Steps between summaries of numbers, and between those of pictures.
   save_summaries_steps: int = 100
   save_images_steps: int = 2000
-  # Seed of initial values, shuffling and dropout; None: another each time.
+  # Of all that is random in training: the same gives the same losses on the
+  # same machine (`tf_data` input only). None: others each time.
   seed: int | None = None
   # Steps between checkpoints, instead of seconds; 0: go by the seconds.
   save_interval_steps: int = 0
@@ -193,7 +204,8 @@ class Config:
 _MAY_BE_ZERO = (
     'vocab_size', 'embedding_size', 'image_height', 'image_width',
     'save_interval_secs', 'save_interval_steps',
-    'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience')
+    'max_checkpoints_to_keep', 'warmup_steps', 'early_stopping_patience',
+    'max_caption_length')
 
 
 def check(config: Config) -> None:
@@ -259,7 +271,7 @@ def choose(table: Mapping[str, Any], field: str, name: Any) -> Any:
 
 def save(config: Config, folder: str) -> None:
   """Writes `config.json` into the folder, whole or not at all."""
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   path = os.path.join(folder, CONFIG_FILE)
   with whole_file.write(path) as f:
     json.dump(dataclasses.asdict(config), f, indent=2)
@@ -278,7 +290,7 @@ def read(folder: str) -> dict[str, Any]:
   """
   path = os.path.join(folder, CONFIG_FILE)
   try:
-    with open(path, encoding='utf-8') as f:
+    with file_system.open(path, encoding='utf-8') as f:
       sections = json_files.parse(f.read(), constants=True)
   except ValueError as error:  # No JSON, or no UTF-8.
     raise ValueError(f'{path} is no valid JSON: {error}') from None
@@ -312,6 +324,9 @@ def fill(record_class: type, fields: dict[str, Any], source: str) -> Any:
     if not isinstance(value, accepted) or (
         isinstance(value, bool) and wanted is not bool):
       raise ValueError(f'{source}: {name} must be {wanted}, not {value!r}')
-  return record_class(**{
-      name: float(value) if known[name].type is float else value
-      for name, value in fields.items()})
+  try:
+    return record_class(**{
+        name: float(value) if known[name].type is float else value
+        for name, value in fields.items()})
+  except OverflowError as error:
+    raise ValueError(f'{source}: {error}') from None

@@ -131,7 +131,7 @@ def read(
   with tf.Graph().as_default(), tf1.Session() as session:
     pooled = inputs.make_images(config, found.first).pooled
     session.run(tf1.tables_initializer())
-    with (inputs.explained_errors(pattern),
+    with (inputs.explained_errors(config),
           tqdm.tqdm(total=number, unit='photo', disable=None,
                     desc='reading features', leave=False) as bar):
       while done < number:

@@ -1,7 +1,6 @@
 """The flag of consensus re-ranking, for command lines that caption."""
 
 import dataclasses
-import os
 from typing import Any
 
 from absl import flags, logging
@@ -12,6 +11,7 @@ from im2txt import (
     consensus,
     encoder_weights,
     encoders,
+    file_system,
     inputs,
     shard_captions,
     trained_model,
@@ -50,8 +50,8 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
       config, checkpoints.read_scope(
           model.prefix, f'{encoders.make(config).scope}/'))
   logging.info('reading photos and captions of %s', config.input_file_pattern)
-  return consensus.read(
-      config, shard_captions.read(config.input_file_pattern))
+  return consensus.read(config, shard_captions.read(
+      config.input_file_pattern, inputs.left_out(config)))
 
 
 def settings() -> dict[str, Any]:
@@ -60,5 +60,5 @@ def settings() -> dict[str, Any]:
     # As of before there was this flag.
     return {}
   return {_CONSENSUS_FILE_PATTERN.name: [
-      os.path.abspath(file)
+      file_system.abspath(file)
       for file in inputs.find_shards(_CONSENSUS_FILE_PATTERN.value)]}

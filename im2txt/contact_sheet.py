@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from im2txt import results
+from im2txt import file_system, results, whole_file
 
 MAX_PICTURES = 48
 _COLUMNS = 4
@@ -49,7 +49,10 @@ def write(path: str) -> Iterator[results.Write]:
 
   yield add
   if pictures:
-    draw(pictures).save(path)
+    form = 'PNG' if path.lower().endswith('.png') else 'JPEG'
+    with (whole_file.replacing(path) as temporary,
+          file_system.open(temporary, 'wb') as f):
+      draw(pictures).save(f, form)
 
 
 def draw(pictures: Sequence[results.Result]) -> Image.Image:

@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from absl import flags, logging
 from PIL import ImageOps
 
-from im2txt import command_line, contact_sheet, picture_size, results
+from im2txt import (
+    command_line,
+    contact_sheet,
+    file_system,
+    picture_size,
+    results,
+)
 
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'The sheet, .png or .jpg; of the first '
@@ -33,7 +39,7 @@ def read(path: str) -> dict[str, results.Result]:
     ValueError: a line is no result.
   """
   found = {}
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     for number, line in enumerate(f, 1):
       try:
         result = results.from_line(line)
@@ -74,7 +80,8 @@ def thumbnail(file: str) -> bytes:
   """
   buffer = io.BytesIO()
   try:
-    with open(file, 'rb') as f, picture_size.opened(f.read()) as picture:
+    with (file_system.open(file, 'rb') as f,
+          picture_size.opened(f.read()) as picture):
       picture = ImageOps.exif_transpose(picture).convert('RGB')
       picture.thumbnail(2 * (contact_sheet.PICTURE_SIDE,))
       picture.save(buffer, 'JPEG', quality=90)

@@ -18,17 +18,20 @@ import time
 from absl import flags, logging
 
 from im2txt import (
+    bad_records_flag,
     captioner,
     checkpoints,
     command_line,
     configuration,
     consensus_flags,
     evaluation,
+    file_system,
     search_flags,
     trained_model,
 )
 from im2txt.caption_evaluation import CaptionEvaluation
 
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(consensus_flags)
 flags.adopt_module_key_flags(search_flags)
 
@@ -83,13 +86,14 @@ def find_due(folder: str, min_global_step: int) -> str | None:
 def main() -> None:
   """Reads the flags and evaluates."""
   folder = _CHECKPOINT_DIR.value
-  while not (_RUN_ONCE.value or os.path.exists(
+  while not (_RUN_ONCE.value or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE))):
     logging.info('%s has no configuration yet', folder)
     time.sleep(_EVAL_INTERVAL_SECS.value)
   config = captioner.load_config(folder).model
   training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
+  bad_records_flag.apply(config)
   eval_dir = _EVAL_DIR.value or os.path.join(
       folder, evaluation.EVAL_FOLDER)
   captions = None

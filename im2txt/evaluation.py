@@ -21,6 +21,7 @@ from im2txt import (
     checkpoints,
     configuration,
     encoder_weights,
+    file_system,
     inputs,
     json_files,
     metrics,
@@ -44,6 +45,12 @@ NUM_EVAL_EXAMPLES = 10132
 _FOLLOW_SECS = 5
 # What a checkpoint can be the best in.
 BEST_METRICS = ('perplexity', *metrics.NAMES)
+
+
+# Of a Result's fields, as JSON has them; those of others are int.
+_KINDS = {'perplexity': int | float, 'input_file_pattern': str,
+          'fingerprint': str, 'scores': dict | None,
+          'accuracy': int | float | None}
 
 
 class Result(NamedTuple):
@@ -70,10 +77,17 @@ class Result(NamedTuple):
     if metric == 'perplexity':
       return -self.perplexity
     try:
-      return self.scores['captions'][metric]
-    except (LookupError, TypeError):
+      return float(self.scores['captions'][metric])
+    except (LookupError, TypeError, ValueError):
       raise ValueError(f'{metric} of step {self.global_step} is unknown'
                        ) from None
+
+  def check(self) -> None:
+    """Raises TypeError where a field is not of its type."""
+    for name, value in self._asdict().items():
+      kind = _KINDS.get(name, int)
+      if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f'{name} is {value!r}')
 
 
 class Evaluator:
@@ -98,6 +112,8 @@ class Evaluator:
     self._captions = captions
     self._graph = tf.Graph()
     with self._graph.as_default():
+      # Of first values, which no one sees; seeded training asks for one.
+      tf1.set_random_seed(0)
       batch = inputs.make_batch(config, training=False)
       outputs = captioner.build(config, captioner.Mode.EVAL, batch)
       shape = tf.shape(batch.input_mask)
@@ -133,7 +149,7 @@ class Evaluator:
     encoder_weights.check_features(self._config, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self.pattern),
+          inputs.explained_errors(self._config),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)
@@ -183,15 +199,15 @@ def read_results(eval_dir: str) -> list[Result]:
     ValueError: a line of `metrics.jsonl` cannot be read.
   """
   path = os.path.join(eval_dir, METRICS_FILE)
-  if not os.path.exists(path):
+  if not file_system.exists(path):
     return []
   results = []
-  with open(path, 'rb') as f:  # Decoded line by line, to name the bad one.
+  # Decoded line by line, to name the bad one.
+  with file_system.open(path, 'rb') as f:
     for number, line in enumerate(f, 1):
       try:
         results.append(Result(**json_files.parse(line, constants=True)))
-        if not isinstance(results[-1].scores, dict | None):
-          raise TypeError('"scores" is no object')
+        results[-1].check()
       except (TypeError, ValueError) as error:
         raise ValueError(f'{path}:{number}: {error}; remove the line') from None
   return results
@@ -199,8 +215,9 @@ def read_results(eval_dir: str) -> list[Result]:
 
 def write_result(result: Result, eval_dir: str) -> None:
   """Appends to `metrics.jsonl` and to TensorBoard's events."""
-  os.makedirs(eval_dir, exist_ok=True)
-  with open(os.path.join(eval_dir, METRICS_FILE), 'a', encoding='utf-8') as f:
+  file_system.makedirs(eval_dir)
+  with file_system.open(os.path.join(eval_dir, METRICS_FILE), 'a',
+                  encoding='utf-8') as f:
     f.write(json.dumps(result._asdict()) + '\n')
   scalars = {'Perplexity': result.perplexity, 'Accuracy': result.accuracy}
   if result.scores:
@@ -243,7 +260,7 @@ def evaluate_new(
     if keep_best:
       _keep_best(evaluator, prefix, result, eval_dir, keep_best)
   except (ValueError, OSError, tf.errors.NotFoundError):
-    if any(map(tf.io.gfile.exists, (prefix, f'{prefix}.index'))):
+    if any(map(file_system.exists, (prefix, f'{prefix}.index'))):
       raise
     logging.info('%s was deleted meanwhile', prefix)
     return False
@@ -300,9 +317,9 @@ def _keep_best(
   checkpoints.keep_only(prefix, best)
   config, words = (os.path.join(folder, name) for name in (
       configuration.CONFIG_FILE, vocabulary.FILE_NAME))
-  if os.path.exists(config):
+  if file_system.exists(config):
     whole_file.copy(config, os.path.join(best, configuration.CONFIG_FILE))
-  if os.path.exists(words):
+  if file_system.exists(words):
     vocabulary.copy(words, best)
   logging.info('The best so far, kept in %s', best)
 

@@ -23,7 +23,6 @@ TensorFlow Serving takes the folder `served`; in JSON the pictures are
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
@@ -35,6 +34,7 @@ from im2txt import (
     captioning_flags,
     command_line,
     ensemble,
+    file_system,
     image_processing,
     search_flags,
     vocabulary,
@@ -145,11 +145,11 @@ def save(
 
 def main() -> None:
   """Reads the flags and exports."""
-  if os.path.exists(_OUTPUT_DIR.value):
+  if file_system.exists(_OUTPUT_DIR.value):
     raise ValueError(f'--output_dir={_OUTPUT_DIR.value} exists already; name '
                      'another, or delete it')
   lite = _TFLITE_FILE.value
-  if lite and not os.path.isdir(os.path.dirname(lite) or '.'):
+  if lite and not file_system.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
   models = captioning_flags.models()
   if lite and len(models) > 1:
@@ -157,10 +157,9 @@ def main() -> None:
                      '--checkpoint_path')
   rules = search_flags.rules(models[0].vocab)
   options = captioning_flags.options()
-  parent = os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
-  os.makedirs(parent, exist_ok=True)
+  parent = os.path.dirname(file_system.abspath(_OUTPUT_DIR.value))
   # Where a server looks, nothing appears that is not whole.
-  with tempfile.TemporaryDirectory(prefix='.export-', dir=parent) as scratch:
+  with file_system.scratch_folder(parent, '.export-', '') as scratch:
     whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
     with tf.Graph().as_default():
       save(models, captioning_signatures(models, rules, options), whole)
@@ -171,7 +170,7 @@ def main() -> None:
           steps, signature_keys=['encode', 'step'])
       whole_file.write_bytes(lite, converter.convert())
       logging.info('wrote %s', lite)
-    os.rename(whole, _OUTPUT_DIR.value)
+    file_system.replace(whole, _OUTPUT_DIR.value)
     logging.info('wrote %s', _OUTPUT_DIR.value)
 
 

@@ -21,7 +21,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration, image_processing, json_files, whole_file
+from im2txt import (
+    configuration,
+    file_system,
+    image_processing,
+    json_files,
+    whole_file,
+)
 
 FILE_NAME = 'features.json'
 POOLED = 'features/pooled'
@@ -64,7 +70,7 @@ class Description:
     if not (isinstance(self.shapes, dict) and self.shapes
             and self.shapes.keys() <= {POOLED, REGIONS}
             and all(isinstance(shape, list)
-                    and all(isinstance(size, int) and size > 0
+                    and all(type(size) is int and 0 < size < 2**31
                             for size in shape)
                     for shape in self.shapes.values())):
       raise ValueError(f'shapes is {self.shapes!r}')
@@ -142,9 +148,22 @@ class Description:
       self, key: str, packed: tf.Tensor, number: tf.Tensor
   ) -> tf.Tensor:
     """Cuts one version, string [], out of all of a picture, string []."""
-    size = (int(np.prod(self.shapes[key]))
-            * np.dtype(self.precision).itemsize)
+    size = self._size(key)
     return tf.strings.substr(packed, number * size, size)
+
+  def checked(self, key: str, packed: tf.Tensor) -> tf.Tensor:
+    """All versions of a picture, string [], if they are as long as they say."""
+    size = self._size(key) * (self.augmentations + 1)
+    length = tf.strings.length(packed)
+    right = tf.debugging.Assert(tf.equal(length, size), [
+        f'{key} has', length, f'bytes, not {size} as {FILE_NAME} says'])
+    with tf.control_dependencies([right]):
+      return tf.identity(packed)
+
+  def _size(self, key: str) -> int:
+    """Bytes of one version."""
+    return (int(np.prod(self.shapes[key]))
+            * np.dtype(self.precision).itemsize)
 
 
 def find(shards: Sequence[str]) -> Description | None:
@@ -171,7 +190,7 @@ def _check_complete(shards: Iterable[str]) -> None:
   sets = {match.groups() for shard in shards if (match := re.fullmatch(
       r'(.*-)\d{5}(-of-(\d{5}))', shard))}
   for before, behind, number in sets:
-    there = [tf.io.gfile.exists(f'{before}{i:05d}{behind}')
+    there = [file_system.exists(f'{before}{i:05d}{behind}')
              for i in range(int(number))]
     if not all(there):
       raise ValueError(
@@ -186,12 +205,12 @@ def read(folder: str) -> Description | None:
     ValueError: it cannot be read.
   """
   path = os.path.join(folder, FILE_NAME)
-  if not tf.io.gfile.exists(path):
+  if not file_system.exists(path):
     return None
   try:
-    with tf.io.gfile.GFile(path) as f:
+    with file_system.open(path, encoding='utf-8') as f:
       return Description(**json_files.parse(f.read()))
-  except (ValueError, TypeError, tf.errors.OpError) as error:
+  except (ValueError, TypeError) as error:
     raise ValueError(f'{path} does not describe features: {error}') from None
 
 

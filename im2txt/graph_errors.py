@@ -15,6 +15,11 @@ def reason(error: tf.errors.OpError) -> str:
   message = re.sub(
       r'Error in user-defined function passed to \S+ transformation with '
       r'iterator: \S+: ', '', message)
+  # Of an assertion: [a word] [99] [too many].
+  message = re.sub(r'assertion failed: \[(.*)\]',
+                   lambda found: found[1].replace('] [', ' '), message)
+  message = re.sub(r'Inconsistent max number of elements for feature (\S+): '
+                   r'expected 1, but found 0', r'no feature \1', message)
   sentences = [line.strip() for line in message.splitlines()
                if line.strip() and '{{node' not in line]
   return sentences[0] if sentences else type(error).__name__

@@ -39,6 +39,7 @@ def process_image(
     training: bool,
     config: configuration.ModelConfig,
     distortion_order: int | tf.Tensor = 0,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
   """Decodes, resizes, crops and, in training, distorts one picture.
 
@@ -49,6 +50,7 @@ def process_image(
       but what the file is, is told by its content: these two, GIF (its first
       frame), BMP or WebP.
     distortion_order: see `distort_image`.
+    seed: see `fit_image`.
 
   Returns:
     float32 [image_height, image_width, 3], pixels in [-1, 1].
@@ -60,7 +62,7 @@ def process_image(
     raise ValueError(f'image_format is {config.image_format!r}; it must be one '
                      f'of {", ".join(map(repr, _FORMATS))}')
   return fit_image(
-      decode_image(encoded_image), training, config, distortion_order)
+      decode_image(encoded_image), training, config, distortion_order, seed)
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
@@ -76,6 +78,7 @@ def fit_image(
     training: bool,
     config: configuration.ModelConfig,
     distortion_order: int | tf.Tensor = 0,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
   """What `process_image` does once the picture is there.
 
@@ -86,6 +89,8 @@ def fit_image(
       it is cropped, and whether captioning crops too and training distorts the
       colours.
     distortion_order: see `distort_image`.
+    seed: integers [2] that all that is random follows from; the same give the
+      same pixels. None: others in every run.
 
   Returns:
     float32 [image_height, image_width, 3], pixels in [-1, 1].
@@ -97,10 +102,18 @@ def fit_image(
   # checkpoints were trained on that.
   image = tf1.image.resize_images(image, resized)  # [0, 255]
   if training:
-    image = tf.image.random_crop(image, [height, width, 3]) / 255.0
-    image = tf.image.random_flip_left_right(image)
+    rows, columns, flip, colours = tf.unstack(
+        tf.random.split(_seed() if seed is None else seed, 4))
+    # `stateless_random_crop` has an assertion, for which tf.data would run
+    # this in one thread once it must be deterministic.
+    top, left = (tf.random.stateless_uniform(
+        [], part, maxval=large - small + 1, dtype=tf.int32)
+                 for part, large, small in zip(
+                     (rows, columns), resized, (height, width), strict=True))
+    image = tf.slice(image, [top, left, 0], [height, width, 3]) / 255.0
+    image = tf.image.stateless_random_flip_left_right(image, flip)
     if config.distort_colors:
-      image = distort_image(image, distortion_order)
+      image = distort_image(image, distortion_order, colours)
     return image * 2.0 - 1.0
   top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
   return image[top:top + height, left:left + width] * (2.0 / 255.0) - 1.0
@@ -124,7 +137,9 @@ def thumbnail(image: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def distort_image(
-    image: tf.Tensor, distortion_order: int | tf.Tensor
+    image: tf.Tensor,
+    distortion_order: int | tf.Tensor,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
   """Distorts the colours at random, in one of im2txt's two orders.
 
@@ -133,17 +148,31 @@ def distort_image(
     distortion_order: integer [], im2txt's preprocessing thread; even:
       brightness, saturation, hue, contrast; odd: brightness, contrast,
       saturation, hue.
+    seed: see `fit_image`.
 
   Returns:
     float32 [height, width, 3], pixels in [0, 1].
   """
+  brightness, *seeds = tf.unstack(
+      tf.random.split(_seed() if seed is None else seed, 4))
+
+  def saturation(image: tf.Tensor) -> tf.Tensor:
+    return tf.image.stateless_random_saturation(image, 0.5, 1.5, seeds[0])
+
+  def hue(image: tf.Tensor) -> tf.Tensor:
+    return tf.image.stateless_random_hue(image, 0.032, seeds[1])
+
+  def contrast(image: tf.Tensor) -> tf.Tensor:
+    return tf.image.stateless_random_contrast(image, 0.5, 1.5, seeds[2])
+
   def contrast_last() -> tf.Tensor:
-    return _random_contrast(_random_hue(_random_saturation(bright)))
+    return contrast(hue(saturation(bright)))
 
   def hue_last() -> tf.Tensor:
-    return _random_hue(_random_saturation(_random_contrast(bright)))
+    return hue(saturation(contrast(bright)))
 
-  bright = tf.image.random_brightness(image, max_delta=32.0 / 255.0)
+  bright = tf.image.stateless_random_brightness(
+      image, 32.0 / 255.0, brightness)
   if isinstance(distortion_order, int):
     image = hue_last() if distortion_order % 2 else contrast_last()
   else:
@@ -152,13 +181,6 @@ def distort_image(
   return tf.clip_by_value(image, 0.0, 1.0)
 
 
-def _random_saturation(image: tf.Tensor) -> tf.Tensor:
-  return tf.image.random_saturation(image, lower=0.5, upper=1.5)
-
-
-def _random_hue(image: tf.Tensor) -> tf.Tensor:
-  return tf.image.random_hue(image, max_delta=0.032)
-
-
-def _random_contrast(image: tf.Tensor) -> tf.Tensor:
-  return tf.image.random_contrast(image, lower=0.5, upper=1.5)
+def _seed() -> tf.Tensor:
+  """Another one in every run, int32 [2]."""
+  return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)

@@ -20,16 +20,21 @@ and a shorter one of the same batch is filled up with 0 in all three:
 """
 
 import contextlib
+import dataclasses
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from im2txt import (
+    bad_records,
     configuration,
     feature_cache,
+    file_system,
     graph_errors,
     image_processing,
     sequence_example,
@@ -99,6 +104,7 @@ def make_batch(
         f'{config.input_file_pattern} are {len(files)}; build more')
   files = files[replica::num_replicas]
   source = _make_source(files, config, training)
+  _say_empty(files)
   batch = pipeline(files, source, config, training)
   # Both markers counted, as in im2txt.
   lengths = tf.reduce_sum(batch.input_mask, axis=1) + 1
@@ -115,8 +121,9 @@ def make_images(
   """Reads the pictures of some records, in order, plain, without captions.
 
   Args:
-    config: `input_file_pattern` and the sizes.
-    chosen: of each record of the shards, whether to read it.
+    config: `input_file_pattern`, `bad_records` and the sizes.
+    chosen: of each record of the shards, whether to read it; of those that
+      are not left out.
 
   Returns:
     As `Batch.images` is; the iterator is started by the graph's table
@@ -129,14 +136,16 @@ def make_images(
   source = _make_source(files, config, training=False)
   plain = tf.autograph.experimental.do_not_convert
   dataset = tf.data.Dataset.zip((
-      tf.data.TFRecordDataset(files),
+      tf.data.Dataset.from_tensor_slices(files).flat_map(
+          _shard_reader(files, config)),
       tf.data.Dataset.from_tensor_slices(np.array(chosen, bool))))
   dataset = dataset.filter(plain(lambda _, wanted: wanted)).map(
       plain(lambda serialized, _: source.choose(
-          _example(serialized, source)).data),
+          _example(serialized, source, config)).data),
       num_parallel_calls=config.num_preprocess_threads)
+  draw = _draw()
   dataset = dataset.enumerate().batch(config.batch_size).map(
-      plain(lambda orders, data: source.decode(data, orders)),
+      plain(lambda orders, data: source.decode(data, _seeds(draw, orders))),
       num_parallel_calls=config.num_preprocess_threads).prefetch(2)
   return source.images(_next_of(dataset))
 
@@ -145,28 +154,25 @@ def find_shards(patterns: str) -> list[str]:
   """Shards that match any of the comma-separated patterns, in order.
 
   Raises:
-    ValueError: a pattern matches nothing, its file system cannot be reached,
-      or the shards have no record.
+    ValueError: a pattern matches nothing, or the shards have no record.
+    OSError: its file system cannot be reached.
   """
-  files = [file for pattern in patterns.split(',') for file in _match(pattern)]
-  for file in files:
-    if tf.io.gfile.isdir(file):
+  found = [file for pattern in patterns.split(',') for file in _match(pattern)]
+  for file in found:
+    if file_system.isdir(file):
       raise ValueError(f'{file} is a folder; name its shards')
   # A shard without a record is a file without a byte.
-  if not any(tf.io.gfile.stat(file).length for file in files):
+  if not any(map(file_system.size, found)):
     raise ValueError(f'the shards {patterns} hold no captions')
-  return files
+  return found
 
 
 def _match(pattern: str) -> list[str]:
-  try:
-    # A plain name first, so that brackets in it need no escapes.
-    if tf.io.gfile.exists(pattern):
-      return [pattern]
-    matches = sorted(file for file in tf.io.gfile.glob(pattern)
-                     if not whole_file.is_temporary(file))
-  except tf.errors.OpError as error:
-    raise ValueError(f'{pattern}: {error.message}') from None
+  # A plain name first, so that brackets in it need no escapes.
+  if file_system.exists(pattern):
+    return [pattern]
+  matches = [file for file in file_system.glob(pattern)
+             if not whole_file.is_temporary(file)]
   if not matches:
     raise ValueError(f'no file matches {pattern}')
   return matches
@@ -202,12 +208,89 @@ def _describe(
   return description
 
 
-@contextlib.contextmanager
-def explained_errors(pattern: str) -> Iterator[None]:
-  """Turns what TensorFlow says of a bad record into a line about the shards.
+def look_through(
+    config: configuration.ModelConfig, files: Sequence[str] | None = None
+) -> Iterator[bad_records.Fault | None]:
+  """Checks every record as evaluation reads it.
 
   Args:
-    pattern: of the shards being read.
+    config: `input_file_pattern`, the sizes, and what captions may be.
+    files: the shards, if not all that match the pattern.
+
+  Yields:
+    Of each record in order what is wrong with it, if anything.
+
+  Raises:
+    ValueError: as of `make_batch`; a shard cannot be read at all.
+  """
+  if files is None:
+    files = find_shards(config.input_file_pattern)
+  source = _make_source(files, config, training=False)
+
+  def check(serialized: tf.Tensor) -> Any:
+    data = source.choose(_example(serialized, source, config)).data
+    return source.decode(
+        tf.nest.map_structure(lambda x: x[tf.newaxis], data),
+        tf.zeros([1, 2], tf.int64))
+
+  return bad_records.look_through(files, check)
+
+
+def skips_bad_records(config: configuration.ModelConfig) -> bool:
+  """Whether they are left out, not errors.
+
+  Raises:
+    ValueError: `bad_records` is neither.
+  """
+  return configuration.choose(
+      {bad_records.STOP: False, bad_records.SKIP: True},
+      'bad_records', config.bad_records)
+
+
+def left_out(
+    config: configuration.ModelConfig, files: Sequence[str] | None = None
+) -> Sequence[bad_records.Fault] | None:
+  """The records that are left out; None: they stop the program.
+
+  The first time they are looked for and said.
+
+  Args:
+    config: `bad_records`, and as of `look_through`.
+    files: likewise.
+
+  Raises:
+    ValueError: as of `look_through`; `bad_records` is something else.
+  """
+  if not skips_bad_records(config):
+    return None
+  return _found_faults(
+      type(config), dataclasses.astuple(config),
+      tuple(files or find_shards(config.input_file_pattern)))
+
+
+@functools.cache
+def _found_faults(
+    config_class: type, values: tuple, files: tuple[str, ...]
+) -> tuple[bad_records.Fault, ...]:
+  judged = list(look_through(config_class(*values), files))
+  faults = tuple(filter(None, judged))
+  bad_records.say(faults)
+  if None not in judged:
+    more = f'; {faults[0]}' if faults else ''
+    raise ValueError(f'{files[0]}, one of {len(files)} shards: none has a '
+                     f'record that can be used{more}')
+  return faults
+
+
+@contextlib.contextmanager
+def explained_errors(
+    config: configuration.ModelConfig, files: Sequence[str] | None = None
+) -> Iterator[None]:
+  """Turns what TensorFlow says of a bad record into a line that names it.
+
+  Args:
+    config: of what is being read, as of `look_through`.
+    files: likewise.
 
   Raises:
     ValueError: a shard is damaged, a record is no image-caption pair, or one
@@ -217,8 +300,28 @@ def explained_errors(pattern: str) -> Iterator[None]:
     yield
   except (tf.errors.DataLossError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-    raise ValueError(f'cannot use a record of {pattern}: '
-                     f'{graph_errors.reason(error)}') from None
+    where = ', '.join(files or [config.input_file_pattern])
+    reason = graph_errors.reason(error)
+    logging.info('%s; looking for the record in %s', reason, where)
+    fault = next(filter(None, look_through(config, files)), None)
+    if fault:
+      raise fault.error() from None
+    raise ValueError(f'cannot use a record of {where}: {reason}') from None
+
+
+def _shard_reader(
+    files: Sequence[str], config: configuration.ModelConfig
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+  """What makes the data set of a shard's records, serialized."""
+  faults = left_out(config, files) or ()
+  return lambda file: bad_records.dataset(file, faults)
+
+
+def _say_empty(files: Sequence[str]) -> None:
+  empty = [file for file in files if not file_system.size(file)]
+  if empty:
+    logging.warning('%d of %d shards hold no record; the first is %s',
+                    len(empty), len(files), empty[0])
 
 
 def _placeholders(config: configuration.ModelConfig) -> Batch:
@@ -244,15 +347,15 @@ class _Pictures:
     return example
 
   def decode(
-      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
   ) -> tf.Tensor:
-    """Pixels [P, height, width, 3] of files [P]; `orders`: int64 [P]."""
-    def process(encoded_image, order):
+    """Pixels [P, height, width, 3] of files [P]; `seeds`: int64 [P, 2]."""
+    def process(encoded_image, seed):
       return image_processing.process_image(
-          encoded_image, self._training, self._config, order)
+          encoded_image, self._training, self._config, seed[1], seed)
 
     [encoded_images] = data.values()
-    return tf.map_fn(lambda x: process(*x), (encoded_images, orders),
+    return tf.map_fn(lambda x: process(*x), (encoded_images, seeds),
                      fn_output_signature=tf.float32)
 
   def images(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -271,6 +374,9 @@ class _Features:
 
   def choose(self, example: _Example) -> _Example:
     """Chooses the version: a distorted one for training, if there are any."""
+    example = example._replace(data={
+        key: self._description.checked(key, packed)
+        for key, packed in example.data.items()})
     augmentations = self._description.augmentations
     if not augmentations:
       return example
@@ -281,10 +387,10 @@ class _Features:
         for key, packed in example.data.items()})
 
   def decode(
-      self, data: dict[str, tf.Tensor], orders: tf.Tensor
+      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     """Features float32 [P, ...] of their bytes [P], by key."""
-    del orders
+    del seeds
     return {key: self._description.unpack(key, packed)
             for key, packed in data.items()}
 
@@ -307,9 +413,12 @@ def _make_source(
           else _Pictures(config, training))
 
 
-def _example(serialized: tf.Tensor, source: _Source) -> _Example:
+def _example(
+    serialized: tf.Tensor, source: _Source, config: configuration.ModelConfig
+) -> _Example:
   record = sequence_example.parse(
-      serialized, source.keys, source.caption_feature)
+      serialized, source.keys, source.caption_feature, config.vocab_size,
+      config.longest_caption())
   return _Example(record.data, record.captions.to_tensor(),
                   tf.cast(record.captions.row_lengths(), tf.int32))
 
@@ -345,14 +454,9 @@ def _tf_data_batch(
 ) -> Batch:
   # Not converted, so that what a function raises stays one line.
   plain = tf.autograph.experimental.do_not_convert
-  dataset = tf.data.Dataset.from_tensor_slices(files)
-  if training:
-    dataset = dataset.shuffle(len(files))
-  dataset = dataset.interleave(
-      tf.data.TFRecordDataset,
-      cycle_length=config.num_input_reader_threads if training else 1)
+  dataset = _records(files, config, training)
   dataset = dataset.map(
-      plain(lambda serialized: _example(serialized, source)),
+      plain(lambda serialized: _example(serialized, source, config)),
       num_parallel_calls=config.num_preprocess_threads)
   if training and not config.all_captions:
     dataset = dataset.flat_map(plain(_one_by_one))
@@ -369,14 +473,39 @@ def _tf_data_batch(
         _BUCKETS, [config.batch_size] * (len(_BUCKETS) + 1))
   else:
     dataset = dataset.padded_batch(config.batch_size)
+  # Where a picture stands in the stream says how it is distorted, so that
+  # threads may decode in any order.
+  draw = _draw()
   # Decoded in batches only, for pixels waiting for a batch need much memory.
   dataset = dataset.map(
       plain(lambda orders, examples: (
-          examples, source.decode(examples.data, orders))),
+          examples, source.decode(examples.data, _seeds(draw, orders)))),
       num_parallel_calls=config.num_preprocess_threads)
   dataset = dataset.prefetch(2)
   examples, decoded = _next_of(dataset)
   return _batch(examples, decoded, source)
+
+
+def _draw() -> tf.Tensor:
+  """A number at random, int64 []; of a dataset's functions one an iterator."""
+  return tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
+
+
+def _seeds(draw: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
+  """Seeds int64 [P, 2] of a number [] and of pictures' numbers [P]."""
+  return tf.stack([tf.fill(tf.shape(orders), draw), orders], axis=1)
+
+
+def _records(
+    files: Sequence[str], config: configuration.ModelConfig, training: bool
+) -> tf.data.Dataset:
+  """Serialized records, string [], once through the shards."""
+  dataset = tf.data.Dataset.from_tensor_slices(files)
+  if training:
+    dataset = dataset.shuffle(len(files))
+  return dataset.interleave(
+      _shard_reader(files, config),
+      cycle_length=config.num_input_reader_threads if training else 1)
 
 
 def _next_of(dataset: tf.data.Dataset) -> Any:
@@ -393,9 +522,6 @@ def _queue_batch(
     config: configuration.ModelConfig,
     training: bool,
 ) -> Batch:
-  filenames = tf1.train.string_input_producer(
-      files, num_epochs=None if training else 1, shuffle=training,
-      capacity=16, name=config.shard_queue_name)
   # In evaluation one reader and one thread keep the order of the files.
   if training:
     least = config.values_per_input_shard * config.input_queue_capacity_factor
@@ -407,22 +533,33 @@ def _queue_batch(
     capacity = config.values_per_input_shard + 3 * config.batch_size
     values = tf1.FIFOQueue(
         capacity=capacity, dtypes=[tf.string], name='fifo_input_queue')
-  # Each reader keeps its own place in its own file.
-  tf1.train.add_queue_runner(tf1.train.QueueRunner(values, [
-      values.enqueue([tf1.TFRecordReader().read(filenames)[1]])
-      for _ in range(config.num_input_reader_threads if training else 1)]))
+  num_readers = config.num_input_reader_threads if training else 1
+  if left_out(config, files):
+    # Readers cannot leave out a record.
+    records = _records(files, config, training)
+    serialized = num_readers * [
+        _next_of(records.repeat() if training else records)]
+  else:
+    filenames = tf1.train.string_input_producer(
+        files, num_epochs=None if training else 1, shuffle=training,
+        capacity=16, name=config.shard_queue_name)
+    # Each reader keeps its own place in its own file.
+    serialized = [tf1.TFRecordReader().read(filenames)[1]
+                  for _ in range(num_readers)]
+  tf1.train.add_queue_runner(tf1.train.QueueRunner(
+      values, [values.enqueue([record]) for record in serialized]))
   tf1.summary.scalar(
       f'queue/{values.name}/fraction_of_{capacity}_full',
       tf.cast(values.size(), tf.float32) / capacity)
 
   def example(thread: int) -> tuple[_Example, Any]:
-    found = _example(values.dequeue(), source)
+    found = _example(values.dequeue(), source, config)
     if training and not config.all_captions:
       found = _draw_caption(found)
     found = source.choose(found)
     decoded = source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
-        tf.constant([thread], tf.int64))
+        _seeds(_draw(), tf.constant([thread], tf.int64)))
     return found, tf.nest.map_structure(lambda x: x[0], decoded)
 
   threads = config.num_preprocess_threads if training else 1

@@ -1,9 +1,14 @@
 """JSON that others wrote, mistrusted: one clear line for what is wrong."""
 
+import contextlib
 import gzip
+import io
 import json
 import zlib
+from collections.abc import Iterator
 from typing import Any, TextIO, TypeVar
+
+from im2txt import file_system
 
 # What reading raises if a file is no text, or no gzip, or cut off.
 NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
@@ -11,10 +16,13 @@ NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 _Kind = TypeVar('_Kind')
 
 
-def open_text(path: str) -> TextIO:
+@contextlib.contextmanager
+def open_text(path: str) -> Iterator[TextIO]:
   """Opens a file of UTF-8 text; gzipped, if its name ends in .gz."""
-  opened = gzip.open if path.endswith('.gz') else open
-  return opened(path, 'rt', encoding='utf-8-sig')
+  with file_system.open(path, 'rb') as f, io.TextIOWrapper(
+      gzip.GzipFile(fileobj=f) if path.endswith('.gz') else f,
+      encoding='utf-8-sig') as text:
+    yield text
 
 
 def read(path: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from im2txt import whole_file
+from im2txt import file_system, whole_file
 from im2txt.run_history import Curve, Run
 
 _WIDTH, _HEIGHT = 1200, 420  # Of the plot without its legend, pixels.
@@ -27,8 +27,9 @@ def plot(runs: Sequence[Run], path: str) -> None:
   sheet = draw(runs)
   form = os.path.splitext(path)[1].removeprefix('.') or 'png'
   try:
-    with whole_file.replacing(path) as temporary:
-      sheet.savefig(temporary, format=form)
+    with (whole_file.replacing(path) as temporary,
+          file_system.open(temporary, 'wb') as f):
+      sheet.savefig(f, format=form)
   except ValueError as error:
     raise ValueError(f'--output_plot={path}: {error}') from None
 

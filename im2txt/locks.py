@@ -16,6 +16,8 @@ from typing import IO
 
 from absl import logging
 
+from im2txt import file_system
+
 FILE_NAME = '.lock'
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -32,7 +34,7 @@ def folder(path: str) -> Iterator[None]:
     BlockingIOError: another process has it.
     OSError: the lock's file cannot be written.
   """
-  if '://' in path:
+  if file_system.is_remote(path):
     _warn(path)
     yield
     return

@@ -21,6 +21,7 @@ from im2txt import (
     checkpoints,
     command_line,
     configuration,
+    file_system,
     packed_model,
     trained_model,
     vocabulary,
@@ -60,12 +61,12 @@ def pack(checkpoint_path: str, folder: str) -> None:
     captioner.build_step(config.model)
     values = checkpoints.read_values(
         prefix, tf.compat.v1.global_variables(), averaged=True)
-  os.makedirs(folder, exist_ok=True)
+  file_system.makedirs(folder)
   configuration.save(config, folder)
   vocabulary.copy(os.path.join(source, vocabulary.FILE_NAME), folder)
   packed_model.write(values, config.model, folder)
   path = os.path.join(folder, packed_model.FILE_NAME)
-  logging.info('wrote %s, %.1f MB', path, os.path.getsize(path) / 1e6)
+  logging.info('wrote %s, %.1f MB', path, file_system.size(path) / 1e6)
 
 
 def main() -> None:

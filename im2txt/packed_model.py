@@ -6,7 +6,6 @@ as a package brings it is left out; a digest tells it from others.
 
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +15,7 @@ from im2txt import (
     configuration,
     encoder_weights,
     encoders,
+    file_system,
     whole_file,
 )
 
@@ -57,7 +57,7 @@ def write(
             if not name.startswith(scope)}
     kept[_ENCODER_DIGEST] = np.array(digest)
   with (whole_file.replacing(os.path.join(folder, FILE_NAME)) as temporary,
-        open(temporary, 'wb') as f):
+        file_system.open(temporary, 'wb') as f):
     np.savez_compressed(f, **kept)
 
 
@@ -102,14 +102,17 @@ class Reader:
       ValueError: it is damaged, or no package has its encoder.
     """
     try:
-      with zipfile.ZipFile(path) as archive:
-        _check_size(archive, os.path.getsize(path))
-      with np.load(path, allow_pickle=False) as f:
-        packed = {name: f[name] for name in f.files}
+      with file_system.open(path, 'rb') as file:
+        with zipfile.ZipFile(file) as archive:
+          _check_size(archive, file_system.size(path))
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as f:
+          packed = {name: f[name] for name in f.files}
       if not all(isinstance(value, np.ndarray) for value in packed.values()):
-        raise ValueError('it holds other things than arrays')
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, MemoryError,
-            NotImplementedError, RuntimeError) as error:
+        raise ValueError('it holds more than arrays')
+    except FileNotFoundError:
+      raise
+    except Exception as error:  # Damaged archives raise nearly anything.
       raise ValueError(f'{path} is no readable model: {error}') from None
     config = captioner.load_config(os.path.dirname(path)).model
     digest = packed.pop(_ENCODER_DIGEST, None)

@@ -1,29 +1,13 @@
 """Which picture files are meant by names, patterns, folders and lists."""
 
-import glob
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
-import tensorflow as tf
+from im2txt import file_system
 
 # What pictures in folders are told by; a file that is named may be called
 # anything.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')
-
-
-class _FileSystem(NamedTuple):
-  exists: Callable[[str], bool]
-  glob: Callable[[str], list[str]]
-  isdir: Callable[[str], bool]
-  walk: Callable[[str], Any]
-
-
-# TensorFlow's cannot tell names that are no UTF-8, and walks in circles where
-# a link leads back up.
-_HERE = _FileSystem(os.path.exists, glob.glob, os.path.isdir, os.walk)
-_ELSEWHERE = _FileSystem(tf.io.gfile.exists, tf.io.gfile.glob,
-                         tf.io.gfile.isdir, tf.io.gfile.walk)
 
 
 def find(meant: str) -> list[str]:
@@ -40,14 +24,14 @@ def find(meant: str) -> list[str]:
   Raises:
     ValueError: there is none, or the file system cannot be reached.
   """
-  system = _ELSEWHERE if '://' in meant else _HERE
   try:
-    matches = [meant] if system.exists(meant) else sorted(system.glob(meant))
+    matches = ([meant] if file_system.exists(meant)
+               else file_system.glob(meant))
     if not matches:
       raise ValueError(f'{meant}: there is no such file')
-    files = [file for match in matches for file in _within(system, match)]
-  except tf.errors.OpError as error:
-    raise ValueError(f'{meant}: {error.message}') from None
+    files = [file for match in matches for file in _within(match)]
+  except OSError as error:
+    raise ValueError(str(error)) from None
   if not files:
     raise ValueError(f'{meant}: there is no picture in it, that is no file '
                      f'named {", ".join(SUFFIXES)}')
@@ -62,17 +46,18 @@ def read_list(path: str) -> Iterator[str]:
   """
   # Names need not be UTF-8; `os.fsencode` undoes this. What editors of Windows
   # put before the first is not part of it.
-  with open(path, encoding='utf-8-sig', errors='surrogateescape') as f:
+  with file_system.open(path, encoding='utf-8-sig',
+                        errors='surrogateescape') as f:
     for line in f:
       if line.strip():
         yield line.rstrip('\r\n')
 
 
-def _within(system: _FileSystem, path: str) -> Iterator[str]:
-  if not system.isdir(path):
+def _within(path: str) -> Iterator[str]:
+  if not file_system.isdir(path):
     yield path
     return
-  for folder, folders, names in system.walk(path):
+  for folder, folders, names in file_system.walk(path):
     folders.sort()  # In place: this is the order of the walk.
     yield from (os.path.join(folder, name) for name in sorted(names)
                 if name.lower().endswith(SUFFIXES))

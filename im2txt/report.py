@@ -13,12 +13,11 @@ number of different words.
 --output_plot draws training loss, perplexity and CIDEr over the steps.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from im2txt import command_line, learning_curves
+from im2txt import command_line, file_system, learning_curves
 from im2txt.run_history import Run, read_run
 
 _OUTPUT_PLOT = flags.DEFINE_string(
@@ -140,7 +139,7 @@ def main(folders: Sequence[str]) -> None:
   if not folders:
     raise ValueError('name the folders of the runs: '
                      'python -m im2txt.report RUN_DIR...')
-  if _OUTPUT_PLOT.value and os.path.isdir(_OUTPUT_PLOT.value):
+  if _OUTPUT_PLOT.value and file_system.isdir(_OUTPUT_PLOT.value):
     raise ValueError(f'--output_plot={_OUTPUT_PLOT.value} is a folder; name a '
                      'file')
   runs = [read_run(folder) for folder in folders]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from im2txt import json_files, locks, results
+from im2txt import file_system, json_files, locks, results
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
     self._path = path
     self._places: dict[str, int] = {}
     self._failed: set[str] = set()
-    self._file = open(path, 'a+b')  # noqa: SIM115
+    self._file = file_system.open(path, 'a+b')
     try:
       locks.file(self._file, path, 'writing these results')
       self._read(settings)
@@ -66,7 +66,7 @@ class Journal:
     """Closes it; if all went well, or nothing has come yet, it is removed."""
     self._file.close()
     if exc_type is None or not self._places:
-      os.remove(self._path)
+      file_system.remove(self._path)
 
   def _note(self, result: results.Result, place: int) -> None:
     self._places[result.file] = place

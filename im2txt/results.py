@@ -89,16 +89,28 @@ def from_line(line: str | bytes) -> Result:
     seen = fields.get('seen', 1.0)
     if not 0 < seen <= 1:
       raise ValueError(f'no share of a picture: {seen}')
+    error = fields.get('error')
+    if not isinstance(error, str | None):
+      raise ValueError(f'no reason: {error!r}')
     return Result(
         os.fspath(fields['file']),
-        tuple(Caption(caption['caption'], caption['log_probability'],
-                      _unpack(caption.get('attention')))
-              for caption in fields.get('captions', ())),
-        fields.get('error'),
+        tuple(map(_caption, fields.get('captions', ()))), error,
         None if thumbnail is None else base64.b64decode(thumbnail),
         seen)
-  except (LookupError, TypeError, AttributeError) as error:
+  except (LookupError, TypeError, AttributeError, OverflowError) as error:
     raise ValueError(f'no result of a picture: {error!r}') from None
+
+
+def _caption(fields: dict[str, Any]) -> Caption:
+  caption = Caption(fields['caption'], float(fields['log_probability']),
+                    _unpack(fields.get('attention')))
+  if not isinstance(caption.text, str) or caption.log_probability > 1.0:
+    raise ValueError(f'no caption and its probability: {fields}')
+  if caption.attention is not None and (
+      len(caption.attention) != len(caption.words)):
+    raise ValueError(f'attention of {len(caption.attention)} words, not of '
+                     f'{caption.text!r}')
+  return caption
 
 
 def _pack(attention: np.ndarray) -> dict[str, Any]:

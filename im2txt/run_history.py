@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from im2txt import captioner, configuration, evaluation, graph_errors
+from im2txt import (
+  captioner,
+  configuration,
+  evaluation,
+  file_system,
+  graph_errors,
+)
 
 tf1 = tf.compat.v1
 
@@ -88,7 +94,7 @@ def read_run(folder: str) -> Run:
     OSError: a file cannot be read.
     ValueError: the folder is none of a run, or a file in it is damaged.
   """
-  if not os.path.isfile(os.path.join(folder, configuration.CONFIG_FILE)):
+  if not file_system.isfile(os.path.join(folder, configuration.CONFIG_FILE)):
     raise ValueError(f'{folder} is no run folder: it has no '
                      f'{configuration.CONFIG_FILE}')
   config = captioner.load_config(folder)
@@ -112,7 +118,7 @@ def read_run(folder: str) -> Run:
 def _read_events(folder: str) -> tuple[float | None, Curve]:
   """Seconds of training, all processes together, and its losses."""
   logs = []
-  for name in os.listdir(folder):
+  for name in file_system.listdir(folder):
     if not name.startswith(_EVENTS_PREFIX):
       continue
     path = os.path.join(folder, name)

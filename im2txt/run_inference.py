@@ -49,6 +49,7 @@ from im2txt import (
     consensus_flags,
     contact_sheet,
     ensemble,
+    file_system,
     gallery,
     picture_captioner,
     picture_files,
@@ -111,16 +112,21 @@ def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
 
   Raises:
     ValueError: a folder is not there, or a path is one or no file at all, or
-      is given twice, or the sheet is no .png or .jpg.
+      is given twice, or results are to be written to another machine, or the
+      sheet is no .png or .jpg.
   """
+  for path in paths:
+    if file_system.is_remote(path):
+      raise ValueError(f'{path}: results are written on this machine, for a '
+                       'journal of them is appended to; copy them afterwards')
   if sheet:
     contact_sheet.check_name('contact_sheet', sheet)
   paths = [*paths, sheet] if sheet else paths
-  places = [os.path.realpath(path) for path in paths]
+  places = [file_system.realpath(path) for path in paths]
   for path, place in zip(paths, places, strict=True):
-    if not os.path.isdir(os.path.dirname(path) or '.'):
+    if not file_system.isdir(os.path.dirname(path) or '.'):
       raise ValueError(f'{path}: there is no such folder to write it into')
-    if os.path.exists(path) and not os.path.isfile(path):
+    if file_system.exists(path) and not file_system.isfile(path):
       raise ValueError(f'{path} is a folder or a device; name a file')
     if places.count(place) > 1:
       raise ValueError(f'{path} is named by two flags')
@@ -272,7 +278,7 @@ def main(arguments: list[str]) -> int:
     if outputs:
       settings = captioning_flags.settings() | consensus_flags.settings() | {
           'checkpoint_path': [
-              os.path.abspath(model.prefix) for model in models],
+              file_system.abspath(model.prefix) for model in models],
           'thumbnails': thumbnails}
       journal = stack.enter_context(result_journal.Journal(
           f'{outputs[0][0]}.progress', settings))

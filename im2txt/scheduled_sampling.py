@@ -44,5 +44,7 @@ def unroll(
   *_, outputs = tf.while_loop(
       lambda t, *_: t < length, body,
       (tf.constant(0), input_seqs[:, 0], decoder.initial_state(memory),
-       tf.TensorArray(tf.float32, length)))
+       tf.TensorArray(tf.float32, length)),
+      # Words are drawn in the order of the steps, which a seed needs.
+      parallel_iterations=1)
   return tf.transpose(outputs.stack(), [1, 0, 2])

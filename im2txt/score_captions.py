@@ -27,6 +27,7 @@ from im2txt import (
     annotations,
     coco_results,
     command_line,
+    file_system,
     metrics,
     ptb_tokenizer,
     shard_captions,
@@ -102,7 +103,7 @@ def read_training_captions(source: str) -> list[str]:
     ValueError: there are no such shards, or the file is none of annotations,
       or has no captions.
   """
-  if os.path.isfile(source) and not _is_shard(source):
+  if file_system.isfile(source) and not _is_shard(source):
     found = [caption for image in annotations.read(source)
              for caption in image.captions]
   else:
@@ -114,7 +115,7 @@ def read_training_captions(source: str) -> list[str]:
 
 def _is_shard(path: str) -> bool:
   # A TFRecord begins with a length of 64 bits, a text has no byte of 0.
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     return b'\0' in f.read(8) and not path.endswith('.gz')
 
 
@@ -148,7 +149,7 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
 def main() -> None:
   """Reads the flags and scores."""
   output = _OUTPUT_JSON.value
-  if output and not os.path.isdir(os.path.dirname(output) or '.'):
+  if output and not file_system.isdir(os.path.dirname(output) or '.'):
     raise ValueError(f'--output_json={output}: there is no such folder')
   results = coco_results.read(_RESULTS.value)
   images = annotations.read(_ANNOTATIONS.value)

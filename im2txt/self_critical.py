@@ -110,7 +110,8 @@ def make_critic(
   """
   logging.info('Counting the n-grams of %s', config.input_file_pattern)
   of_images, num_records = shard_captions.read_ids(
-      config.input_file_pattern, inputs.caption_feature(config))
+      config.input_file_pattern, inputs.caption_feature(config),
+      inputs.left_out(config))
   if num_records > len(of_images):
     raise ValueError(
         f'{config.input_file_pattern}: --self_critical needs all captions of a '

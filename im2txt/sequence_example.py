@@ -18,12 +18,12 @@ with what an encoder said of the picture in the place of `image/data`.
 Writer and parser stand side by side so that they cannot drift apart.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from im2txt import graph_errors
+from im2txt import graph_errors, whole_file
 
 IMAGE_ID = 'image/image_id'
 IMAGE_DATA = 'image/data'
@@ -86,17 +86,25 @@ def make_image(
       [caption.raw for caption in captions])
 
 
-def read_records(file: str) -> Iterator[bytes]:
-  """Yields the records of a shard, serialized.
+def write_records(file: str, records: Iterable[bytes]) -> None:
+  """Writes a shard whole or not at all; others may be writing it, too.
+
+  Args:
+    file: the shard.
+    records: serialized, as with `deterministic=True`; maps are otherwise
+      written in any order, and a rerun would differ.
 
   Raises:
-    ValueError: the shard is damaged.
+    OSError: it cannot be written.
   """
   try:
-    yield from tf.data.TFRecordDataset(file).as_numpy_iterator()
+    with (whole_file.replacing(file, shared=True) as temporary,
+          tf.io.TFRecordWriter(temporary) as writer):
+      for record in records:
+        writer.write(record)
   except tf.errors.OpError as error:
-    raise ValueError(f'{file} is damaged: {graph_errors.reason(error)}'
-                     ) from None
+    raise OSError(f'cannot write {file}: {graph_errors.reason(error)}'
+                  ) from None
 
 
 def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
@@ -160,13 +168,20 @@ def parse(
     serialized: tf.Tensor,
     data_features: Sequence[str] = (IMAGE_DATA,),
     caption_feature: str = CAPTION_IDS,
+    vocab_size: int = 0,
+    longest: int = 0,
 ) -> Record:
   """Parses one record of either layout in the graph.
+
+  That fails with an InvalidArgumentError if it is none, or if a caption is less
+  than its markers.
 
   Args:
     serialized: string []; one serialized SequenceExample.
     data_features: context keys to read.
     caption_feature: feature-list key of the captions' ids.
+    vocab_size: ids must be below this; 0: they may be any.
+    longest: most ids of a caption; 0: any number.
   """
   data, sequence = tf.io.parse_single_sequence_example(
       serialized,
@@ -174,16 +189,36 @@ def parse(
                         for key in data_features},
       sequence_features={caption_feature: tf.io.RaggedFeature(tf.int64)})
   entries = sequence[caption_feature]
-  values = tf.cast(entries.flat_values, tf.int32)
-  some = tf.debugging.Assert(
-      tf.size(values) > 0, [f'no word in feature list {caption_feature}'])
-  with tf.control_dependencies([some]):
-    splits = tf.identity(entries.row_splits)
+  splits = entries.row_splits
   # Entries of one word are im2txt's: together they are one caption.
   one = tf.reduce_max(splits[1:] - splits[:-1]) <= 1
   splits = tf.cond(one, lambda: tf.stack([0, splits[-1]]), lambda: splits)
+  ids = entries.flat_values
+  lengths = splits[1:] - splits[:-1]
+  with tf.control_dependencies([
+      tf.debugging.Assert(
+          tf.size(ids) > 0, [f'no word in feature list {caption_feature}']),
+      _assert_within(
+          lengths, 2, longest or lengths.dtype.max, 'a caption has',
+          'words, both markers counted, and must have 2' + (
+              f' to {longest} (max_caption_length, and what the decoder can '
+              'read)' if longest else '')),
+      _assert_within(
+          ids, 0, vocab_size - 1 if vocab_size else ids.dtype.max, 'word id =',
+          f'is not in [0, {vocab_size or "..."})')]):
+    ids = tf.cast(ids, tf.int32)
   return Record(data, tf.RaggedTensor.from_row_splits(
-      values, splits, validate=False))
+      ids, splits, validate=False))
+
+
+def _assert_within(
+    values: tf.Tensor, least: int, most: int, before: str, behind: str
+) -> tf.Operation:
+  """Asserts where integers [.] are; says one that is not, between words."""
+  low, high = tf.reduce_min(values), tf.reduce_max(values)
+  return tf.debugging.Assert(
+      tf.reduce_all((values >= least) & (values <= most)),
+      [before, tf.where(low < least, low, high), behind])
 
 
 def _make(image_id, data, words, ids, raw) -> tf.train.SequenceExample:

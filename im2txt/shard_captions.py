@@ -1,14 +1,14 @@
 """The captions that shards hold, as text; for scoring, not for training."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 import tqdm
 from google.protobuf.message import DecodeError
 
-from im2txt import inputs, sequence_example
+from im2txt import bad_records, inputs, sequence_example
 
 
 class ShardCaptions(NamedTuple):
@@ -16,7 +16,8 @@ class ShardCaptions(NamedTuple):
 
   Attributes:
     of_images: captions of each picture, in the order of their first records.
-    first: of each record, whether it is the first one of its picture.
+    first: of each record that is not left out beforehand, whether it is the
+      first one of its picture.
     words: captions of all pictures as a model is told them, where that is not
       all that people wrote.
     image_ids: of each picture; two may have the same.
@@ -33,11 +34,15 @@ class ShardCaptions(NamedTuple):
             for caption in captions]
 
 
-def read(pattern: str) -> ShardCaptions:
+def read(
+    pattern: str, left_out: Sequence[bad_records.Fault] | None = None
+) -> ShardCaptions:
   """Reads all captions of shards of either layout.
 
   Args:
     pattern: comma-separated patterns of shards.
+    left_out: of `inputs.left_out`; records that lack the words of their
+      captions are then left out too. None: they are errors.
 
   Raises:
     ValueError: no shard matches, one is damaged, or a record lacks the words
@@ -47,14 +52,20 @@ def read(pattern: str) -> ShardCaptions:
   first = []
   words = []
   image_ids = []
-  for where, record in _records(pattern):
+  wordless = []
+  for file, number, record in _records(pattern, left_out):
     try:
       example = tf.train.SequenceExample.FromString(record)
       captions = sequence_example.captions_of(example)
       image_id = sequence_example.image_id_of(example)
     except (DecodeError, ValueError) as error:
-      raise ValueError(f'{where}: no picture with captions in words: {error}'
-                       ) from None
+      fault = bad_records.Fault(
+          file, number, f'no picture with captions in words: {error}')
+      if left_out is None:
+        raise fault.error() from None
+      wordless.append(fault)
+      first.append(False)
+      continue
     image = _digest_of_image(example)
     first.append(image not in of_image)
     if first[-1]:
@@ -63,17 +74,22 @@ def read(pattern: str) -> ShardCaptions:
         caption.text for caption in captions)
     words.extend(' '.join(caption.words[1:-1]) for caption in captions
                  if caption.raw)
+  if wordless and not of_image:
+    raise wordless[0].error()
+  bad_records.say(wordless)
   return ShardCaptions(list(of_image.values()), first, words, image_ids)
 
 
 def read_ids(
-    pattern: str, caption_feature: str
+    pattern: str, caption_feature: str,
+    left_out: Sequence[bad_records.Fault] | None = None,
 ) -> tuple[list[list[list[int]]], int]:
   """Reads the captions of each picture as word ids, markers included.
 
   Args:
     pattern: comma-separated patterns of shards.
     caption_feature: feature-list key of the captions' ids.
+    left_out: of `inputs.left_out`.
 
   Returns:
     The captions, and the number of records that they are in.
@@ -83,13 +99,14 @@ def read_ids(
   """
   of_image = {}
   num_records = 0
-  for where, record in _records(pattern):
+  for file, number, record in _records(pattern, left_out):
     num_records += 1
     try:
       example = tf.train.SequenceExample.FromString(record)
       captions = sequence_example.ids_of(example, caption_feature)
     except (DecodeError, ValueError) as error:
-      raise ValueError(f'{where}: no picture with captions: {error}') from None
+      raise bad_records.Fault(
+          file, number, f'no picture with captions: {error}').error() from None
     of_image.setdefault(_digest_of_image(example), []).extend(captions)
   return list(of_image.values()), num_records
 
@@ -100,9 +117,11 @@ def _digest_of_image(example: tf.train.SequenceExample) -> bytes:
       example.context.SerializeToString(deterministic=True)).digest()
 
 
-def _records(pattern: str) -> Iterator[tuple[str, bytes]]:
-  """Yields SHARD, record NUMBER and the record."""
+def _records(
+    pattern: str, left_out: Sequence[bad_records.Fault] | None
+) -> Iterator[tuple[str, int, bytes]]:
+  """Yields shard, number and bytes of each record."""
   for file in tqdm.tqdm(inputs.find_shards(pattern), unit='shard',
                         desc='reading captions', disable=None, leave=False):
-    for number, record in enumerate(sequence_example.read_records(file)):
-      yield f'{file}, record {number}', record
+    for number, record in bad_records.read(file, left_out or ()):
+      yield file, number, record

@@ -31,7 +31,6 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
-import filecmp
 import itertools
 import os
 import types
@@ -42,6 +41,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import (
+    bad_records_flag,
     caption_samples,
     caption_styles,
     captioner,
@@ -54,6 +54,7 @@ from im2txt import (
     encoder_weights,
     encoders,
     evaluation,
+    file_system,
     inputs,
     locks,
     optimization,
@@ -71,6 +72,7 @@ tf1 = tf.compat.v1
 # Between the seeds of replicas; more than the steps of any run.
 _SEEDS = 1_000_000_007
 
+flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of training shards; '
@@ -117,7 +119,7 @@ _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
 def resolve_config() -> configuration.Config:
   """The configuration of the flags, or else of the run folder."""
   config = config_flag.value()
-  if config is None and os.path.exists(
+  if config is None and file_system.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
   if config is None and _INIT_CHECKPOINT.value:
@@ -129,6 +131,7 @@ def resolve_config() -> configuration.Config:
     config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
+  bad_records_flag.apply(config.model)
   encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
@@ -139,7 +142,7 @@ def resolve_config() -> configuration.Config:
 def initial_config(prefix: str) -> configuration.Config | None:
   """The configuration beside a checkpoint to begin with, if there is one."""
   folder = os.path.dirname(prefix)
-  if not os.path.exists(os.path.join(folder, configuration.CONFIG_FILE)):
+  if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
   config = captioner.load_config(folder)
   # The checkpoint has the words' values.
@@ -170,7 +173,7 @@ def find_vocabulary(
   """
   if vocab_file is None:
     shard = inputs.find_shards(config.input_file_pattern)[0]
-    vocab_file = next(filter(os.path.exists, (
+    vocab_file = next(filter(file_system.exists, (
         os.path.join(folder, vocabulary.FILE_NAME)
         for folder in map(os.path.dirname, filter(
             None, (shard, begins_with))))), None)
@@ -195,7 +198,7 @@ def find_vocabulary(
 
 
 def _same(path: str, other: str) -> bool:
-  return os.path.exists(other) and filecmp.cmp(path, other, shallow=False)
+  return file_system.exists(other) and file_system.same(path, other)
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
@@ -209,7 +212,7 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
     ValueError: it was trained with another vocabulary.
   """
   copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if os.path.exists(copy) and not _same(vocab_file, copy):
+  if file_system.exists(copy) and not _same(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
         f'{copy}; build the shards with that one, or begin anew: another '
@@ -480,13 +483,26 @@ def train(
       while replica.joins(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(train_dir),
-              inputs.explained_errors(config.model.input_file_pattern),
+              inputs.explained_errors(config.model),
               replica.session(scaffold, hooks) as session):
           feeds = (critical.feeds(session, critic.score) if critical
                    else itertools.repeat(None))
           while not session.should_stop():
             session.run(train_op, next(feeds))
       replica.leave(interrupted)
+
+
+def be_deterministic(config: configuration.ModelConfig) -> None:
+  """Makes this process compute the same from the same seed, bit by bit.
+
+  From here on operations whose threads would add up in any order do so in one,
+  and every graph with something random in it needs a seed.
+  """
+  tf.config.experimental.enable_op_determinism()
+  if config.input_pipeline == 'queue':
+    logging.warning(
+        'The threads of input_pipeline queue race: the seed does not give the '
+        'same run again; input_pipeline tf_data does')
 
 
 def main() -> None:
@@ -497,6 +513,8 @@ def main() -> None:
       cluster_signals.keep_variables(task, interrupted)
     return
   config = resolve_config()
+  if config.training.seed is not None:
+    be_deterministic(config.model)
   train_dir = _TRAIN_DIR.value
   found = checkpoints.newest(train_dir)
   if not task and found and (
@@ -535,7 +553,7 @@ def main() -> None:
   if _SELF_CRITICAL.value:
     critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
     phase = self_critical.phase(config)
-  os.makedirs(train_dir, exist_ok=True)
+  file_system.makedirs(train_dir)
   replica = Replica()
   if task and not task.is_evaluator:
     replica = ClusterReplica(
@@ -559,7 +577,7 @@ def main() -> None:
       samples = caption_samples.CaptionSamples(
           config.model,
           needed_vocabulary(config.model, vocab_file, '--sample_image'),
-          _SAMPLE_IMAGE.value)
+          _SAMPLE_IMAGE.value, config.training.seed)
     critic = None
     if _SELF_CRITICAL.value:
       # It reads all shards: last, when there is no mistake left to be found.

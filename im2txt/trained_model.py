@@ -7,6 +7,7 @@ from im2txt import (
     captioner,
     checkpoints,
     configuration,
+    file_system,
     packed_model,
     vocabulary,
 )
@@ -45,7 +46,7 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
 
 def _load_config(prefix: str) -> configuration.ModelConfig:
   folder = os.path.dirname(prefix)
-  if packed_model.is_packed(prefix) or os.path.exists(
+  if packed_model.is_packed(prefix) or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE)):
     return captioner.load_config(folder).model
   return checkpoints.im2txt_config(prefix)
@@ -68,7 +69,7 @@ def load_vocabulary(
   """
   if vocab_file is None:
     vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
-    if not os.path.exists(vocab_file):
+    if not file_system.exists(vocab_file):
       raise ValueError(f'{vocab_file} does not exist; give --vocab_file')
   vocab = vocabulary.Vocabulary(
       vocab_file, config.start_word, config.end_word, config.unknown_word)

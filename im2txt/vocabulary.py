@@ -7,11 +7,12 @@ next id and does not stand in the file.
 
 import ast
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 from absl import logging
 
-from im2txt import caption_styles, whole_file
+from im2txt import caption_styles, file_system, whole_file
 
 # What builders call the file, and where run folders keep a copy.
 FILE_NAME = 'word_counts.txt'
@@ -58,13 +59,11 @@ def read_counts(vocab_file: str) -> list[int]:
     ValueError: a line has no count.
   """
   counts = []
-  with open(vocab_file, encoding='utf-8') as f:
-    for number, line in enumerate(f, 1):
-      try:
-        counts.append(int(line.split()[1]))
-      except (IndexError, ValueError):
-        raise ValueError(f'{vocab_file}:{number}: no count behind the word'
-                         ) from None
+  for number, line in enumerate(_read_lines(vocab_file), 1):
+    count = ''.join(line.split()[1:2])
+    if not re.fullmatch('[0-9]{1,18}', count):  # Fits int64.
+      raise ValueError(f'{vocab_file}:{number}: no count behind the word')
+    counts.append(int(count))
   return counts
 
 
@@ -98,18 +97,13 @@ class Vocabulary:
       OSError: the file cannot be read.
       ValueError: it has no markers, an empty line or a word twice.
     """
-    try:
-      with open(vocab_file, encoding='utf-8') as f:
-        lines = f.read().splitlines()
-    except UnicodeDecodeError as error:
-      raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
     words = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_read_lines(vocab_file), 1):
       if not line.strip():
         raise ValueError(f'{vocab_file}:{number}: empty line; each line is '
                          'a word and its count, and its number is the id')
       words.append(line.split()[0])
-    if any(word == f"b'{start_word}'" for word in words):
+    if start_word not in words and f"b'{start_word}'" in words:
       logging.warning("%s has words written as b'...'; reading them as text",
                       vocab_file)
       words = [_unquote_bytes(word) for word in words]
@@ -149,9 +143,18 @@ class Vocabulary:
                     if word not in (self.start_id, self.end_id))
 
 
+def _read_lines(vocab_file: str) -> list[str]:
+  try:
+    with file_system.open(vocab_file, encoding='utf-8') as f:
+      return f.read().splitlines()
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
+
+
 def _unquote_bytes(word: str) -> str:
   # str(b'caf\xc3\xa9') wrote escapes; undo them without running code.
-  if word[:2] not in ("b'", 'b"') or word[-1] != word[1] or len(word) < 3:
+  # One literal and no more: `b'a','b'` is Python, too.
+  if not re.fullmatch(r"""b(['"])(?:(?!\1)[^\\]|\\.)*\1""", word):
     return word
   try:
     return ast.literal_eval(word).decode('utf-8', 'replace')

@@ -1,10 +1,11 @@
 """Files that are written whole or not at all."""
 
 import contextlib
-import os
-import shutil
+import uuid
 from collections.abc import Iterator
 from typing import TextIO
+
+from im2txt import file_system
 
 _ENDING = '.tmp'
 
@@ -15,27 +16,30 @@ def is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
+def replacing(path: str, shared: bool = False) -> Iterator[str]:
   """Lets a block write a file under another name until it is whole.
 
   If the block fails, an older file of that name stays as it was.
 
   Args:
-    path: the file.
+    path: the file, here or remote.
+    shared: whether others may be writing it at the same time. What one of them
+      leaves behind when it is killed no other then writes over.
 
   Yields:
-    The name to write to, `<path>.tmp`.
+    The name to write to, `<path>.tmp` or, if shared, `<path>.<random>.tmp`.
 
   Raises:
     OSError: the file cannot take its name.
   """
-  temporary = f'{path}{_ENDING}'
+  temporary = f'{path}.{uuid.uuid4().hex}{_ENDING}' if shared else (
+      f'{path}{_ENDING}')
   try:
     yield temporary
-    os.replace(temporary, path)
+    file_system.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):
-      os.remove(temporary)
+      file_system.remove(temporary)
     raise
 
 
@@ -51,8 +55,8 @@ def write(path: str) -> Iterator[TextIO]:
     OSError: it cannot be written.
   """
   with (replacing(path) as temporary,
-        open(temporary, 'w', encoding='utf-8', newline='\n',
-             errors='backslashreplace') as f):
+        file_system.open(temporary, 'w', encoding='utf-8', newline='\n',
+                   errors='backslashreplace') as f):
     yield f
 
 
@@ -62,7 +66,7 @@ def write_bytes(path: str, data: bytes) -> None:
   Raises:
     OSError: it cannot be written.
   """
-  with replacing(path) as temporary, open(temporary, 'wb') as f:
+  with replacing(path) as temporary, file_system.open(temporary, 'wb') as f:
     f.write(data)
 
 
@@ -73,4 +77,4 @@ def copy(source: str, path: str) -> None:
     OSError: it cannot be read or written.
   """
   with replacing(path) as temporary:
-    shutil.copyfile(source, temporary)
+    file_system.copy(source, temporary)

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 def test_captioning(launch):
   finished = launch(
@@ -43,6 +45,16 @@ def test_data_prep_of_given_photos(launch, tmp_path):
                                  f'{captions_file}')
 
 
+def test_build_steps(launch, task):
+  finished = launch('benchmarks.build_steps', f'--image_dir={task.folder}',
+                    '--max_side=32', '--side=32')
+  assert finished.returncode == 0, finished.stderr
+  assert re.findall(r'^(\w[\w ]*?)(?: \(\w+\))?  +[\d,]+$', finished.stdout,
+                    re.M) == [
+      'check', 'count words', 'write as it is', 'shrink to 32 and write',
+      'bytes of such a record', 'scan shards', 'encode at 32']
+
+
 def test_training(launch):
   finished = launch(
       'benchmarks.training', '--encoder=efficientnet_lite0', '--image_size=32',
@@ -65,7 +77,6 @@ def test_training(launch):
   assert min(floors) > 0
 
 
-@pytest.mark.long
 def test_training_memory(launch):
   finished = launch('benchmarks.training_memory', '--num_pictures=9',
                     '--num_pairs=35', '--steps=1')
@@ -75,3 +86,14 @@ def test_training_memory(launch):
   assert [row[:2] for row in rows] == [
       ('features of one batch', '35'), ('features', '45'), ('pictures', '35')]
   assert all(100 < int(row[2]) < 4096 for row in rows)
+
+
+def test_cluster(launch):
+  finished = launch('benchmarks.cluster', '--workers=1,2', '--steps=9',
+                    '--vocab_size=41', '--num_units=7', '--image_size=32')
+  assert finished.returncode == 0, finished.stderr
+  rows = re.findall(r'^\| (\w.*?) +\| +(\d) \|.* +(\S+) \|$',
+                    finished.stdout, re.M)
+  assert [row[:2] for row in rows] == [
+      ('no cluster', '1'), ('async', '1'), ('async', '2'), ('sync', '2')]
+  assert all(float(megabytes) >= 0 for _, _, megabytes in rows)

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 
@@ -15,8 +16,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import feature_store, photo_scan
+from data_prep import feature_maker, feature_store, local_runner, photo_scan
 from im2txt import (
+    bad_records,
     caption_styles,
     configuration,
     encoder_weights,
@@ -32,6 +34,9 @@ from im2txt.sequence_example import Caption
 tf1 = tf.compat.v1
 
 HEIGHT, WIDTH = 96, 64
+# What is said behind the fault of a record.
+ADVICE = str(bad_records.Fault('', 0, '').error()).removeprefix(
+    ', record 0: ')
 SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
 # Photo and caption of each record, in im2txt's layout; shards of 4 and 5.
 PAIRS = [(0, 'a'), (1, 'a'), (0, 'b'), (2, 'a'),
@@ -113,6 +118,12 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def runner():
+  with local_runner.in_this_process() as started:
+    yield started
+
+
+@pytest.fixture(scope='module')
 def command_of(task):
   """Arguments that make features of a folder's shards."""
   def arguments(source, output, *flags):
@@ -148,6 +159,24 @@ def records(*paths):
 def data(example, key):
   [value] = example.context.feature[key].bytes_list.value
   return value
+
+
+def test_distorted_versions_follow_from_the_photo(
+    made, photos, command_of, launch, tmp_path):
+  # Another layout, order, number of threads and size of batches.
+  finished = launch(*command_of(
+      photos / 'image', tmp_path / 'again', '--features=regions',
+      '--augmentations=3', '--batch_size=5',
+      '--config.model.num_preprocess_threads=1'))
+  assert finished.returncode == 0, finished.stderr
+  found = [{data(record, 'features/digest'): np.frombuffer(
+      data(record, 'features/regions'), np.float16)
+            for record in records(*folder.glob('*-of-*'))}
+           for folder in (made / 'augmented', tmp_path / 'again')]
+  assert len(found[0]) == 7 and found[0].keys() == found[1].keys()
+  for digest, features in found[0].items():
+    np.testing.assert_allclose(
+        found[1][digest], features, rtol=1e-2, atol=1e-3)
 
 
 def arrays(example, precision, versions=1):
@@ -358,7 +387,7 @@ def test_interrupted_leaves_whole_shards(command_of, start, tmp_path):
   write_split(tmp_path / 'photos', 'val', VAL)
   folder = tmp_path / 'features'
   command = start(*command_of(tmp_path / 'photos', folder, '--batch_size=1'))
-  command.wait_for('train-00001-of-00099: 1 photos')
+  command.wait_for('making features: 2 of ')
   command.send(signal.SIGINT)
   finished = command.finish()
   assert finished.returncode == 130
@@ -436,10 +465,10 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
     check(tmp_path / 'made')
 
 
-def test_shards_are_known_by_what_they_held_before_styles(photos):
+def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
   # Or features from then could not be gone on with.
   files = sorted(map(str, (photos / 'image').glob('*-of-*')))
-  groups = photo_scan.scan(files, 'image/data', 'image/caption_ids')
+  groups = photo_scan.scan(runner, files, configuration.ModelConfig())
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
@@ -453,7 +482,7 @@ def test_shards_are_known_by_what_they_held_before_styles(photos):
 
 
 @pytest.mark.parametrize('raw', [[], ['x'], ['x', 'y', 'z']])
-def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
+def test_raw_captions_of_another_number_are_refused(runner, raw, tmp_path):
   [example] = images({1: 'ab'}, clean_caption)
   lists = example.feature_lists.feature_list
   del lists['image/raw_caption']
@@ -463,10 +492,10 @@ def test_raw_captions_of_another_number_are_refused(raw, tmp_path):
   write(tmp_path / 'train-00000-of-00001', [*images({0: 'a'}), example])
   file = str(tmp_path / 'train-00000-of-00001')
   with pytest.raises(ValueError) as error:
-    photo_scan.scan([file], 'image/data', 'image/caption_ids')
+    photo_scan.scan(runner, [file], configuration.ModelConfig())
   assert str(error.value) == (
       f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
-      'captions, image/caption 2')
+      f'captions, image/caption 2{ADVICE}')
 
 
 def damage(shards, output, made):
@@ -500,7 +529,8 @@ REFUSALS = {
         copy_features, '--features=both',
         ['{output} ', 'precision', '--output_dir']),
     'something else': (fill_output, '', ['{output} ', '--output_dir']),
-    'damaged': (damage, '', [f'{SHARD} is damaged']),
+    'damaged': (damage, '', [f'{SHARD}, record 4: the shard is damaged',
+                             '--bad_records=skip']),
     'two shards of one name': (
         copy_shards, f'--input_file_pattern={SHARD},{{shards}}/more/train-*',
         ['train-00001-of-00002']),
@@ -571,12 +601,12 @@ def without(key):
         1, {'features/pooled': b'x'}, [caption(1, 'a')]),
      'features are made from shards of pictures'),
 ], ids=['picture', 'id', 'captions', 'features'])
-def test_records_that_cannot_be_used(example, said, tmp_path):
+def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [*images({0: 'a', 1: 'a'}), example])
   with pytest.raises(ValueError) as error:
-    photo_scan.scan(files, 'image/data', 'image/caption_ids')
+    photo_scan.scan(runner, files, configuration.ModelConfig())
   assert str(error.value).startswith(f'{files[1]}, record 2: ')
   assert said in str(error.value)
 
@@ -587,20 +617,21 @@ def cache_features(import_command):
 
 
 def test_a_picture_that_cannot_be_decoded(
-    cache_features, encoder_config, tmp_path):
+    encoder_config, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [sequence_example.make_image(
       1, {'image/data': b'no picture'}, [caption(1, 'a')])])
-  maker = cache_features.FeatureMaker(encoder_config)
+  maker = feature_maker.FeatureMaker(encoder_config)
   description = maker.describe('pooled', 'float16', 0, '')
   made = maker.make(
-      [(files[0], np.ones(2, bool)), (files[1], np.ones(1, bool))],
+      [(files[0], [0, 1]), (files[1], [0])],
       description, batch_size=1)
   assert len(next(made)['features/pooled']) == len(
       next(made)['features/pooled']) == 2 * 1280
   with pytest.raises(ValueError, match='Unknown image file format') as error:
     next(made)
+  maker.close()
   assert files[1] in str(error.value)
 
 
@@ -613,23 +644,80 @@ def test_a_folder_that_was_only_just_begun(cache_features, made, tmp_path):
   assert not (tmp_path / 'features.json.tmp').exists()
 
 
-def test_features_to_reuse_must_have_been_made_likewise(made):
+def test_features_to_reuse_must_have_been_made_likewise(runner, made):
   description = feature_cache.read(str(made / 'augmented'))
   with pytest.raises(ValueError) as error:
-    feature_store.FeatureStore(str(made / 'both'), description)
+    feature_store.FeatureStore(runner, str(made / 'both'), description)
   assert str(error.value).startswith(f'{made}/both: ')
   assert '(precision, augmentations, shapes' in str(error.value)
   other = dataclasses.replace(description, weights='5' * 16)
   with pytest.raises(ValueError, match=r'\(weights\)'):
-    feature_store.FeatureStore(str(made / 'augmented'), other)
+    feature_store.FeatureStore(runner, str(made / 'augmented'), other)
   with pytest.raises(ValueError, match=f'{made} has no features.json'):
-    feature_store.FeatureStore(str(made), other)
+    feature_store.FeatureStore(runner, str(made), other)
 
 
-def test_a_folder_to_reuse_with_a_shard_of_photos(made, photos, tmp_path):
+def test_a_folder_to_reuse_whose_writer_was_killed(runner, made, tmp_path):
+  shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
+  (tmp_path / '.lock').touch()
+  feature_store.FeatureStore(
+      runner, str(tmp_path), feature_cache.read(str(tmp_path)))
+
+
+def test_a_folder_to_reuse_with_a_shard_of_photos(
+    runner, made, photos, tmp_path):
   shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
   shard = tmp_path / 'train-00000-of-00002'
   shutil.copy(photos / 'image' / shard.name, shard)
   with pytest.raises(ValueError, match=str(shard)):
     feature_store.FeatureStore(
-        str(tmp_path), feature_cache.read(str(tmp_path)))
+        runner, str(tmp_path), feature_cache.read(str(tmp_path)))
+
+
+IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
+                    '--direct_running_mode=multi_processing')
+
+
+def test_beam_makes_the_very_same(photos, made, command_of, launch, tmp_path):
+  finished = launch(*command_of(
+      photos / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))
+  assert finished.returncode == 0, finished.stderr
+  assert files_in(tmp_path / 'made') == files_in(made / 'pooled')
+
+
+def test_beam_goes_on_and_reuses(photos, made, command_of, start, tmp_path):
+  shutil.copytree(made / 'pooled', tmp_path / 'broken off')
+  (tmp_path / 'broken off' / 'train-00001-of-00002').unlink()
+  again, reused = (start(*command_of(
+      photos / source, tmp_path / name, '--runner=beam', *flags))
+      for source, name, flags in (
+          ('im2txt', 'broken off', []),
+          ('image', 'reused', [f'--reuse={made / "pooled"}'])))
+  finished = again.finish()
+  assert finished.returncode == 0, finished.stderr
+  assert '7 photos, 3 of them to encode' in finished.stderr
+  assert files_in(tmp_path / 'broken off') == files_in(made / 'pooled')
+  finished = reused.finish()
+  assert finished.returncode == 0, finished.stderr
+  assert '7 photos, 0 of them to encode' in finished.stderr
+  assert shards_in(tmp_path / 'reused') == shards_in(made / 'pooled')
+
+
+def test_a_mistake_on_beam_is_one_line(photos, command_of, launch, tmp_path):
+  shutil.copytree(photos / 'image', tmp_path / 'shards')
+  damage(tmp_path / 'shards', None, None)
+  finished = launch(*command_of(
+      tmp_path / 'shards', tmp_path / 'output', '--runner=beam'))
+  assert finished.returncode == 1
+  assert finished.lines[-1].startswith('cache_features: error: ')
+  assert re.search('train-00001-of-00002, record .: the shard is damaged',
+                   finished.lines[-1])
+  assert not any('Traceback' in line for line in finished.lines)
+
+
+def test_a_machine_with_other_weights_stops(encoder_config, made):
+  maker = feature_maker.FeatureMaker(encoder_config)
+  description = feature_cache.read(str(made / 'pooled'))
+  maker.check(description)
+  with pytest.raises(ValueError, match='has other weights here than where'):
+    maker.check(dataclasses.replace(description, weights='5' * 16))

@@ -14,7 +14,7 @@ def test_help_comes_without_tensorflow(arguments):
        'assert "tensorflow" not in sys.modules', *arguments],
       cwd=ROOT, capture_output=True, text=True, check=False)
   assert finished.returncode == 0 and not finished.stderr
-  for command in ('caption', 'train', 'evaluate', 'score', 'export'):
+  for command in ('caption', 'train', 'evaluate', 'score', 'check', 'export'):
     assert f'\n  {command} ' in finished.stdout
 
 
@@ -23,7 +23,7 @@ def test_an_unknown_command(launch):
   assert finished.returncode == 2
   assert finished.error == (
       "im2txt: error: there is no command 'describe'; there are caption, "
-      'train, evaluate, score, export')
+      'train, evaluate, score, check, export')
 
 
 def test_commands_explain_themselves(launch):

@@ -20,6 +20,9 @@ import runpy
 import sys
 from typing import Any
 
+# Before this file's folder is no longer where modules are.
+import no_network  # noqa: F401
+
 # In place of this file's folder, as `python -m` does.
 sys.path[0] = os.getcwd()
 

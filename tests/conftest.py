@@ -20,6 +20,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import hypothesis
+import no_network  # noqa: F401
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,6 +36,15 @@ NO_JAVA = {'PATH': '/nowhere'}
 SECONDS = 120  # Nothing here takes as long unless it hangs.
 # A script's background jobs ignore Ctrl-C, and so would all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Of tests/properties: the same few examples each time; many others with
+# `pytest tests/properties --hypothesis-profile=thorough`.
+_PROPERTIES = {'deadline': None, 'database': None, 'suppress_health_check': [
+    hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]}
+hypothesis.settings.register_profile(
+    'quick', max_examples=15, derandomize=True, **_PROPERTIES)
+hypothesis.settings.register_profile(
+    'thorough', max_examples=2000, print_blob=True, **_PROPERTIES)
+hypothesis.settings.load_profile('quick')
 
 WORDS = ('<S>', '</S>', 'a', 'the', 'red', 'green', 'blue', 'square', 'circle',
          'big', 'small', 'on', 'grey', 'left', 'right', '.')

@@ -59,6 +59,10 @@ def test_a_failed_parse():
      'indices[0] = 7 is not in [0, 5)\n\t [[{{node x}}]]',
      'indices[0] = 7 is not in [0, 5)'),
     ('plain', 'plain'),
+    ('Graph execution error:\n\nassertion failed: [a word] [99] [in [0, 1)]\n',
+     'a word 99 in [0, 1)'),
+    ('Inconsistent max number of elements for feature a/b: expected 1, but '
+     'found 0\n\t [[x]]', 'no feature a/b'),
     ('\n\n  later  \nnext', 'later'),
     ('[[{{node x}}]]', 'DataLossError'),
     ('', 'DataLossError'),

@@ -334,37 +334,40 @@ def no_captions():
 def test_a_bad_record_is_one_line_about_the_shards(
     tmp_path, pipeline, make, reason):
   write(tmp_path / 'x', [record(0), make()])
-  batch = inputs.make_batch(make_config(str(tmp_path / 'x'), pipeline), False)
+  config = make_config(str(tmp_path / 'x'), pipeline)
+  batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(str(tmp_path / 'x'))):
+        inputs.explained_errors(config)):
     run(batch)
   line = str(error.value)
-  assert line.startswith(f'cannot use a record of {tmp_path}/x: ')
+  assert line.startswith(f'{tmp_path}/x, record 1: ')
   assert reason.lower() in line.lower()
   assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
 
 
-@pytest.mark.parametrize('damage', [
-    lambda content: content[:-5],
-    lambda content: content[:50] + b'x' + content[51:],
-    lambda content: b'this is no shard at all' * 10,
+@pytest.mark.parametrize('damage, number', [
+    (lambda content: content[:-5], 4),
+    (lambda content: content[:50] + b'x' + content[51:], 0),
+    (lambda content: b'this is no shard at all' * 10, 0),
 ])
-def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage):
+def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
   path = tmp_path / 'x'
   write(path, [record(i) for i in range(5)])
   path.write_bytes(damage(path.read_bytes()))
-  batch = inputs.make_batch(make_config(str(path), pipeline), False)
+  config = make_config(str(path), pipeline)
+  batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(str(path))):
+        inputs.explained_errors(config)):
     run(batch)
   line = str(error.value)
-  assert line.startswith(f'cannot use a record of {path}: ')
+  assert line.startswith(
+      f'{path}, record {number}: the shard is damaged from there on: ')
   assert '\n' not in line and '{{' not in line and 'Graph exec' not in line
 
 
 def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
-        inputs.explained_errors('x')):
+        inputs.explained_errors(make_config('x'))):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
@@ -505,6 +508,22 @@ def test_training_draws_a_version_each_time(
     # one before it.
     repeated = sum(map(operator.eq, versions, versions[1:]))
     assert repeated < len(versions) / 2, versions
+
+
+def test_a_seed_says_how_pictures_are_distorted(shards):
+  def pixels(seed, threads):
+    config = make_config(
+        shards, 'tf_data', num_preprocess_threads=threads)
+    with tf.Graph().as_default():
+      tf1.set_random_seed(seed)
+      return np.concatenate([
+          batch.images for batch in run(inputs.make_batch(config, True), 20)])
+
+  first = pixels(5, 4)
+  # A picture is another one each time that it comes, unless all is clipped.
+  assert len({image.tobytes() for image in first}) > 0.9 * len(first)
+  np.testing.assert_array_equal(pixels(5, 1), first)
+  assert np.any(pixels(6, 1) != first)
 
 
 def test_evaluation_sees_the_plain_version(distorted_features, pipeline):

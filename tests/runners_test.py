@@ -24,7 +24,12 @@ def start_beam(folder):
   return beam_runner.beam_runner(beam_runner.parse([]), str(folder))
 
 
-@pytest.fixture(params=[start_locally, start_beam], ids=['local', 'beam'])
+def start_here(_):
+  return local_runner.in_this_process()
+
+
+@pytest.fixture(params=[start_locally, start_here, start_beam],
+                ids=['local', 'in this process', 'beam'])
 def runner(request, tmp_path):
   with request.param(tmp_path) as started:
     yield started

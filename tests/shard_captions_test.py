@@ -57,7 +57,8 @@ def test_ids_of_either_layout(write):
       [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]
   ], 4)
   with pytest.raises(ValueError, match='val-00000-of-00002, record 0: no '
-                     'picture with captions: no word in feature list x$'):
+                     'picture with captions: no word in feature list x '
+                     r'\(records count from 0\)'):
     shard_captions.read_ids(pattern, 'x')
 
 
@@ -169,19 +170,22 @@ def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
   assert '\n' not in str(refused.value)
 
 
-@pytest.mark.parametrize('damage', [
-    lambda shard: shard[:-1],
-    lambda shard: shard[:len(shard) // 4],
-    lambda shard: shard[:20] + b'\xff\xff\xff' + shard[23:],
-    lambda shard: b'no shard at all',
-], ids=['last byte', 'first record', 'three bytes', 'text'])
-def test_a_damaged_shard_is_one_line(write, tmp_path, damage):
+@pytest.mark.parametrize('damage, number', [
+    (lambda shard: shard[:-1], 1),
+    (lambda shard: shard[:len(shard) // 4], 0),
+    (lambda shard: shard[:20] + b'\xff\xff\xff' + shard[23:], 0),
+    (lambda shard: b'no shard at all', 0),
+    # TensorFlow itself takes it for the end.
+    (lambda shard: shard + shard[:5], 2),
+], ids=['last byte', 'first record', 'three bytes', 'text', 'length cut'])
+def test_a_damaged_shard_is_one_line(write, tmp_path, damage, number):
   pattern = write([pair(1, 'a')], [pair(2, 'b'), pair(3, 'c')])
   path = tmp_path / 'val-00001-of-00002'
   path.write_bytes(damage(path.read_bytes()))
   with pytest.raises(ValueError, match='is damaged') as refused:
     shard_captions.read(pattern)
-  assert str(refused.value).startswith(f'{path} is damaged')
+  assert str(refused.value).startswith(
+      f'{path}, record {number}: the shard is damaged')
   assert '\n' not in str(refused.value)
 
 

@@ -27,7 +27,7 @@ def test_shards_that_cannot_be_used(
       '--number_of_steps=1', f'--config.model.input_pipeline={pipeline}')
   assert finished.returncode == 1
   assert finished.lines[-1].startswith('train: error: '), finished.stderr
-  assert str(shard) in finished.lines[-1]
+  assert f'{shard}, record 0: ' in finished.lines[-1]
   assert reason in finished.lines[-1]
   assert 'Traceback' not in finished.stderr
 

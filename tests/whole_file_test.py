@@ -4,12 +4,20 @@ import os
 
 import pytest
 
-from im2txt import whole_file
+from im2txt import file_system, whole_file
 
 
 @pytest.fixture
 def path(tmp_path):
   return tmp_path / 'out.txt'
+
+
+@pytest.fixture
+def remote(tmp_path):
+  """A file in a folder of its own in TensorFlow's memory."""
+  folder = f'ram:/{tmp_path}'
+  file_system.makedirs(folder)
+  return f'{folder}/out.txt'
 
 
 def test_it_takes_its_name_when_the_block_ends(path):
@@ -68,3 +76,30 @@ def test_paths_that_cannot_be_written(tmp_path):
           whole_file.write(str(tmp_path / path))):
       pass
   assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
+
+
+def test_remote_files_too(remote):
+  folder = os.path.dirname(remote)
+  for text in ('old', 'new'):
+    with whole_file.write(remote) as f:
+      f.write(text)
+      assert f'{os.path.basename(remote)}.tmp' in file_system.listdir(folder)
+    with file_system.open(remote) as f:
+      assert f.read() == text
+    assert file_system.listdir(folder) == ['out.txt']
+  with pytest.raises(KeyboardInterrupt), whole_file.write(remote) as f:
+    f.write('newer' * 999_999)
+    raise KeyboardInterrupt
+  with file_system.open(remote) as f:
+    assert f.read() == 'new'
+  assert file_system.listdir(folder) == ['out.txt']
+
+
+def test_two_may_write_one_file(path):
+  with (whole_file.replacing(str(path), shared=True) as one,
+        whole_file.replacing(str(path), shared=True) as other):
+    assert one != other
+    for name in (one, other):
+      assert whole_file.is_temporary(name)
+      file_system.copy(__file__, name)
+  assert list(path.parent.iterdir()) == [path]

@@ -38,6 +38,11 @@ class TransformerConfig(configuration.ModelConfig):
   # https://arxiv.org/abs/2002.04745), not the sum behind it.
   pre_norm: bool = False
 
+  def longest_caption(self) -> int:
+    """See the base class; the end marker is not read."""
+    return min(self.max_caption_length or self.max_positions + 1,
+               self.max_positions + 1)
+
 
 class Looked(NamedTuple):
   """What attention looks at: keys and values, each head's side by side."""

@@ -111,7 +111,8 @@ def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:
     ValueError: it is damaged or has nothing under the scope.
   """
   try:
-    reader = tf.train.load_checkpoint(path.removesuffix('.index'))
+    reader = tf.compat.v1.train.NewCheckpointReader(
+        path.removesuffix('.index'))
   except tf.errors.NotFoundError:
     raise FileNotFoundError(f'{path}: no such checkpoint') from None
   except (tf.errors.OpError, ValueError) as error:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 import h5py
 import numpy as np
 
+from im2txt import file_system
+
 _CONVOLUTION = 'conv2d'
 _MAX_RATIO = 20  # Of an array's bytes to those in the file.
 _NORM = 'batch_normalization'
@@ -26,13 +28,27 @@ _SLIM_NAMES = {
 def _open(path: str) -> Iterator[h5py.Group]:
   """The group of the layers, in a file of weights or of a whole model."""
   try:
-    f = h5py.File(path, 'r')
+    file = file_system.open(path, 'rb')
   except FileNotFoundError:
     raise FileNotFoundError(f'{path}: no such weights file') from None
-  except OSError as error:
-    raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
-  with f:
-    yield f.get('model_weights', f)
+  with file:
+    try:
+      f = h5py.File(file, 'r')
+    except OSError as error:
+      raise ValueError(f'{path} is no readable HDF5 file: {error}') from None
+    with f:
+      yield f.get('model_weights', f)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+  """Makes a line about the file of whatever is found wrong with it."""
+  try:
+    yield
+  except Exception as error:  # Damaged files raise nearly anything.
+    line = ' '.join(str(error).split())
+    raise ValueError(
+        f"{path} has not this network's weights: {line}") from None
 
 
 def _numbered_layers(root: h5py.Group, kind: str) -> list[h5py.Group]:
@@ -47,20 +63,21 @@ def _last_name(path: str) -> str:
   return re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])
 
 
-def _arrays(layer: h5py.Group) -> dict[str, np.ndarray]:
-  """Arrays of a layer by their last name."""
-  arrays = {}
-
+def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
+  """The array of a layer that has this last name."""
   def visit(path, item):
-    if isinstance(item, h5py.Dataset):
+    if isinstance(item, h5py.Dataset) and _last_name(path) == wanted:
       # Of a file of any size: what is not stored reads as so many zeros.
       if item.nbytes > _MAX_RATIO * item.id.get_storage_size():
         raise ValueError(f'{layer.file.filename}: {item.name} '
                          f'{list(item.shape)} is far more than is stored of it')
-      arrays[_last_name(path)] = item[()]
+      return item[()]
+    return None
 
-  layer.visititems(visit)
-  return arrays
+  found = layer.visititems(visit)
+  if found is None:
+    raise ValueError(f'{layer.name} has no array {wanted!r}')
+  return found
 
 
 def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
@@ -79,23 +96,20 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
     ValueError: it is no such file, or has another number of layers.
   """
   with _open(path) as root:
-    convolutions = _numbered_layers(root, _CONVOLUTION)
-    norms = _numbered_layers(root, _NORM)
+    with _explained(path):
+      convolutions = _numbered_layers(root, _CONVOLUTION)
+      norms = _numbered_layers(root, _NORM)
     if not len(convolutions) == len(norms) == len(scopes):
       raise ValueError(
           f'{path} has {len(convolutions)} convolutions and {len(norms)} batch '
           f'norms, but this network has {len(scopes)} of each')
     weights = {}
-    for scope, convolution, norm in zip(
-        scopes, convolutions, norms, strict=True):
-      try:
-        weights[f'{scope}/weights'] = _arrays(convolution)['kernel']
-        statistics = _arrays(norm)
+    with _explained(path):
+      for scope, convolution, norm in zip(
+          scopes, convolutions, norms, strict=True):
+        weights[f'{scope}/weights'] = _array(convolution, 'kernel')
         for name in _NORM_NAMES:
-          weights[f'{scope}/BatchNorm/{name}'] = statistics[name]
-      except KeyError as error:
-        raise ValueError(f'{path}: {convolution.name} or {norm.name} has no '
-                         f'array {error}') from None
+          weights[f'{scope}/BatchNorm/{name}'] = _array(norm, name)
     return weights
 
 
@@ -128,23 +142,18 @@ def read_in_order(
     ValueError: it is no such file, or another network's.
   """
   weights = {}
-  with _open(path) as root:
+  with _open(path) as root, _explained(path):
     if 'layer_names' not in root.attrs:
-      raise ValueError(f'{path} has no list of layers; save the model or its '
+      raise ValueError('it has no list of layers; save the model or its '
                        'weights with Keras as legacy .h5, not as .weights.h5')
-    try:
-      for name, array in zip(shapes, _listed_arrays(root), strict=False):
-        kind = _last_name(array.name)
-        if (not name.endswith(_SLIM_NAMES.get(kind, kind))
-            or array.shape != shapes[name]):
-          raise ValueError(
-              f'{array.name} {list(array.shape)} stands where {name} '
-              f'{list(shapes[name])} should')
-        weights[name] = array[()].astype(np.float32)
-      if len(weights) < len(shapes):
-        raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
-    except Exception as error:  # Damaged files raise nearly anything.
-      line = ' '.join(str(error).split())
-      raise ValueError(
-          f"{path} has not this network's weights: {line}") from None
+    for name, array in zip(shapes, _listed_arrays(root), strict=False):
+      kind = _last_name(array.name)
+      if (not name.endswith(_SLIM_NAMES.get(kind, kind))
+          or array.shape != shapes[name]):
+        raise ValueError(
+            f'{array.name} {list(array.shape)} stands where {name} '
+            f'{list(shapes[name])} should')
+      weights[name] = array[()].astype(np.float32)
+    if len(weights) < len(shapes):
+      raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
   return weights

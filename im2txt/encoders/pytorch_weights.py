@@ -12,13 +12,14 @@ and the raw little-endian elements.
 import collections
 import hashlib
 import math
-import os
 import pickle
 import pickletools
 import re
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
+from im2txt import file_system
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -90,7 +91,7 @@ def _check_digest(path: str) -> None:
   named = re.search(r'-([0-9a-f]{8,64})\.pth$', path)
   if not named:
     return
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     digest = hashlib.file_digest(f, 'sha256').hexdigest()
   if not digest.startswith(named[1]):
     raise ValueError(f'{path}: its sha256 begins {digest[:8]}, not '
@@ -112,10 +113,10 @@ def read(path: str) -> dict[str, np.ndarray]:
     ValueError: it is damaged, of another format, or holds anything but
       tensors.
   """
-  if not os.path.isfile(path):
+  if not file_system.isfile(path):
     raise FileNotFoundError(f'{path}: no such weights file')
   _check_digest(path)
-  with open(path, 'rb') as f:
+  with file_system.open(path, 'rb') as f:
     try:
       if _load(f) != _MAGIC_NUMBER:
         raise ValueError('no legacy PyTorch file')

@@ -1,0 +1,101 @@
+r"""Photos a CPU second of each step from photos to features.
+
+  python -m benchmarks.build_steps --image_dir=photos
+  python -m benchmarks.build_steps --image_dir=photos --max_photos=8 --side=32
+
+Each step is the very function that the commands run, in this process; the time
+is the CPU's, all threads together, so that other work on the machine counts
+little. Reading is from memory where the photos have been read before.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+
+from absl import flags
+
+from data_prep import (
+    feature_maker,
+    images,
+    local_runner,
+    photo_scan,
+    shard_writer,
+    shards,
+)
+from im2txt import (
+    caption_styles,
+    command_line,
+    configuration,
+    picture_files,
+    vocabulary,
+)
+
+_IMAGE_DIR = flags.DEFINE_string(
+    'image_dir', None, 'Folder of JPEGs.', required=True)
+_MAX_PHOTOS = flags.DEFINE_integer(
+    'max_photos', 200, 'How many to take.', lower_bound=2)
+_MAX_SIDE = flags.DEFINE_integer(
+    'max_side', 346, 'To which photos are shrunk.', lower_bound=1)
+_ENCODER = flags.DEFINE_string(
+    'encoder', 'efficientnet_lite0', 'One that brings its weights.')
+_SIDE = flags.DEFINE_integer(
+    'side', 224, 'Pixels that it sees.', lower_bound=32)
+
+_CAPTION = 'a brown dog leaps over a low fence in the green grass'
+
+
+def report(name: str, number: int, work: Callable[[], object]) -> None:
+  """Runs a step that has been run before; prints its rate."""
+  started = time.process_time()
+  work()
+  print(f'{name:<34}{number / (time.process_time() - started):>10,.0f}',
+        flush=True)
+
+
+def main() -> None:
+  """Reads the flags and measures."""
+  photos = picture_files.find(_IMAGE_DIR.value)[:_MAX_PHOTOS.value]
+  plain, small = images.Form(), images.Form(_MAX_SIDE.value)
+  style = caption_styles.named('nltk')
+  print(f'{len(photos)} photos of '
+        f'{sum(map(os.path.getsize, photos)) / len(photos):,.0f} bytes')
+  images.problem(photos[0], plain)
+  report('check', len(photos),
+         lambda: [images.problem(photo, plain) for photo in photos])
+  shards.words_of(_CAPTION, style)
+  report('count words (captions)', 1000,
+         lambda: [shards.words_of(_CAPTION, style) for _ in range(1000)])
+  with tempfile.TemporaryDirectory() as folder:
+    words = os.path.join(folder, vocabulary.FILE_NAME)
+    vocabulary.write_word_counts(words, [('<S>', 1), ('</S>', 1), ('a', 1)])
+    vocab = vocabulary.Vocabulary(words)
+    items = [shards.Item(i, photo, [_CAPTION])
+             for i, photo in enumerate(photos)]
+    for name, form in (('write as it is', plain),
+                       (f'shrink to {_MAX_SIDE.value} and write', small)):
+      shard = shards.Shard(os.path.join(folder, 'train-00000-of-00001'), items)
+      recipe = shards.Recipe('image', form, style, vocab)
+      shard_writer.make_record(items[0], recipe)
+      report(name, len(photos),
+             lambda: shard_writer.write_shard(shard, recipe))  # noqa: B023
+    print(f'{"bytes of such a record":<34}'
+          f'{os.path.getsize(shard.path) / len(photos):>10,.0f}')
+    with local_runner.in_this_process() as runner:
+      report('scan shards', len(photos), lambda: photo_scan.scan(
+          runner, [shard.path], 'image/data', 'image/caption_ids'))
+    maker = feature_maker.maker_of(configuration.ModelConfig(
+        encoder=_ENCODER.value, image_height=_SIDE.value,
+        image_width=_SIDE.value))
+    description = maker.describe('pooled', 'float16', 0, '')
+
+    def encode() -> None:
+      list(maker.make([(shard.path, range(len(photos)))], description, 32))
+
+    encode()
+    report(f'encode at {_SIDE.value}', len(photos), encode)
+    feature_maker.close()
+
+
+if __name__ == '__main__':
+  command_line.run(main)

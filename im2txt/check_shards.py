@@ -1,0 +1,69 @@
+r"""Names every bad record of shards, of pictures or of features.
+
+  python -m im2txt.check_shards --config=configs/show_and_tell.py \
+    --input_file_pattern='coco/*-of-?????'
+
+reads all records as training with this configuration reads them and prints a
+line for each that it cannot use: its shard, its number there, counted from 0,
+and what is wrong with it. A damaged shard is made again if it is deleted and
+its command run once more; `--bad_records=skip` of train.py, evaluate.py and
+cache_features.py leaves bad records out. The exit status is 1 if there are any.
+"""
+
+import os
+
+from absl import flags, logging
+
+from im2txt import (
+    command_line,
+    config_flag,
+    configuration,
+    encoders,
+    file_system,
+    inputs,
+    vocabulary,
+)
+
+flags.adopt_module_key_flags(config_flag)
+_INPUT_FILE_PATTERN = flags.DEFINE_string(
+    'input_file_pattern', None, 'Comma-separated patterns of shards.',
+    required=True)
+
+
+def resolve_config() -> configuration.ModelConfig:
+  """The configuration of the flags.
+
+  A `vocab_size` of 0 is set to that of the vocabulary beside the shards, if
+  there is one.
+  """
+  config = config_flag.value()
+  if config is None:
+    raise ValueError('what shall read the shards? Give the --config of the '
+                     'training')
+  encoders.resolve_sides(config.model)
+  configuration.check(config)
+  model = config.model
+  model.input_file_pattern = _INPUT_FILE_PATTERN.value
+  words = os.path.join(
+      os.path.dirname(inputs.find_shards(model.input_file_pattern)[0]),
+      vocabulary.FILE_NAME)
+  if not model.vocab_size and file_system.exists(words):
+    # The unknown word does not stand there.
+    model.vocab_size = len(vocabulary.read_counts(words)) + 1
+  return model
+
+
+def main() -> int:
+  """Reads the flags and checks."""
+  num_records = num_bad = 0
+  for fault in inputs.look_through(resolve_config()):
+    num_records += 1
+    if fault:
+      num_bad += 1
+      print(fault, flush=True)
+  logging.info('%d records, %d of them bad', num_records, num_bad)
+  return int(num_bad > 0)
+
+
+if __name__ == '__main__':
+  command_line.run(main)

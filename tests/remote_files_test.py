@@ -1,0 +1,152 @@
+"""From captions and photos to a trained model on a remote file system.
+
+ram:// is TensorFlow's own, in the memory of one process; to this project it is
+as far away as gs://.
+"""
+
+import functools
+import os
+
+import pytest
+from PIL import Image
+
+from data_prep import beam_runner, build, captioned_images, custom
+from im2txt import (
+    beam_search,
+    configuration,
+    evaluation,
+    feature_cache,
+    file_system,
+    inputs,
+    picture_captioner,
+    picture_files,
+    run_history,
+    trained_model,
+)
+from im2txt.caption_rules import Rules
+
+ROOT = 'ram://remote_files_test'
+NUM_PICTURES = 10
+
+
+def contents(folder):
+  """Bytes by path of all files within."""
+  found = {}
+  for path, _, names in file_system.walk(folder):
+    for name in names:
+      with file_system.open(os.path.join(path, name), 'rb') as f:
+        found[os.path.join(path, name)[len(folder):]] = f.read()
+  return found
+
+
+def config(folder):
+  return configuration.Config(
+      model=configuration.ModelConfig(
+          encoder='efficientnet_lite0', image_height=32, image_width=32,
+          input_file_pattern=f'{folder}/features/train-*', vocab_size=12,
+          embedding_size=7, num_lstm_units=11, batch_size=3,
+          values_per_input_shard=5, num_preprocess_threads=1),
+      training=configuration.TrainingConfig(
+          num_examples_per_epoch=6, optimizer='Adam', seed=1))
+
+
+def draw(folder):
+  """Writes pictures, of which one is none, and their captions."""
+  file_system.makedirs(f'{folder}/photos')
+  rows = ['image,caption']
+  for i in range(NUM_PICTURES):
+    with file_system.open(f'{folder}/photos/{i}.jpg', 'wb') as f:
+      if i == 7:
+        f.write(b'no picture')
+      else:
+        Image.new('RGB', (40 + i, 33), (i * 25, 90, 0)).save(f, 'JPEG')
+    rows += [f'{i}.jpg,a dog {i % 3}', f'{i}.jpg,the dog again']
+  with file_system.open(f'{folder}/captions.csv', 'w') as f:
+    f.write('\n'.join(rows))
+
+
+def make(folder, cache_features):
+  """Shards and features of pictures, with Beam in this process."""
+  draw(folder)
+  start = functools.partial(
+      beam_runner.beam_runner, beam_runner.parse([]), f'{folder}/scratch')
+  splits = custom.group_rows(
+      custom.read_rows(f'{folder}/captions.csv', 'image', 'caption', None),
+      f'{folder}/photos')
+  build.build(
+      captioned_images.split_at_random(splits[None], 0.2, 0),
+      build.Options(f'{folder}/shards', {'train': 2, 'val': 1},
+                    min_word_count=2, max_bad_fraction=0.2, runner=start))
+  cache_features.make(
+      config(folder).model,
+      inputs.find_shards(f'{folder}/shards/train-*,{folder}/shards/val-*'),
+      cache_features.Options(f'{folder}/features', runner=start))
+
+
+@pytest.fixture(scope='module')
+def cache_features(import_command):
+  return import_command('data_prep.cache_features')
+
+
+@pytest.fixture(scope='module')
+def made(cache_features):
+  make(ROOT, cache_features)
+  return ROOT
+
+
+def test_shards_and_features_are_those_made_here(
+    made, cache_features, tmp_path):
+  make(str(tmp_path), cache_features)
+  here, there = contents(str(tmp_path)), contents(made)
+  assert {'/shards/train-00001-of-00002', '/shards/bad_images.txt',
+          '/features/val-00000-of-00001', '/features/features.json',
+          '/features/word_counts.txt'} < there.keys()
+  # It has a digest of the pictures' places.
+  assert here.pop('/shards/build.json') != there.pop('/shards/build.json')
+  for name in ('/shards/images.tsv', '/shards/bad_images.txt'):
+    here[name] = here[name].replace(str(tmp_path).encode(), made.encode())
+  assert here == there
+  assert not [name for name in there if '.tmp' in name or 'scratch' in name]
+
+
+def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
+  train = import_command('im2txt.train')
+  folder = f'{made}/run'
+  system = config(made)
+
+  def keep():
+    configuration.save(system, folder)
+    train.vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
+
+  for steps in (2, 4):  # The second time it goes on.
+    train.train(system, folder, False, steps, 1, None, keep)
+    eval_config = config(made).model
+    eval_config.input_file_pattern = f'{made}/features/val-*'
+    evaluation.evaluate_new(
+        evaluation.Evaluator(eval_config, 100),
+        f'{folder}/model.ckpt-{steps}', f'{folder}/eval', 'perplexity')
+  assert [result.step for result in run_history.read_run(folder).evaluations
+          ] == [2, 4]
+  assert file_system.listdir(f'{folder}/best')[0] == 'checkpoint'
+  for run in (folder, f'{folder}/best'):
+    model = trained_model.find(run, None)
+    assert model.prefix.startswith(f'{run}/model.ckpt-')
+  [batch] = picture_captioner.caption_files(
+      [model], picture_files.find(f'{made}/photos'), functools.partial(
+          beam_search.beam_search, rules=Rules(model.vocab),
+          options=beam_search.Options()), NUM_PICTURES)
+  assert [result.file for result in batch] == [
+      f'{made}/photos/{i}.jpg' for i in range(NUM_PICTURES)]
+  assert [result.file for result in batch if result.error is not None] == [
+      f'{made}/photos/7.jpg']
+
+
+def test_what_is_not_there_is_one_line():
+  for act in (
+      lambda: inputs.find_shards('nosuch://a/train-*'),
+      lambda: feature_cache.read('nosuch://a'),
+      lambda: trained_model.find('nosuch://a', None)):
+    with pytest.raises(OSError, match='nosuch:// is not implemented'):
+      act()
+  with pytest.raises(ValueError, match='nosuch:// is not implemented'):
+    picture_files.find('nosuch://a/*.jpg')
