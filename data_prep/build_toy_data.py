@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+from collections.abc import Mapping
 
 from absl import flags
 from tqdm import tqdm
@@ -86,18 +87,27 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
 
   Raises:
     ValueError: more scenes are asked for than there are.
-    OSError: a file cannot be written.
+    OSError: a file cannot be written, or another process is writing there.
   """
   chosen = toy_scenes.choose_scenes(num_train + num_val,
                                     random.Random(f'{seed}/scenes'))
   scenes = dict(enumerate(chosen, 1))
   splits = {'train': dict(list(scenes.items())[:num_train]),
             'val': dict(list(scenes.items())[num_train:])}
+  file_system.makedirs(output_dir)
+  with locks.folder(output_dir):
+    _write(output_dir, splits, seed)
+
+
+def _write(
+    output_dir: str, splits: Mapping[str, Mapping[int, toy_scenes.Scene]],
+    seed: int,
+) -> None:
   annotations_dir = os.path.join(output_dir, 'annotations')
   file_system.makedirs(annotations_dir)
   truth = {}
-  progress = tqdm(total=len(scenes), desc='drawing scenes', unit='picture',
-                  disable=None)
+  progress = tqdm(total=sum(map(len, splits.values())), unit='picture',
+                  desc='drawing scenes', disable=None)
   for split, members in splits.items():
     image_dir = os.path.join(output_dir, split)
     file_system.makedirs(image_dir)
@@ -130,9 +140,7 @@ def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
 
 
 def main() -> None:
-  file_system.makedirs(FLAGS.output_dir)
-  with locks.folder(FLAGS.output_dir):
-    build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
+  build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
 
 
 if __name__ == '__main__':

@@ -9,8 +9,6 @@ def reason(error: tf.errors.OpError) -> str:
   """The sentence that says what went wrong, without the graph around it."""
   message = re.sub(r"^.*?\nNode: '[^\n]*'\n", '', error.message, flags=re.S)
   message = message.removeprefix('Graph execution error:')
-  # What an Assert puts around its own words.
-  message = re.sub(r'assertion failed: \[(.*)\]', r'\1', message)
   # What a tf.data pipeline puts before the words of its own graph.
   message = re.sub(
       r'Error in user-defined function passed to \S+ transformation with '

@@ -84,7 +84,7 @@ def from_line(line: str | bytes) -> Result:
     ValueError: the line is nothing that it has written.
   """
   try:
-    fields = json_files.parse(line)
+    fields = json_files.parse(line, constants=True)
     thumbnail = fields.get('thumbnail')
     seen = fields.get('seen', 1.0)
     if not 0 < seen <= 1:
