@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from im2txt import draw_captions
 from im2txt.results import Caption, Result
 
 

@@ -25,6 +25,7 @@ import conftest
 import disk_full
 import hostile
 import kills
+import records
 import states
 import tasks
 
@@ -80,6 +81,9 @@ def main() -> int:
             place)),
         ('named checkpoints', lambda place: [states.named(
             run_folder, last, pictures, place)]),
+        ('records', lambda place: records.bench(
+            run_folder, shards, lambda folder: tasks.train(config, folder),
+            place)),
         ('two at once', lambda place: [
             states.two_at_once(all_tasks[name], place)
             for name in ('train', 'build_coco_data', 'build_toy_data',

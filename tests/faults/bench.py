@@ -83,12 +83,17 @@ def tail(finished: conftest.Finished) -> str:
 def differences(found: dict, wanted: dict) -> str:
   """Names what differs between two results; '' if nothing does."""
   return ', '.join(
-      f'{name} is {"missing" if name not in found else "new" * (name not in wanted) or "another"}'  # noqa: E501
-      + ('' if isinstance(wanted.get(name), bytes) or name not in found or
-         isinstance(found[name], bytes)
-         else f' ({found[name]} for {wanted.get(name)})')
+      _difference(name, found.get(name), wanted.get(name))
       for name in sorted({*found, *wanted})
       if found.get(name, ()) != wanted.get(name, ()))
+
+
+def _difference(name: str, found: object, wanted: object) -> str:
+  if found is None or wanted is None:
+    return f'{name} is {"missing" if found is None else "new"}'
+  # Bytes are not to be shown.
+  return f'{name} is another' + (
+      '' if isinstance(found, bytes) else f' ({found} for {wanted})')
 
 
 def family(process: int) -> list[int]:

@@ -9,7 +9,6 @@ import json
 import pathlib
 import random
 import re
-import shutil
 from collections.abc import Callable, Mapping
 
 import conftest
@@ -178,9 +177,3 @@ def caption(run: pathlib.Path, pictures: pathlib.Path) -> Task:
        '--output_json={out}/captions.json',
        '--output_html={out}/captions.html'),
       files, lambda name: not name.endswith(('.tmp', '.progress')))
-
-
-def copy_of(folder: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
-  """A copy of a folder."""
-  shutil.copytree(folder, to)
-  return to
