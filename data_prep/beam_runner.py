@@ -36,7 +36,7 @@ _DEFAULT_OPTIONS = (
 
 _MAX_LINES = 1000  # Of a file of items, which one worker goes through.
 _MIN_FILES = 200   # Of many items, so that all workers have some to the end.
-_ERROR = 'error.json'
+_ERROR = 'error-'
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
@@ -203,15 +203,15 @@ def _apply(
     return number, function(item)
   except (OSError, ValueError) as error:
     # A runner tries again and then says it in pages.
-    _write_lines(os.path.join(folder, _ERROR),
+    _write_lines(os.path.join(folder, f'{_ERROR}{uuid.uuid4().hex}.json'),
                  [isinstance(error, ValueError), str(error)])
     raise
 
 
 def _noted(folder: str) -> Exception | None:
   """What an item was wrong with; None: it is something else that failed."""
-  path = os.path.join(folder, _ERROR)
-  if not file_system.exists(path):
+  notes = file_system.glob(os.path.join(glob.escape(folder), f'{_ERROR}*.json'))
+  if not notes:
     return None
-  is_value, message = _read_lines(path)
+  is_value, message = _read_lines(notes[0])
   return ValueError(message) if is_value else OSError(message)

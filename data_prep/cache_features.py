@@ -169,16 +169,17 @@ def make(
   with contextlib.ExitStack() as stack:
     stack.callback(feature_maker.close)
     maker = feature_maker.maker_of(config)
+    file_system.makedirs(folder)
+    stack.enter_context(locks.folder(folder))
     runner = stack.enter_context(options.runner())
     groups = photo_scan.scan(runner, files, config)
     description = maker.describe(
         options.features, options.precision, options.augmentations,
         photo_scan.digest(groups))
     store = options.reuse and feature_store.FeatureStore(
-        runner, options.reuse, description)
+        runner, options.reuse, description,
+        inputs.skips_bad_records(config))
     shards = list_shards(groups, folder, store)
-    file_system.makedirs(folder)
-    stack.enter_context(locks.folder(folder))
     claim_folder(folder, description)
     words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
     if file_system.exists(words):
@@ -196,18 +197,19 @@ def make(
           due, [len(shard.photos) for shard in due],
           Label('making features', 'photo'))
     finally:
-      remove_leftovers(shards)
+      remove_leftovers(folder, shards)
   logging.info('%s: %d photos in %d shards', folder, total, len(shards))
 
 
-def remove_leftovers(shards: Sequence[feature_maker.Shard]) -> None:
-  """Removes what killed writers of shards left behind."""
-  for folder in {os.path.dirname(shard.path) for shard in shards}:
-    names = {os.path.basename(shard.path) for shard in shards}
-    for name in file_system.listdir(folder):
-      if whole_file.is_temporary(name) and name.split('.')[0] in names:
-        with contextlib.suppress(FileNotFoundError):
-          file_system.remove(os.path.join(folder, name))
+def remove_leftovers(
+    folder: str, shards: Sequence[feature_maker.Shard]
+) -> None:
+  """Removes what killed writers of a folder's shards left behind."""
+  names = {os.path.basename(shard.path) for shard in shards}
+  for name in file_system.listdir(folder):
+    if whole_file.is_temporary(name) and whole_file.target_of(name) in names:
+      with contextlib.suppress(FileNotFoundError):
+        file_system.remove(os.path.join(folder, name))
 
 
 def main() -> None:

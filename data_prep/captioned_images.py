@@ -46,7 +46,8 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     where: file and line (or id) that has the name, for the message.
 
   Raises:
-    ValueError: the path leaves the folder, can be no file's or is broken text.
+    ValueError: the path leaves the folder, by a link too, can be no file's or
+      is broken text.
   """
   annotations.check_text(name, f'{where}: the picture {name!r}')
   path = os.path.join(image_dir, name)
@@ -58,6 +59,10 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   if ('\0' in name or parts[-1] in ('', os.curdir, os.pardir)
       or any(len(part.encode()) > _MAX_NAME_BYTES for part in parts)):
     raise ValueError(f'{where}: no file can have the path {name[:300]!r}')
+  if not file_system.realpath(path).startswith(
+      os.path.join(file_system.realpath(image_dir), '')):
+    raise ValueError(f'{where}: the picture {name!r} is a link that leads out '
+                     f'of the image folder {image_dir}; copy it there')
   return path
 
 

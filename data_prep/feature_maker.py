@@ -193,8 +193,12 @@ class FeatureMaker:
         except tf.errors.OutOfRangeError:
           break
         for arrays in zip(*found.values(), strict=True):
-          yield {key: description.pack(array)
-                 for key, array in zip(found, arrays, strict=True)}
+          try:
+            packed = {key: description.pack(array)
+                      for key, array in zip(found, arrays, strict=True)}
+          except ValueError as error:
+            raise ValueError(f'{path}, of a photo: {error}') from None
+          yield packed
 
   def close(self) -> None:
     """Ends its session; an interrupted program does not end before."""
@@ -302,8 +306,12 @@ def _write_shard(shard: Shard, recipe: Recipe) -> None:
 
   def records() -> Iterator[bytes]:
     for image_id, digest, captions, place in shard.photos:
-      data = (next(features) if place is None else feature_store.read(
+      data = (next(features, None) if place is None else feature_store.read(
           feature_store.Place(*place), description.shapes))
+      if data is None:
+        raise ValueError(
+            f'{", ".join(path for path, _ in shard.sources)}: fewer records '
+            'than when the work began')
       example = sequence_example.make_image(
           image_id, {feature_cache.DIGEST: bytes.fromhex(digest), **data},
           photo_scan.captions_of(map(base64.b64decode, captions)))

@@ -1,10 +1,12 @@
 """Finds the features of a photo in shards that an earlier run wrote."""
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
+from absl import logging
 from google.protobuf.message import DecodeError
 
 from data_prep.runner import Label, Runner
@@ -38,7 +40,7 @@ class FeatureStore:
 
   def __init__(
       self, runner: Runner, folder: str,
-      description: feature_cache.Description,
+      description: feature_cache.Description, skips: bool = False,
   ):
     """Looks through the folder.
 
@@ -46,6 +48,7 @@ class FeatureStore:
       runner: looks through one shard.
       folder: of feature shards.
       description: what the features must have been made with.
+      skips: whether of a bad shard what stands before the damage is taken.
 
     Raises:
       ValueError: the folder has none, they were made with something else, or
@@ -62,11 +65,16 @@ class FeatureStore:
     paths = [os.path.join(folder, name)
              for name in file_system.listdir(folder)
              if name not in _NO_SHARDS and not whole_file.is_temporary(name)]
+    sizes = {key: description.num_bytes(key) for key in description.shapes}
     found = runner.find(
-        _index, paths, Label('looking for features to reuse', 'shard'))
+        functools.partial(_index, sizes=sizes, skips=skips), paths,
+        Label('looking for features to reuse', 'shard'))
+    for _, damage in found:
+      if damage:
+        logging.warning('not reused: %s', damage)
     self._places = {
         bytes.fromhex(digest): Place(path, offset, size)
-        for path, records in zip(paths, found, strict=True)
+        for path, (records, _) in zip(paths, found, strict=True)
         for digest, offset, size in records}
 
   def find(self, digest: bytes) -> Place | None:
@@ -76,24 +84,40 @@ class FeatureStore:
 
 def read(place: Place, keys: Iterable[str]) -> dict[str, bytes]:
   """A photo's features as they lie in the record, by key."""
-  with file_system.open(place.path, 'rb') as f:
-    f.seek(place.offset)
-    context = tf.train.SequenceExample.FromString(
-        f.read(place.size)).context.feature
+  context = tf.train.SequenceExample.FromString(file_system.read_part(
+      place.path, place.offset, place.size)).context.feature
   return {key: context[key].bytes_list.value[0] for key in keys}
 
 
-def _index(path: str) -> list[tuple[str, int, int]]:
-  """Digest in hex, offset and size of each record of a shard."""
+def _index(
+    path: str, sizes: Mapping[str, int], skips: bool
+) -> tuple[list[tuple[str, int, int]], str]:
+  """Digest in hex, offset and size of each record of a shard; the damage."""
   found = []
   offset = 0
-  for number, record in bad_records.read(path):
-    try:
-      context = tf.train.SequenceExample.FromString(record).context.feature
-      [digest] = context[feature_cache.DIGEST].bytes_list.value
-    except (DecodeError, ValueError):
-      raise ValueError(f'{path}, record {number}: no features; this is no '
-                       'shard of features') from None
-    found.append((digest.hex(), offset + _BEFORE, len(record)))
-    offset += _BEFORE + len(record) + _BEHIND
-  return found
+  try:
+    for number, record in bad_records.read(path):
+      found.append((_digest(record, sizes, f'{path}, record {number}').hex(),
+                    offset + _BEFORE, len(record)))
+      offset += _BEFORE + len(record) + _BEHIND
+  except ValueError as error:
+    if not skips:
+      raise
+    return found, str(error)
+  return found, ''
+
+
+def _digest(record: bytes, sizes: Mapping[str, int], where: str) -> bytes:
+  """The digest of the photo that a record has the features of."""
+  try:
+    context = tf.train.SequenceExample.FromString(record).context.feature
+    digest, *packed = (
+        context[key].bytes_list.value[0]
+        for key in (feature_cache.DIGEST, *sizes))
+  except (DecodeError, IndexError):
+    raise ValueError(f'{where}: no features; this is no shard of features'
+                     ) from None
+  if list(map(len, packed)) != list(sizes.values()):
+    raise ValueError(f'{where}: not as many bytes of features as '
+                     f'{feature_cache.FILE_NAME} says')
+  return digest

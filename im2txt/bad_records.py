@@ -8,6 +8,8 @@ Nothing is read behind a record whose bytes are not those that were written:
 there TensorFlow's readers of a shard end.
 """
 
+import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +24,8 @@ tf1 = tf.compat.v1
 # What may be done about them.
 STOP, SKIP = 'stop', 'skip'
 
-_BESIDE = 16  # Bytes of a record that say its length and checksums.
+# Bytes of a record before and behind its own: its length, and checksums.
+_BEFORE, _BEHIND = 12, 4
 
 
 class Fault(NamedTuple):
@@ -67,35 +70,33 @@ def look_through(
   with tf.Graph().as_default(), tf1.Session(
       config=tf1.ConfigProto(device_count={'GPU': 0})) as session:
     file = tf1.placeholder(tf.string, [])
+    count = tf1.placeholder(tf.int64, [])
     iterator = tf1.data.make_initializable_iterator(
-        tf.data.TFRecordDataset(file).map(
-            plain(lambda record: (tf.strings.length(record), check(record))),
-            num_parallel_calls=tf.data.AUTOTUNE))
-    read_size = session.make_callable(iterator.get_next()[0])
+        tf.data.TFRecordDataset(file).take(count).map(
+            plain(check), num_parallel_calls=tf.data.AUTOTUNE))
+    run_check = session.make_callable(tf.nest.flatten(iterator.get_next()))
     for path in tqdm.tqdm(files, unit='shard', desc='checking records',
                           disable=None, leave=False):
-      session.run(iterator.initializer, {file: path})
-      yield from _look_through_one(path, read_size)
+      number, cut_off = _count_whole(path)
+      session.run(iterator.initializer, {file: path, count: number})
+      yield from _look_through_one(path, run_check, cut_off)
 
 
 def _look_through_one(
-    path: str, read_size: Callable[[], int]
+    path: str, run_check: Callable[[], Any], cut_off: Fault | None
 ) -> Iterator[Fault | None]:
-  number = size = 0
-  is_known = True  # Whether the size is that of all records.
+  number = 0
   try:
     while True:
       try:
-        size += read_size() + _BESIDE
+        run_check()
         yield None
       except tf.errors.InvalidArgumentError as error:
-        is_known = False
         yield Fault(path, number, graph_errors.reason(error))
       number += 1
   except tf.errors.OutOfRangeError:
-    damage = _cut_off(path, number, size) if is_known else None
-    if damage:
-      yield damage
+    if cut_off:
+      yield cut_off
   except tf.errors.DataLossError as error:
     yield Fault(path, number, graph_errors.reason(error), is_damage=True)
   except tf.errors.OpError as error:
@@ -148,16 +149,15 @@ def read(
     ValueError: the shard is damaged, and that is none of the faults.
   """
   known = {fault.number: fault for fault in faults if fault.file == file}
-  number = size = 0
+  number = 0
   try:
+    whole, damage = _count_whole(file)
     for record in tf.data.TFRecordDataset(file).take(min(
         (fault.number for fault in known.values() if fault.is_damage),
-        default=-1)).as_numpy_iterator():
+        default=whole)).as_numpy_iterator():
       if number not in known:
         yield number, record
       number += 1
-      size += len(record) + _BESIDE
-    damage = _cut_off(file, number, size)
   except tf.errors.DataLossError as error:
     damage = Fault(file, number, graph_errors.reason(error), is_damage=True)
   except tf.errors.OpError as error:
@@ -166,14 +166,26 @@ def read(
     raise damage.error()
 
 
-def _cut_off(file: str, number: int, size: int) -> Fault | None:
-  """What TensorFlow takes for the end, less than a record's length.
+def _count_whole(path: str) -> tuple[int, Fault | None]:
+  """Counts a shard's records by their lengths, up to one that is cut off.
 
-  Args:
-    file: a shard.
-    number: of records that were read.
-    size: bytes that these have in the file.
+  TensorFlow takes less than a length for the end, and memory for as many bytes
+  as a length says, whatever the file has.
   """
-  if size < file_system.size(file):
-    return Fault(file, number, 'truncated record', is_damage=True)
-  return None
+  number = 0
+  try:
+    left = file_system.size(path)
+    with file_system.open(path, 'rb') as f:
+      while left:
+        head = f.read(_BEFORE)
+        size = _BEFORE + _BEHIND + (
+            struct.unpack_from('<Q', head)[0] if len(head) == _BEFORE else 0)
+        if left < size:
+          return number, Fault(
+              path, number, 'truncated record, or a wrong length', True)
+        f.seek(size - _BEFORE, os.SEEK_CUR)
+        left -= size
+        number += 1
+  except OSError as error:
+    raise ValueError(f'{path}: {error.strerror or error}') from None
+  return number, None

@@ -146,11 +146,22 @@ def _damage(prefix: str) -> str | None:
   # A text's size is not known, and none of ours is one.
   expected = sum(math.prod(shape) * types[name].size
                  for name, shape in shapes.items())
-  there = sum(map(file_system.size,
-                  file_system.glob(f'{glob.escape(prefix)}.data-*')))
+  there = sum(map(file_system.size, _data_files(prefix)))
   if there < expected:
     return f'{prefix} has {there} of {expected} bytes'
   return None
+
+
+def _data_files(prefix: str) -> list[str]:
+  """The files of values, without those that a killed process left behind."""
+  return file_system.glob(f'{glob.escape(prefix)}.data-?????-of-?????')
+
+
+def remove_leftovers(folder: str) -> None:
+  """Removes what a training left that was killed while it saved."""
+  for file in file_system.glob(os.path.join(
+      glob.escape(folder), f'{CHECKPOINT_NAME}-*.tempstate*')):
+    file_system.remove(file)
 
 
 @functools.cache
@@ -323,8 +334,7 @@ def keep_only(prefix: str, folder: str) -> None:
   file_system.makedirs(folder)
   old = set(all_in(folder)) - {os.path.join(folder, os.path.basename(prefix))}
   # The index last: without it a checkpoint is not seen.
-  for file in file_system.glob(f'{glob.escape(prefix)}.data-*') + [
-      f'{prefix}.index']:
+  for file in [*_data_files(prefix), f'{prefix}.index']:
     whole_file.copy(file, os.path.join(folder, os.path.basename(file)))
   with whole_file.write(os.path.join(folder, 'checkpoint')) as f:
     f.write(f'model_checkpoint_path: "{os.path.basename(prefix)}"\n')

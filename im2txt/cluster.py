@@ -114,6 +114,9 @@ def read(environment: Mapping[str, str]) -> Task | None:
                      '{"type": "worker", "index": 0}')
   found = Task(addresses, task['type'], task['index'])
   if found.is_evaluator:
+    if not addresses.get(PS):
+      raise ValueError(f'{VARIABLE}: "cluster" has no ps, so its one replica '
+                       'evaluates itself; it needs no evaluator')
     return found
   if not 0 <= found.index < len(addresses.get(found.job, ())):
     raise ValueError(f'{VARIABLE}: "cluster" has no {found.job} {found.index}')

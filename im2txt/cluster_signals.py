@@ -13,6 +13,8 @@ tf1 = tf.compat.v1
 POLL_SECS = 0.5
 # What a ps that is told to stop leaves the chief for its last checkpoint.
 _GRACE_SECS = 60.0
+# What it leaves the others once the chief has left.
+_LATE_SECS = 600.0
 
 
 class Signals:
@@ -58,13 +60,20 @@ def keep_variables(task: cluster.Task, interrupted: threading.Event) -> None:
   logging.info('%s keeps variables until all %d replicas have left',
                task.device, task.num_replicas)
   gone = set()
-  deadline = None
+  deadline = chief_left = None
   with tf.Graph().as_default():
     left = _queue('left', task.index)
     newly_gone = left.dequeue_many(left.size())
     with tf1.Session(server.target, config=task.session_config()) as session:
       while len(gone) < task.num_replicas:
         gone.update(session.run(newly_gone).tolist())
+        if 0 in gone:
+          chief_left = chief_left or time.monotonic()
+          if time.monotonic() > chief_left + _LATE_SECS:
+            logging.warning('Of %d replicas only %s have left; leaving, for '
+                            'the chief left %.0f s ago', task.num_replicas,
+                            sorted(gone), _LATE_SECS)
+            break
         if interrupted.is_set():
           if deadline is None:
             deadline = time.monotonic() + _GRACE_SECS

@@ -6,6 +6,7 @@ Perplexity = exp(sum of cross-entropies / number of words).
 import dataclasses
 import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -402,21 +403,21 @@ class TrainingEvaluation:
                  os.path.join(self._train_dir, BEST_FOLDER))
     return True
 
-  def follow(self, last_step: int) -> None:
+  def follow(self, last_step: int, interrupted: threading.Event) -> None:
     """Evaluates the checkpoints of another process, until training ends.
 
     Args:
       last_step: where training ends, unless it ends early.
+      interrupted: ends it, too.
     """
     last = None
-    while True:
+    while not interrupted.wait(_FOLLOW_SECS):
       newest = checkpoints.newest(self._train_dir)
       step = checkpoints.step_of(newest) if newest else 0
       if step and newest != last:
         if self.run() or step >= last_step:
           return
         last = newest
-      time.sleep(_FOLLOW_SECS)
 
 
 def check_metric(metric: str) -> None:

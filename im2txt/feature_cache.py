@@ -127,9 +127,14 @@ class Description:
     with np.errstate(over='ignore'):
       packed = features.astype(np.dtype(self.precision).newbyteorder('<'))
     if not np.isfinite(packed).all():
-      raise ValueError(f'features are not finite as {self.precision}; '
-                       'use --precision=float32')
+      raise ValueError(
+          f'features are not finite as {self.precision}'
+          + '; use --precision=float32' * (self.precision == 'float16'))
     return packed.tobytes()
+
+  def num_bytes(self, key: str) -> int:
+    """Of all versions of a picture."""
+    return self._size(key) * (self.augmentations + 1)
 
   def unpack(self, key: str, packed: tf.Tensor) -> tf.Tensor:
     """Undoes `pack` in the graph for one version.
@@ -153,7 +158,7 @@ class Description:
 
   def checked(self, key: str, packed: tf.Tensor) -> tf.Tensor:
     """All versions of a picture, string [], if they are as long as they say."""
-    size = self._size(key) * (self.augmentations + 1)
+    size = self.num_bytes(key)
     length = tf.strings.length(packed)
     right = tf.debugging.Assert(tf.equal(length, size), [
         f'{key} has', length, f'bytes, not {size} as {FILE_NAME} says'])

@@ -61,6 +61,17 @@ def open(path: str, mode: str = 'r', **options: Any) -> IO:
   return whole if 'b' in mode else io.TextIOWrapper(whole, **options)
 
 
+def read_part(path: str, offset: int, size: int) -> bytes:
+  """Reads so many bytes from a place of a file on, and no more."""
+  if not is_remote(path):
+    with builtins.open(path, 'rb') as f:
+      f.seek(offset)
+      return f.read(size)
+  with _remote(path) as system, system.GFile(path, 'rb') as f:
+    f.seek(offset)
+    return f.read(size)
+
+
 def exists(path: str) -> bool:
   """Whether there is a file or folder of this path."""
   if not is_remote(path):
@@ -135,7 +146,7 @@ def walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
     return
   names = listdir(path)
   folders = [name for name in names if isdir(os.path.join(path, name))]
-  yield path, folders, [name for name in names if name not in set(folders)]
+  yield path, folders, sorted(set(names) - set(folders))
   for name in folders:
     yield from walk(os.path.join(path, name))
 

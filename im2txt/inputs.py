@@ -89,8 +89,9 @@ def make_batch(
     num_replicas: the parts.
 
   Raises:
-    ValueError: no file matches, there are fewer than replicas, there is no
-      such pipeline, or the shards are of features that another encoder made.
+    ValueError: no file matches, there are fewer than replicas, all hold no
+      record, there is no such pipeline, or the shards are of features that
+      another encoder made.
   """
   if config.input_file_pattern is None:
     return _placeholders(config)
@@ -319,6 +320,9 @@ def _shard_reader(
 
 def _say_empty(files: Sequence[str]) -> None:
   empty = [file for file in files if not file_system.size(file)]
+  if len(empty) == len(files):
+    raise ValueError(f'{files[0]} and all other shards to be read here hold no '
+                     'record')
   if empty:
     logging.warning('%d of %d shards hold no record; the first is %s',
                     len(empty), len(files), empty[0])

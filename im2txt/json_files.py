@@ -6,21 +6,44 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 from im2txt import file_system
 
 # What reading raises if a file is no text, or no gzip, or cut off.
 NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 
+# Texts shrink to a tenth; of what shrinks more, there is little.
+_MAX_RATIO = 100
+_SMALL = 2**24  # Bytes.
+
 _Kind = TypeVar('_Kind')
+
+
+class _BoundedGzip(gzip.GzipFile):
+  """Gives no more than text may unpack to: some 10 MB could be 10 GB."""
+
+  def __init__(self, opened: BinaryIO, size: int):
+    super().__init__(fileobj=opened)
+    self._most = _SMALL + _MAX_RATIO * size
+
+  def read1(self, size: int = -1) -> bytes:
+    data = super().read1(size)
+    if self.tell() > self._most:
+      raise gzip.BadGzipFile(f'it unpacks to more than {self._most} bytes')
+    return data
+
+  def read(self, size: int | None = -1) -> bytes:
+    if size is not None and size >= 0:
+      return self.read1(size)
+    return b''.join(iter(lambda: self.read1(_SMALL), b''))
 
 
 @contextlib.contextmanager
 def open_text(path: str) -> Iterator[TextIO]:
   """Opens a file of UTF-8 text; gzipped, if its name ends in .gz."""
   with file_system.open(path, 'rb') as f, io.TextIOWrapper(
-      gzip.GzipFile(fileobj=f) if path.endswith('.gz') else f,
+      _BoundedGzip(f, file_system.size(path)) if path.endswith('.gz') else f,
       encoding='utf-8-sig') as text:
     yield text
 
@@ -66,11 +89,11 @@ def _refuse(constant: str) -> None:
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  made = dict(pairs)
-  if len(made) < len(pairs):
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in made if keys.count(key) > 1)
-    raise ValueError(f'the key {twice!r} stands twice in an object')
+  made = {}
+  for key, value in pairs:
+    if key in made:
+      raise ValueError(f'the key {key!r} stands twice in an object')
+    made[key] = value
   return made
 
 

@@ -10,6 +10,7 @@ names in front. Ctrl-C or SIGTERM saves and stops all. On several machines,
 start im2txt.train on each instead, with TF_CONFIG.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -35,6 +36,8 @@ _GPUS = flags.DEFINE_bool(
     'gpus', False, 'Give each worker a GPU of its own; the others see none.')
 
 _POLL_SECS = 0.2
+# What processes that are told to stop have for that, and to save.
+_STOP_SECS = 120.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,7 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     processes[f'{job} {index}'] = subprocess.Popen(
         [sys.executable, '-m', 'im2txt.train', *arguments], env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors='replace')
+        # Ctrl-C comes from here, and to each but once.
+        errors='replace', start_new_session=True)
   return _watch(processes)
 
 
@@ -101,7 +105,8 @@ def _watch(processes: dict[str, subprocess.Popen]) -> int:
 
   def pass_on(name: str, process: subprocess.Popen) -> None:
     for line in process.stdout:
-      with lock:
+      # Where nobody reads any more they go on all the same.
+      with lock, contextlib.suppress(OSError):
         print(f'[{name}] {line}', end='', file=sys.stderr, flush=True)
 
   readers = [threading.Thread(target=pass_on, args=item, daemon=True)
@@ -113,24 +118,30 @@ def _watch(processes: dict[str, subprocess.Popen]) -> int:
     return [name for name, process in processes.items()
             if process.poll() is None]
 
+  stopped = []  # When.
+
   def stop(*_) -> None:
+    stopped.append(time.monotonic())
     for name in running():
       processes[name].send_signal(signal.SIGTERM)
 
-  # Of a terminal they have Ctrl-C themselves.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGINT, stop)
   signal.signal(signal.SIGTERM, stop)
   status = 0
   while left := running():
     failed = [name for name, process in processes.items()
               if process.returncode]
-    if failed and not status:
+    if failed and not stopped:
       status = processes[failed[0]].returncode
       logging.error('%s failed (exit status %d): stopping the others',
                     failed[0], status)
       stop()
     if status and all(name.startswith(cluster.PS) for name in left):
       stop()  # There is nobody left to wait for.
+    if stopped and time.monotonic() > stopped[0] + _STOP_SECS:
+      logging.error('no end of %s: killing', ', '.join(left))
+      for name in left:
+        processes[name].kill()
     time.sleep(_POLL_SECS)
   for reader in readers:
     reader.join()

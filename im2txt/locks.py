@@ -39,10 +39,13 @@ def folder(path: str) -> Iterator[None]:
     yield
     return
   with _open_locked(os.path.join(path, FILE_NAME), path) as f:
-    f.truncate(0)
-    f.write(f'process {os.getpid()} on {socket.gethostname()}')
-    f.flush()
     try:
+      try:
+        os.ftruncate(f.fileno(), 0)
+        os.write(f.fileno(), f'process {os.getpid()} on {socket.gethostname()}'
+                 .encode())
+      except OSError as error:
+        raise OSError(error.errno, error.strerror, f.name) from None
       yield
     finally:
       os.remove(f.name)
@@ -52,10 +55,8 @@ def _open_locked(path: str, of_folder: str) -> IO[str]:
   while True:
     f = open(path, 'a+', encoding='utf-8')  # noqa: SIM115
     try:
-      file(f, of_folder, 'writing into this folder')
-      # Whoever had it may have removed the file before it became ours.
-      if os.path.exists(path) and os.path.samestat(
-          os.fstat(f.fileno()), os.stat(path)):
+      _lock(f, of_folder, 'writing into this folder')
+      if _is_there(f, path):
         return f
     except BlockingIOError as error:
       f.seek(0)
@@ -79,6 +80,19 @@ def file(opened: IO, path: str, doing: str) -> None:
   Raises:
     BlockingIOError: another process has it.
   """
+  _lock(opened, path, doing)
+  if not _is_there(opened, path):
+    raise BlockingIOError(f'{path}: another process was {doing} until now; '
+                          'try again')
+
+
+def _is_there(opened: IO, path: str) -> bool:
+  """Whether whoever had it has not removed it before it became ours."""
+  return os.path.exists(path) and os.path.samestat(
+      os.fstat(opened.fileno()), os.stat(path))
+
+
+def _lock(opened: IO, path: str, doing: str) -> None:
   try:
     fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

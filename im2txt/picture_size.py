@@ -50,6 +50,18 @@ def _check(picture: Image.Image, frames: int) -> None:
         f'{MAX_PIXELS // 10**6} megapixels')
 
 
+def _num_frames(data: bytes) -> int:
+  """Frames of an animation that can be reached, if it is damaged."""
+  with opened(data) as picture, contextlib.suppress(Exception):
+    return picture.n_frames
+  frames = 1
+  with opened(data) as picture, contextlib.suppress(Exception):
+    while picture.width * picture.height * frames <= MAX_PIXELS:
+      picture.seek(frames)
+      frames += 1
+  return frames
+
+
 def problem(data: bytes) -> str:
   """Why TensorFlow shall not decode a file; '' if there is no reason not to.
 
@@ -59,7 +71,7 @@ def problem(data: bytes) -> str:
   try:
     with opened(data) as picture:
       if picture.format == 'GIF':
-        _check(picture, picture.n_frames)
+        _check(picture, _num_frames(data))
   except TooLargeError as error:
     return str(error)
   except Exception:  # Damaged files raise nearly anything.

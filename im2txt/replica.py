@@ -29,6 +29,10 @@ _STOP_SECS = 5
 Together = Callable[[tf1.train.Optimizer], tf1.train.Optimizer]
 
 
+class _Nothing(Exception):
+  """There is nothing to open a session for any more."""
+
+
 class Replica:
   """A process that trains alone.
 
@@ -36,11 +40,13 @@ class Replica:
     index: its number among those that train.
     count: how many there are.
     is_chief: whether it gives variables their values and saves them.
+    batches_a_step: of how many batches a step of training is.
   """
 
   index = 0
   count = 1
   is_chief = True
+  batches_a_step = 1
 
   def __init__(self):
     self._done = False
@@ -124,12 +130,14 @@ class ClusterReplica(Replica):
     self.is_chief = task.replica == 0
     self._task = task
     self._synchronous = synchronous and self.count > 1
+    if self._synchronous:
+      self.batches_a_step = self.count
     self._last_step = last_step
     self._timeout_secs = timeout_secs
     self._optimizer = None
     self._signals = None
-    for address in task.addresses[cluster.PS]:
-      self._wait_for(address)
+    self._interrupted = threading.Event()
+    self._wait_for_ps()
     self._server = task.start_server()
 
   def describe(self) -> str:
@@ -159,6 +167,7 @@ class ClusterReplica(Replica):
       self, step: tf.Tensor, interrupted: threading.Event
   ) -> list[tf1.train.SessionRunHook]:
     """See the base class."""
+    self._interrupted = interrupted
     self._signals = Signals(self._task)
     say_finished = self._signals.say_finished
     options = tf1.RunOptions(timeout_in_ms=1000 * self._timeout_secs)
@@ -181,7 +190,7 @@ class ClusterReplica(Replica):
       return super().joins(interrupted)
     logging.info('Waiting for the chief to %s',
                  'save' if self._done else 'begin')
-    return self._wait_for_chief(interrupted)
+    return self._wait_for_chief()
 
   @contextlib.contextmanager
   def session(
@@ -199,13 +208,15 @@ class ClusterReplica(Replica):
             else tf1.train.WorkerSessionCreator)
     creator = kind(scaffold, self._server.target,
                    config=self._task.session_config())
-    if not self.is_chief:
-      creator = _AfterChief(creator, self._wait_for_chief)
+    creator = _After(creator, self._wait_for_ps if self.is_chief
+                     else self._wait_for_chief)
     try:
       with tf1.train.MonitoredSession(
           creator, hooks, stop_grace_period_secs=_STOP_SECS) as session:
         yield session
       self._done = True
+    except _Nothing:
+      pass
     except _LOST:
       logging.warning('A ps is gone: going on from the last checkpoint')
     except tf.errors.DeadlineExceededError:
@@ -217,24 +228,25 @@ class ClusterReplica(Replica):
     """See the base class."""
     if interrupted.is_set() and not self.is_chief:
       return
-    # A ps that is gone need not know.
-    with contextlib.suppress(*_LOST), self._plain_session() as session:
-      session.run(self._signals.say_left)
+    # A ps that is gone need not know, and a session would wait for it.
+    if all(map(_is_there, self._task.addresses[cluster.PS])):
+      with contextlib.suppress(*_LOST), self._plain_session() as session:
+        session.run(self._signals.say_left)
 
   def _plain_session(self) -> tf1.Session:
     return tf1.Session(self._server.target, tf1.get_default_graph(),
                        self._task.session_config())
 
-  def _wait_for_chief(self, interrupted: threading.Event | None = None) -> bool:
+  def _wait_for_chief(self) -> bool:
     """Whether there is something to train."""
-    interrupted = interrupted or threading.Event()
     global_step = tf1.train.get_global_step()
     deadline = time.monotonic() + self._timeout_secs
-    while not interrupted.is_set():
+    while self._wait_for_ps():
       # The ps may have begun anew.
       with (contextlib.suppress(*_LOST, tf.errors.FailedPreconditionError),
             self._plain_session() as session):
-        while not interrupted.is_set() and time.monotonic() < deadline:
+        while (not self._interrupted.is_set()
+               and time.monotonic() < deadline):
           if session.run(self._signals.finished):
             return False
           if (session.run(self._signals.times_begun)
@@ -247,30 +259,37 @@ class ClusterReplica(Replica):
       time.sleep(POLL_SECS)
     return False
 
-  def _wait_for(self, address: str) -> None:
-    """Returns when there is a server, which sessions would wait for in vain.
+  def _wait_for_ps(self) -> bool:
+    """Returns when all ps are there, or False when it shall wait no more.
 
-    Unlike a session, this can be interrupted.
+    A session would wait for them for ever, and could not be interrupted.
     """
-    host, _, port = address.rpartition(':')
     deadline = time.monotonic() + self._timeout_secs
-    said = False
-    while True:
-      try:
-        socket.create_connection((host.strip('[]'), int(port)), 5).close()
-        return
-      except OSError as error:
+    for address in self._task.addresses[cluster.PS]:
+      if not self._interrupted.is_set() and not _is_there(address):
+        logging.info('Waiting for the ps at %s', address)
+      while not self._interrupted.is_set() and not _is_there(address):
         if time.monotonic() > deadline:
-          raise TimeoutError(f'{cluster.VARIABLE}: no ps at {address}: '
-                             f'{error}') from None
-        if not said:
-          logging.info('Waiting for the ps at %s', address)
-          said = True
+          raise TimeoutError(
+              f'{cluster.VARIABLE}: no ps at {address} in '
+              f'{self._timeout_secs} s (replica_timeout_secs); start it, and '
+              'this again')
         time.sleep(POLL_SECS)
+    return not self._interrupted.is_set()
 
 
-class _AfterChief(tf1.train.SessionCreator):
-  """Makes sessions once the chief has given variables their values."""
+def _is_there(address: str) -> bool:
+  """Whether there is a server."""
+  host, _, port = address.rpartition(':')
+  try:
+    socket.create_connection((host.strip('[]'), int(port)), 5).close()
+  except OSError:
+    return False
+  return True
+
+
+class _After(tf1.train.SessionCreator):
+  """Makes sessions once others are there."""
 
   def __init__(
       self, creator: tf1.train.SessionCreator, wait: Callable[[], bool]
@@ -280,7 +299,8 @@ class _AfterChief(tf1.train.SessionCreator):
 
   def create_session(self) -> tf1.Session:
     """See the base class."""
-    self._wait()
+    if not self._wait():
+      raise _Nothing
     return self._creator.create_session()
 
 

@@ -64,9 +64,10 @@ class Journal:
 
   def __exit__(self, exc_type: type | None, *_: object) -> None:
     """Closes it; if all went well, or nothing has come yet, it is removed."""
-    self._file.close()
+    # Removed while it is locked: it must not be another's by then.
     if exc_type is None or not self._places:
       file_system.remove(self._path)
+    self._file.close()
 
   def _note(self, result: results.Result, place: int) -> None:
     self._places[result.file] = place

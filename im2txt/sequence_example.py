@@ -18,7 +18,9 @@ with what an encoder said of the picture in the place of `image/data`.
 Writer and parser stand side by side so that they cannot drift apart.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -97,11 +99,23 @@ def write_records(file: str, records: Iterable[bytes]) -> None:
   Raises:
     OSError: it cannot be written.
   """
-  try:
-    with (whole_file.replacing(file, shared=True) as temporary,
-          tf.io.TFRecordWriter(temporary) as writer):
+  with whole_file.replacing(file, shared=True) as temporary:
+    with _explained(file):
+      writer = tf.io.TFRecordWriter(temporary)
+    try:
       for record in records:
-        writer.write(record)
+        with _explained(file):
+          writer.write(record)
+    finally:
+      with _explained(file):
+        writer.close()
+
+
+@contextlib.contextmanager
+def _explained(file: str) -> Iterator[None]:
+  """Makes of what TensorFlow says of a file that it cannot write a line."""
+  try:
+    yield
   except tf.errors.OpError as error:
     raise OSError(f'cannot write {file}: {graph_errors.reason(error)}'
                   ) from None
@@ -148,8 +162,9 @@ def ids_of(
 
 def _whole(entries: list[list]) -> list[list]:
   """Whole captions; entries of one word are im2txt's, one caption together."""
-  return [sum(entries, [])] if max(map(len, entries), default=0) <= 1 else (
-      entries)
+  if max(map(len, entries), default=0) > 1:
+    return entries
+  return [list(itertools.chain.from_iterable(entries))]
 
 
 def image_id_of(example: tf.train.SequenceExample) -> int:

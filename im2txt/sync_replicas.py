@@ -22,6 +22,8 @@ tf1 = tf.compat.v1
 # Wakes a replica that waits for a token.
 _WAKE = -1
 _PUT_BACK_SECS = 0.005
+# How long an interrupted chief waits for the step that it has begun.
+_LAST_STEP_SECS = 10.0
 
 
 class SyncReplicas(tf1.train.Optimizer):
@@ -149,11 +151,24 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
     """Draws tokens until there is one of a step to serve."""
     session = run_context.session
     token = run_values.results
-    while not run_context.stop_requested:
+    began = time.monotonic()
+    interrupted = None
+    while True:
       step, times_begun, finished = session.run(self._state)
-      if finished or self._interrupted.is_set() or step >= self._last_step:
+      if interrupted is None and self._interrupted.is_set():
+        interrupted = time.monotonic()
+      # What is saved must be of one step: the chief's gradient may be in that
+      # of a step to come.
+      ends = interrupted is not None and not (
+          self._is_chief and step == self._served
+          and time.monotonic() < interrupted + _LAST_STEP_SECS)
+      if finished or ends or step >= self._last_step:
         run_context.request_stop()
         return
+      if run_context.stop_requested and interrupted is None:
+        return
+      if time.monotonic() - began > self._options.timeout_in_ms / 1000:
+        raise tf.errors.DeadlineExceededError(None, None, 'no step in time')
       if times_begun != self._times_begun and not self._is_chief:
         # The chief came back: steps may have gone back.
         self._times_begun, self._served = times_begun, None

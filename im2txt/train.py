@@ -403,7 +403,8 @@ def train(
     batch = inputs.make_batch(
         config.model, True, replica.index, replica.count)
     global_step = tf1.train.get_or_create_global_step()
-    schedule = config.training, config.model.batch_size
+    schedule = (config.training,
+                config.model.batch_size * replica.batches_a_step)
     critical = critic and self_critical.SelfCritical(config, batch, critic)
     if critical:
       batch = critical.batch
@@ -455,7 +456,9 @@ def train(
       listeners = [
           training_hooks.AfterSaveListener(call, interrupted, progress)
           for call in after_save]
-      listeners.append(training_hooks.FlushListener(train_dir))
+      listeners += [training_hooks.FlushListener(train_dir),
+                    training_hooks.FiniteListener(
+                        lambda: checkpoints.newest(train_dir))]
       hooks = [
           training_hooks.CheckFiniteHook(
               statistics, lambda: checkpoints.newest(train_dir)),
@@ -567,11 +570,13 @@ def main() -> None:
   if task and task.is_evaluator:
     if eval_during is None:
       raise ValueError('an evaluator needs --eval_file_pattern')
-    eval_during.follow(_NUMBER_OF_STEPS.value)
+    with training_hooks.interruption() as interrupted:
+      eval_during.follow(_NUMBER_OF_STEPS.value, interrupted)
     return
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
+      checkpoints.remove_leftovers(train_dir)
     samples = None
     if _SAMPLE_IMAGE.value:
       samples = caption_samples.CaptionSamples(

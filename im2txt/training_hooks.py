@@ -68,6 +68,10 @@ class StopOnEventHook(tf1.train.SessionRunHook):
       run_context.request_stop()
 
 
+_ADVICE = ('Lower the learning rate or clip_gradients (--config.training...) '
+           'and go on from there')
+
+
 class NotFiniteError(ValueError):
   """Loss or gradient is not a finite number."""
 
@@ -100,8 +104,7 @@ class CheckFiniteHook(tf1.train.SessionRunHook):
     if not (math.isfinite(loss) and math.isfinite(norm)):
       raise NotFiniteError(
           f'loss is {loss} and gradient norm {norm} at step {step}; the last '
-          f'good checkpoint is {self._last_checkpoint()}. Lower the learning '
-          'rate or clip_gradients (--config.training...) and go on from there')
+          f'good checkpoint is {self._last_checkpoint()}. {_ADVICE}')
 
 
 class ProgressHook(tf1.train.SessionRunHook):
@@ -148,7 +151,7 @@ class ProgressHook(tf1.train.SessionRunHook):
         total=self._last_step, initial=step, unit='step', file=sys.stderr,
         disable=None, dynamic_ncols=True)
     self._reported = step // self._every
-    self._start_interval()
+    self._start_interval(step)
 
   def before_run(self, run_context):
     """See the base class."""
@@ -163,21 +166,23 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._captions += int(now.num_captions)
     self._words += int(now.num_words)
     self._positions += int(now.num_positions)
-    self._bar.update()
+    # Others take steps too, and a checkpoint may lie before the last one.
+    self._bar.update(int(now.global_step) - self._bar.n)
     self._bar.set_postfix(loss=f'{now.total_loss:.3f}', refresh=False)
     # Steps of other replicas lie between those of this one.
     if now.global_step // self._every > self._reported:
       self._reported = now.global_step // self._every
       self._report(now)
-      self._start_interval()
+      self._start_interval(int(now.global_step))
 
   def close(self) -> None:
     """Ends the bar, so that what is said next has a line of its own."""
     if self._bar is not None:
       self._bar.close()
 
-  def _start_interval(self):
+  def _start_interval(self, step: int):
     self._started = time.monotonic()
+    self._first = step  # The one before the interval's.
     self._steps = self._captions = self._words = self._positions = 0
     self._sums = dict.fromkeys(self._more, 0.0)
 
@@ -186,7 +191,8 @@ class ProgressHook(tf1.train.SessionRunHook):
     captions, words = self._captions / seconds, self._words / seconds
     padding = 1.0 - self._words / max(1, self._positions)
     if self._bar.disable:
-      left = (self._last_step - now.global_step) * seconds / self._steps
+      left = ((self._last_step - now.global_step) * seconds
+              / max(1, now.global_step - self._first))
       more = ''.join(f', {name} {total / self._steps:.4f}'
                      for name, total in self._sums.items())
       logging.info(
@@ -203,6 +209,31 @@ class ProgressHook(tf1.train.SessionRunHook):
       writer.add_summary(
           tf1.Summary(value=[tf1.Summary.Value(tag=tag, simple_value=value)]),
           now.global_step)
+
+
+class FiniteListener(tf1.train.CheckpointSaverListener):
+  """Stops training rather than save weights that are no finite numbers.
+
+  Of other processes of a cluster `CheckFiniteHook` sees no loss.
+  """
+
+  def __init__(self, last_checkpoint: Callable[[], str | None]):
+    """Adds what it looks at to the graph.
+
+    Args:
+      last_checkpoint: finds the newest checkpoint.
+    """
+    self._norm = tf.linalg.global_norm(tf1.trainable_variables())
+    self._last_checkpoint = last_checkpoint
+
+  def before_save(self, session, global_step_value):
+    """See the base class."""
+    norm = session.run(self._norm)
+    if not math.isfinite(norm):
+      raise NotFiniteError(
+          f'the norm of the weights is {norm} at step {global_step_value}; '
+          f'the last good checkpoint is {self._last_checkpoint()}. '
+          f'{_ADVICE}')
 
 
 class FlushListener(tf1.train.CheckpointSaverListener):

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator
 from typing import TextIO
@@ -13,6 +14,11 @@ _ENDING = '.tmp'
 def is_temporary(name: str) -> bool:
   """Whether a file's name is one that a file has until it is whole."""
   return name.endswith(_ENDING)
+
+
+def target_of(name: str) -> str:
+  """The name that a file of a temporary name has once it is whole."""
+  return re.sub(rf'(\.[0-9a-f]{{32}})?{re.escape(_ENDING)}$', '', name)
 
 
 @contextlib.contextmanager

@@ -128,7 +128,7 @@ DAMAGE = {
         lambda size: lambda c: c[:2 * size + 5], 2, 'truncated record'),
     'bit of a record': (
         lambda size: flip(size + 40), 1, 'corrupted record'),
-    'bit of a length': (lambda size: flip(2 * size), 2, 'corrupted record'),
+    'bit of a length': (lambda size: flip(2 * size), 2, 'record'),
     'bit of a checksum': (lambda size: flip(size - 1), 0, 'corrupted record'),
 }
 
@@ -214,6 +214,41 @@ def test_every_fault_is_named(bad_shards):
   for name, (_, number, reason) in DAMAGE.items():
     assert others[name].is_damage and reason in others[name].reason
     assert others[name].number == number, name
+
+
+def crc(data):
+  """The checksum of a TFRecord's length or bytes: CRC-32C, masked."""
+  value = 0xffffffff
+  for byte in data:
+    value ^= byte
+    for _ in range(8):
+      value = value >> 1 ^ 0x82f63b78 * (value & 1)
+  value ^= 0xffffffff
+  return ((value >> 15 | value << 17) + 0xa282ead8) % 2**32
+
+
+def test_a_length_beyond_the_file_is_no_memory(tmp_path):
+  write(tmp_path / 'a', [good(0)])
+  content = (tmp_path / 'a').read_bytes()
+  assert content[8:12] == crc(content[:8]).to_bytes(4, 'little')
+  length = (2**60).to_bytes(8, 'little')
+  (tmp_path / 'a').write_bytes(
+      content + length + crc(length).to_bytes(4, 'little') + content)
+  [fault] = faults_of(make_config(tmp_path / 'a'))
+  assert fault.is_damage and fault.number == 1
+  with pytest.raises(ValueError, match='record 1: .* or a wrong length'):
+    list(bad_records.read(str(tmp_path / 'a')))
+
+
+def test_a_bad_record_and_a_cut_length_in_one_shard(tmp_path):
+  path = tmp_path / 'a'
+  records = [good(0), BAD['id above'][0](), good(1), good(2)]
+  write(path, records)
+  path.write_bytes(path.read_bytes()[:-size_of(records[-1]) + 5])
+  faults = faults_of(make_config(path))
+  assert [(fault.number, fault.is_damage) for fault in faults] == [
+      (1, False), (3, True)]
+  assert [number for number, _ in bad_records.read(str(path), faults)] == [0, 2]
 
 
 def test_every_record_is_judged(bad_shards):

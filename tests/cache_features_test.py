@@ -544,7 +544,7 @@ def refusals(photos, made, command_of, start, tmp_path_factory):
   running = {}
 
   def look(output):
-    return files_in(output) if output.exists() else None
+    return files_in(output) if output.exists() else {}
 
   def finish():
     for name, (command, paths, before) in running.items():
@@ -674,10 +674,38 @@ def test_a_folder_to_reuse_with_a_shard_of_photos(
         runner, str(tmp_path), feature_cache.read(str(tmp_path)))
 
 
+def test_what_is_whole_of_a_damaged_folder_may_be_reused(
+    runner, made, tmp_path, caplog):
+  shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
+  description = feature_cache.read(str(tmp_path))
+  shard = tmp_path / 'train-00000-of-00002'
+  records = [example for example in map(
+      tf.train.SequenceExample.FromString, map(
+          lambda numbered: numbered[1], bad_records.read(str(shard))))]
+  digests = [example.context.feature['features/digest'].bytes_list.value[0]
+             for example in records]
+  del records[-1].context.feature['features/pooled'].bytes_list.value[:]
+  write(shard, records)
+  said = f'{shard}, record {len(records) - 1}: no features'
+  with pytest.raises(ValueError, match=said):
+    feature_store.FeatureStore(runner, str(tmp_path), description)
+  with caplog.at_level('WARNING', 'absl'):
+    store = feature_store.FeatureStore(
+        runner, str(tmp_path), description, skips=True)
+  assert f'not reused: {said}' in caplog.text
+  assert [store.find(digest) is None for digest in digests] == [
+      *[False] * (len(digests) - 1), True]
+  records[-1].context.feature['features/pooled'].bytes_list.value.append(b'x')
+  write(shard, records)
+  with pytest.raises(ValueError, match='not as many bytes of features'):
+    feature_store.FeatureStore(runner, str(tmp_path), description)
+
+
 IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
                     '--direct_running_mode=multi_processing')
 
 
+@pytest.mark.long
 def test_beam_makes_the_very_same(photos, made, command_of, launch, tmp_path):
   finished = launch(*command_of(
       photos / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))

@@ -1,6 +1,7 @@
 """Checkpoints of every age and format, and what must not be restored."""
 
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -521,3 +522,17 @@ def test_where_weights_of_encoders_are():
   assert encoder_weights.find(config(
       encoder='efficientnet_lite0', inception_checkpoint_file='x.pth')) == (
           'x.pth')
+
+
+def test_what_a_killed_save_left_is_no_part_of_a_checkpoint(save, tmp_path):
+  prefix = save(small_values())
+  folder = os.path.dirname(prefix)
+  left = pathlib.Path(f'{prefix}.data-00000-of-00001.tempstate123')
+  left.write_bytes(bytes(10**6))
+  checkpoints.keep_only(prefix, str(tmp_path / 'best'))
+  assert not list((tmp_path / 'best').glob('*tempstate*'))
+  data = pathlib.Path(f'{prefix}.data-00000-of-00001')
+  data.write_bytes(data.read_bytes()[:-8])
+  assert checkpoints._damage(prefix)
+  checkpoints.remove_leftovers(folder)
+  assert not left.exists() and data.exists()

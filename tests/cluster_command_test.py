@@ -71,7 +71,9 @@ def flags_of(task, features, train_dir, *more):
           '--config.model.bucket_by_length=false',
           '--config.training.optimizer=SGD',
           '--config.training.initial_learning_rate=1.0',
-          '--config.training.learning_rate_decay_factor=0.0',
+          '--config.training.learning_rate_decay_factor=0.5',
+          '--config.training.num_examples_per_epoch=60',
+          '--config.training.num_epochs_per_decay=2.0',
           '--config.training.clip_gradients=0.4', *more]
 
 
@@ -109,11 +111,10 @@ def last_saved(folder):
              for file in folder.glob('model.ckpt-*.index'))
 
 
-@pytest.mark.parametrize('mode', [(SYNC,), pytest.param(
-    (), marks=pytest.mark.long)], ids=['sync', 'async'])
-@pytest.mark.parametrize('victim', [('worker', 0), pytest.param(
-    ('chief', 0), marks=pytest.mark.long), pytest.param(
-    ('ps', 0), marks=pytest.mark.long)], ids=['worker', 'chief', 'ps'])
+@pytest.mark.long
+@MODES
+@pytest.mark.parametrize('victim', [('worker', 0), ('chief', 0), ('ps', 0)],
+                         ids=['worker', 'chief', 'ps'])
 def test_a_killed_process_that_is_started_again_joins(
     task, features, start, tmp_path, mode, victim):
   cluster = Cluster(start, flags_of(
@@ -129,6 +130,8 @@ def test_a_killed_process_that_is_started_again_joins(
   # Alone, each replica takes a last step.
   assert last_saved(tmp_path) == 300 if mode else (
       300 <= last_saved(tmp_path) <= 301)
+  if victim == ('worker', 0):
+    assert steps_of(processes[victim].finish().stderr)
   if mode:
     chief = steps_of(processes['chief', 0].finish().stderr)
     if victim == ('worker', 0):
@@ -139,3 +142,60 @@ def test_a_killed_process_that_is_started_again_joins(
           itertools.pairwise(chief)) if after <= step), -1)
       assert chief[back + 1] >= saved + 1
       assert chief[back + 1:] == list(range(chief[back + 1], 301))
+
+
+@pytest.mark.long
+def test_a_chief_killed_as_it_saves(task, features, start, tmp_path):
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, '--config.training.save_interval_steps=1',
+      '--number_of_steps=100', SYNC), workers=2)
+  processes = cluster.start_all()
+  kills = 0
+  while kills < 5:
+    chief = processes['chief', 0]
+    chief.wait_for(r' step \d+: ')
+    while not any(tmp_path.glob('*.tempstate*')):
+      pass
+    chief.send(signal.SIGKILL)
+    chief.finish()
+    kills += 1
+    processes['chief', 0] = cluster.start('chief')
+  finish(processes)
+  assert last_saved(tmp_path) == 100
+  assert not list(tmp_path.glob('*.tempstate*'))
+
+
+@pytest.mark.long
+@MODES
+@pytest.mark.parametrize('gone, said', [
+    ('ps', 'no ps at localhost'), ('worker', 'no step in 9 s'),
+    ('chief', 'no (chief|step) in 9 s')])
+def test_who_waits_too_long_says_so(
+    task, features, start, tmp_path, mode, gone, said):
+  if (gone, mode) == ('worker', ()):
+    pytest.skip('alone, nobody waits for a worker')
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, '--number_of_steps=1000000',
+      '--config.training.replica_timeout_secs=9', *mode), workers=2)
+  processes = cluster.start_all()
+  processes['worker', 0].wait_for(' step [0-9]{2}: ')
+  processes[gone, 0].send(signal.SIGKILL)
+  waits = processes['worker' if gone == 'chief' else 'chief', 0]
+  if (gone, mode) == ('chief', ()):
+    waits.send(signal.SIGTERM)  # It would go on without it.
+    assert waits.finish().returncode == 0
+    return
+  finished = waits.finish()
+  assert finished.returncode == 1
+  assert re.search(said, finished.lines[-1]), finished.stderr
+
+
+@pytest.mark.long
+def test_a_worker_that_never_comes(task, features, start, tmp_path):
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, SYNC,
+      '--config.training.replica_timeout_secs=9'), workers=2)
+  cluster.start('ps')
+  finished = cluster.start('chief').finish()
+  assert finished.returncode == 1
+  assert 'no step in 9 s' in finished.lines[-1]

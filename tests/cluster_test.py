@@ -80,6 +80,8 @@ def test_one_process_is_no_cluster(environment):
      'no chief and no worker'),
     ({'cluster': {'worker': ['a:1', 'b:1']},
       'task': {'type': 'worker', 'index': 0}}, '2 replicas need a "ps"'),
+    ({'cluster': {'chief': ['a:1']},
+      'task': {'type': 'evaluator', 'index': 0}}, 'it needs no evaluator'),
     ({'cluster': {'chief': ['a:1', 'b:1']},
       'task': {'type': 'chief', 'index': 0}}, 'there is one chief, not 2'),
     *(({'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': 0}},

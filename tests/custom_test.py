@@ -155,3 +155,20 @@ def test_sample_pairs_is_fair():
   # Each picture has one of its five with a chance of 5 * .25 * .75 ** 4.
   assert sum(len(image.captions) == 1 for image in found['train']) == (
       pytest.approx(119, abs=40))
+
+
+def test_a_link_must_not_lead_out_of_the_folder(tmp_path):
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  (tmp_path / 'secret.jpg').touch()
+  (folder / 'a.jpg').touch()
+  (folder / 'within.jpg').symlink_to('a.jpg')
+  (folder / 'out.jpg').symlink_to('../secret.jpg')
+  (folder / 'up').symlink_to('..')
+  # The folder itself may be anywhere.
+  (tmp_path / 'link').symlink_to('pictures')
+  for name in ('a.jpg', 'within.jpg', 'missing.jpg'):
+    captioned_images.image_path(str(tmp_path / 'link'), name, 'c.csv:2')
+  for name in ('out.jpg', 'up/secret.jpg'):
+    with pytest.raises(ValueError, match='c.csv:2: .* a link that leads out'):
+      captioned_images.image_path(str(tmp_path / 'link'), name, 'c.csv:2')

@@ -531,3 +531,17 @@ def test_evaluation_sees_the_plain_version(distorted_features, pipeline):
   [batch] = run(batch._replace(images=batch.images.pooled))
   assert batch.images.tolist() == [[0, 0], [1, 0], [2, 0]]
   assert batch.image_rows.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_shards_without_any_record_are_refused(tmp_path):
+  for i in range(3):
+    (tmp_path / f'train-{i}').touch()
+  write = tf.io.TFRecordWriter(str(tmp_path / 'train-1'))
+  write.write(b'')
+  write.close()
+  config = make_config(f'{tmp_path}/train-?')
+  with tf.Graph().as_default():
+    inputs.make_batch(config, True, 1, 2)
+    with pytest.raises(ValueError, match='train-0 and all other shards to be '
+                                         'read here hold no record'):
+      inputs.make_batch(config, True, 0, 2)

@@ -1,5 +1,7 @@
 """JSON that others wrote is refused in a line, or read."""
 
+import gzip
+
 import pytest
 
 from im2txt import json_files
@@ -27,3 +29,22 @@ def test_what_is_refused(content, said, tmp_path):
 
 def test_what_python_writes_may_be_let_through():
   assert json_files.parse('[Infinity]', constants=True) == [float('inf')]
+
+
+def test_a_gzip_cannot_fill_the_memory(tmp_path):
+  path = tmp_path / 'captions.json.gz'
+  path.write_bytes(gzip.compress(b'[' + b' ' * 2**27 + b']'))
+  with pytest.raises(ValueError, match='unpacks to more than') as error:
+    json_files.read(str(path))
+  assert str(error.value).startswith(str(path))
+  with json_files.open_text(str(path)) as f, pytest.raises(
+      gzip.BadGzipFile, match='unpacks to more than'):
+    f.readline()
+  path.write_bytes(gzip.compress(b'[' + b' ' * 2**20 + b'1]'))
+  assert json_files.read(str(path)) == [1]
+
+
+def test_many_keys_of_which_the_last_stands_twice_take_no_time():
+  keys = ', '.join(f'"{i}": 0' for i in range(200_000))
+  with pytest.raises(ValueError, match="the key '9999' stands twice"):
+    json_files.parse(f'{{{keys}, "9999": 0}}')

@@ -308,3 +308,15 @@ def test_an_array_cannot_fill_the_memory(path, options):
   with pytest.raises(ValueError, match='far more than is stored') as error:
     keras_weights.read(str(path), ['net/Conv'])
   assert str(path) in str(error.value)
+
+
+def test_an_array_of_another_file_is_not_read(path, tmp_path):
+  (tmp_path / 'secret').write_bytes(bytes(6 * 4))
+  write(path, [0], [0])
+  with h5py.File(path, 'a') as f:
+    del f['conv2d']
+    f.create_dataset(
+        'conv2d/conv2d/kernel:0', (2, 3), 'f4',
+        external=[(str(tmp_path / 'secret'), 0, h5py.h5f.UNLIMITED)])
+  with pytest.raises(ValueError, match='lies in another file'):
+    keras_weights.read(str(path), ['a'])

@@ -16,6 +16,7 @@ def test_workers_and_an_evaluator(task, launch, tmp_path):
   finished = launch(
       'im2txt.local_cluster', '--workers=2', '--ps=2', '--evaluator', '--',
       *flags_of(task, tmp_path, '--number_of_steps=9',
+                '--config.training.sync_replicas',
                 f'--eval_file_pattern={task.val_pattern}'))
   assert finished.returncode == 0, finished.stderr
   for expected in (
@@ -44,8 +45,9 @@ def test_one_that_fails_ends_all(task, launch, tmp_path):
 @pytest.mark.long
 def test_sigterm_saves_and_stops_all(task, start, tmp_path):
   command = start(
-      'im2txt.local_cluster', '--workers=2', '--',
-      *flags_of(task, tmp_path, '--config.training.sync_replicas'))
+      'im2txt.local_cluster', '--workers=2', '--evaluator', '--',
+      *flags_of(task, tmp_path, '--config.training.sync_replicas',
+                f'--eval_file_pattern={task.val_pattern}'))
   command.wait_for(r'\[chief 0\] [\d:]+ step 20: ')
   command.send(signal.SIGTERM)
   finished = command.finish()

@@ -53,7 +53,7 @@ def test_what_a_kill_leaves_bars_nobody(tmp_path, other):
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(
     tmp_path, monkeypatch):
   # As by a process that ends between our opening of the file and its lock.
-  lock, opened = locks.file, []
+  lock, opened = locks.fcntl.flock, []
 
   def slow(*arguments):
     if not opened:
@@ -61,10 +61,19 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(
     opened.append(True)
     lock(*arguments)
 
-  monkeypatch.setattr(locks, 'file', slow)
+  monkeypatch.setattr(locks.fcntl, 'flock', slow)
   with locks.folder(str(tmp_path)):
     assert len(opened) == 2
     assert (tmp_path / locks.FILE_NAME).exists()
+
+
+def test_a_file_that_its_last_owner_removed_is_refused(tmp_path):
+  path = tmp_path / 'x.progress'
+  with open(path, 'a+b') as f:
+    locks.file(f, str(path), 'writing these results')
+    path.unlink()
+    with pytest.raises(BlockingIOError, match='until now; try again'):
+      locks.file(f, str(path), 'writing these results')
 
 
 def test_where_there_are_no_locks_nothing_is_barred(tmp_path, monkeypatch):

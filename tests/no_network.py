@@ -17,14 +17,19 @@ class NetworkUsed(BaseException):  # Or `except Exception` would hide it.
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
   """Raises NetworkUsed where an audit event is of another machine."""
-  if event in ('socket.connect', 'socket.sendto'):
+  if event in ('socket.connect', 'socket.sendto', 'socket.sendmsg'):
     address = arguments[1]
     if isinstance(address, tuple) and not _is_here(address[0]):
       raise NetworkUsed(f'{event} {address}')
-  elif event == 'socket.getaddrinfo':
+  elif event in ('socket.getaddrinfo', 'socket.gethostbyname'):
     host = arguments[0]
     # Nobody is asked for the address of an address.
     if host is not None and not (_is_here(host) or _parse(host)):
+      raise NetworkUsed(f'{event} {host}')
+  elif event in ('socket.gethostbyaddr', 'socket.getnameinfo'):
+    [host] = arguments
+    host = host[0] if isinstance(host, tuple) else host
+    if not _is_here(host):
       raise NetworkUsed(f'{event} {host}')
 
 

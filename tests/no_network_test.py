@@ -13,12 +13,23 @@ def test_another_machine_is_refused():
     s.connect((ELSEWHERE, 80))
   with socket.socket(type=socket.SOCK_DGRAM) as s, pytest.raises(NetworkUsed):
     s.sendto(b'', (ELSEWHERE, 53))
+  with socket.socket(type=socket.SOCK_DGRAM) as s, pytest.raises(NetworkUsed):
+    s.sendmsg([b''], (), 0, (ELSEWHERE, 53))
 
 
 @pytest.mark.parametrize('name', ['example.invalid', b'example.invalid'])
 def test_a_name_is_not_looked_up(name):
   with pytest.raises(NetworkUsed):
     socket.getaddrinfo(name, 80)
+  with pytest.raises(NetworkUsed):
+    socket.gethostbyname(name)
+
+
+def test_nobody_is_asked_for_the_name_of_an_address():
+  with pytest.raises(NetworkUsed):
+    socket.gethostbyaddr(ELSEWHERE)
+  with pytest.raises(NetworkUsed):
+    socket.getnameinfo((ELSEWHERE, 80), 0)
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])

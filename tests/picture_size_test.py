@@ -41,12 +41,19 @@ def gif(size, frames):
       Image.new('L', size, i + 1) for i in range(frames - 1)])
 
 
+def cut_gif(size, frames):
+  """An animation that ends within the head of its last frame."""
+  data = gif(size, frames)
+  return data[:data.rindex(b'\x2c\0\0\0\0') + 4]
+
+
 @pytest.mark.parametrize('data, said', [
     (png(30_000, 3_400), '30000 x 3400 pixels are more than 100 megapixels'),
     (png(30_000, 30_000), '900000000 pixels'),
     (jpeg(13_000, 13_000), '13000 x 13000 pixels'),
     (gif((2000, 1000), 60), '60 frames of 2000 x 1000 pixels are more than'),
-], ids=['png', 'large png', 'jpeg', 'gif'])
+    (cut_gif((2000, 1000), 60), 'frames of 2000 x 1000 pixels are more than'),
+], ids=['png', 'large png', 'jpeg', 'gif', 'cut gif'])
 def test_what_is_too_large(data, said):
   assert said in picture_size.problem(data)
 

@@ -98,6 +98,14 @@ def test_tensors_have_their_values_shapes_and_types(read):
   assert tensors['longs'].dtype == np.int64
 
 
+def test_many_tensors_of_one_storage_cannot_fill_the_memory(read):
+  size = 10**6
+  tensors = read(legacy_file(dictionary(**{
+      f't{i}': tensor('a', (size,), (1,)) for i in range(3)}),
+      a=np.zeros(size, '<f4')))
+  assert np.shares_memory(tensors['t0'], tensors['t2'])
+
+
 def test_digest_in_the_name(read):
   content = legacy_file(dictionary(x=tensor('a', (1,), (1,))),
                         a=np.ones(1, '<f4'))

@@ -1,5 +1,6 @@
 """Hooks of training, on a graph that only counts."""
 
+import io
 import math
 import os
 import signal
@@ -59,6 +60,26 @@ def test_training_goes_on_while_everything_is_finite():
   statistics = counting()
   assert run(statistics, training_hooks.CheckFiniteHook(
       statistics, lambda: 'model.ckpt-0')) == 10
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+  # Of another replica's gradient neither loss nor norm is seen here.
+  weights = tf1.get_variable('w', [2], initializer=tf1.ones_initializer())
+  step = tf1.train.get_or_create_global_step()
+  with tf.control_dependencies([weights.assign(
+      tf.where(step < 5, weights, weights * math.nan))]):
+    count = tf1.assign_add(step, 1)
+  hook = tf1.train.CheckpointSaverHook(
+      str(tmp_path), save_steps=3, listeners=[
+          training_hooks.FiniteListener(lambda: 'runs/model.ckpt-3')])
+  with (pytest.raises(training_hooks.NotFiniteError) as error,
+        tf1.train.MonitoredSession(hooks=[hook]) as session):
+    for _ in range(9):
+      session.run(count)
+  assert 'nan at step' in str(error.value)
+  assert 'runs/model.ckpt-3' in str(error.value)
+  assert {path.name for path in tmp_path.glob('*.index')} == {
+      'model.ckpt-0.index', 'model.ckpt-3.index'}
 
 
 @pytest.mark.parametrize('which', ['loss', 'norm'])
@@ -159,6 +180,25 @@ def test_progress_is_lines_and_rates(tmp_path, lines, capsys):
                               'speed/words_per_second': [4, 8],
                               'speed/padding_share': [4, 8]}
   assert capsys.readouterr().err == ''  # No bar where there is no terminal.
+
+
+def test_steps_of_others_are_steps_too(monkeypatch):
+  class Bar(training_hooks.tqdm.tqdm):
+
+    def __init__(self, **options):
+      super().__init__(**options | {'disable': False, 'file': io.StringIO()})
+
+  monkeypatch.setattr(training_hooks.tqdm, 'tqdm', Bar)
+  statistics = counting()
+  # Each run of this process is preceded by four of others.
+  hook = training_hooks.ProgressHook(statistics, 1000, 10, None)
+  with tf1.train.MonitoredSession(hooks=[hook]) as session:
+    raw = session._tf_sess()
+    for _ in range(20):
+      for _ in range(4):
+        raw.run(statistics.global_step)
+      session.run(statistics.global_step)
+  assert hook._bar.n == 100
 
 
 def test_words_and_captions_are_counted_apart(tmp_path, lines):

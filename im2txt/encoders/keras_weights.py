@@ -67,6 +67,8 @@ def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
   """The array of a layer that has this last name."""
   def visit(path, item):
     if isinstance(item, h5py.Dataset) and _last_name(path) == wanted:
+      if item.external or item.is_virtual:
+        raise ValueError(f'{item.name} lies in another file')
       # Of a file of any size: what is not stored reads as so many zeros.
       if item.nbytes > _MAX_RATIO * item.id.get_storage_size():
         raise ValueError(f'{layer.file.filename}: {item.name} '

@@ -141,5 +141,6 @@ def _view(storage: np.ndarray, tensor: _Tensor) -> np.ndarray:
       or math.prod(tensor.shape) > storage.size):
     raise ValueError('a tensor lies outside its storage')
   strides = [s * storage.itemsize for s in tensor.stride]
+  # No copy: any number of tensors may share a storage.
   return np.lib.stride_tricks.as_strided(
-      storage[tensor.offset:], tensor.shape, strides).copy()
+      storage[tensor.offset:], tensor.shape, strides, writeable=False)

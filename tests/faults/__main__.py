@@ -91,7 +91,7 @@ def main() -> int:
         ('hostile pictures', lambda place: [
             hostile.pictures(run_folder, pictures, place)]),
         ('hostile weights', lambda place: [
-            hostile.weights(config, shards, pictures, place)]),
+            hostile.weights(config, shards, run_folder, pictures, place)]),
         ('hostile texts', lambda place: [hostile.texts(pictures, place)])]
     jobs = [(name, job) for name, job in jobs
             if re.search(arguments.only, name)]

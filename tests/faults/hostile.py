@@ -14,6 +14,8 @@ import numpy as np
 from bench import Row, Workplace, error_of, tail
 from PIL import Image
 
+from im2txt import configuration, vocabulary
+
 _INCEPTION = (
     '--config.model.encoder=inception_v3', '--config.model.image_height=80',
     '--config.model.image_width=80')
@@ -100,8 +102,8 @@ def pictures(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
 
 
 def weights(
-    config: pathlib.Path, shards: pathlib.Path, good: pathlib.Path,
-    place: Workplace,
+    config: pathlib.Path, shards: pathlib.Path, run: pathlib.Path,
+    good: pathlib.Path, place: Workplace,
 ) -> Row:
   """A .pth and an .h5 as the encoder's weights, an .npz as a model."""
   row = Row('a .pth, .h5 or .npz built to run code or to take 100 GB')
@@ -123,6 +125,8 @@ def weights(
                           'a.npy', _objects(_Code(evidence))))):
     models.append(folder / name / 'weights.npz')
     models[-1].parent.mkdir()
+    for beside in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
+      shutil.copy(run / beside, models[-1].parent)
     with zipfile.ZipFile(models[-1], 'w', zipfile.ZIP_DEFLATED) as z:
       write(z)
   caching = ['data_prep.cache_features', f'--config={config}',
@@ -130,21 +134,21 @@ def weights(
   finished, plain = _measured([*caching, f'--output_dir={place.new()}'], place)
   if finished.returncode:
     row.mistakes.append(tail(finished))
-  commands = [
-      [*caching, f'--inception_checkpoint_file={path}',
-       *_INCEPTION * (path.suffix == '.h5'),
-       f'--output_dir={place.new()}']
-      for path in (*sorted(folder.glob('*.pth')), folder / 'fill.h5')]
-  commands += [['im2txt.run_inference', f'--checkpoint_path={path}',
-                str(good)] for path in models]
+  commands = {
+      path: [*caching, f'--inception_checkpoint_file={path}',
+             *_INCEPTION * (path.suffix == '.h5'),
+             f'--output_dir={place.new()}']
+      for path in (*sorted(folder.glob('*.pth')), folder / 'fill.h5')}
+  commands |= {path: ['im2txt.run_inference', f'--checkpoint_path={path}',
+                      str(good)] for path in models}
   most = 0
-  for command in commands:
+  for path, command in commands.items():
     finished, peak = _measured(command, place)
     row.tried += 1
     most = max(most, peak - plain)
-    row.message = error_of(finished) or row.message
-    if not error_of(finished) or peak - plain > _MOST:
-      row.mistakes.append(f'{command[2:]}: {peak} MB, {tail(finished)}')
+    row.message = error_of(finished)
+    if str(path) not in row.message or peak - plain > _MOST:
+      row.mistakes.append(f'{path}: {peak} MB, {tail(finished)}')
   if evidence.exists():
     row.mistakes.append('code was run')
   row.lost = f'nothing; {most} MB more'
@@ -158,6 +162,10 @@ def texts(good: pathlib.Path, place: Workplace) -> Row:
   outside.mkdir()
   shutil.copy(next(good.glob('*.jpg')), outside / 'secret.jpg')
 
+  folder = place.new('pictures')
+  shutil.copytree(good, folder)
+  (folder / 'link.jpg').symlink_to(outside / 'secret.jpg')
+
   def of_file(name: str) -> bytes:
     return json.dumps({
         'images': [{'id': 1, 'file_name': name}],
@@ -169,13 +177,14 @@ def texts(good: pathlib.Path, place: Workplace) -> Row:
       b'{}', b'[' * 10**6, b'{"images":' * 10**6, b'{"images": [NaN]}',
       b'{"images": [], "images": []}', b'{"images": "\xff"}',
       of_file('../outside/secret.jpg'), of_file(str(outside / 'secret.jpg')),
+      of_file('link.jpg'),
       of_file('a\0.jpg'), of_file('\ud800.jpg'), of_file('x' * 10**6)):
     path = place.new('captions').with_suffix('.json')
     path.write_bytes(content)
     out = place.new()
     finished, peak = _measured([
         'data_prep.build_coco_data', '--split=random',
-        f'--train_image_dir={good}', f'--train_captions_file={path}',
+        f'--train_image_dir={folder}', f'--train_captions_file={path}',
         f'--output_dir={out}'], place)
     plain = plain or peak
     most = max(most, peak - plain)

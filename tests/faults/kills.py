@@ -77,6 +77,8 @@ def bench(task: Task, times: int, place: Workplace) -> Row:
     most_lost = max(most_lost, lost)
   if task.name == 'train':
     row.lost = f'at most {most_lost} steps, saved every {SAVE_STEPS}'
+  if not killed:
+    row.mistakes.append('it never was killed in time')
   row.fault += f' ({killed} in time' + (
       f', {killed_workers} of a worker)' if killed_workers else ')')
   return row

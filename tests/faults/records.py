@@ -100,7 +100,7 @@ def bench(
     finished = place.run(command)
     row.tried += 1
     said = [line for line in finished.lines if 'hold no record' in line]
-    row.message = ''.join(said).partition('] ')[2]
+    row.message = ''.join(said).partition(' ')[2]
     if finished.returncode or len(said) != 1 or str(shard) not in said[0]:
       row.mistakes.append(tail(finished))
   return [*rows, row]

@@ -160,7 +160,7 @@ def _trained(folder: pathlib.Path) -> dict[str, object]:
           step for step, _ in run_history.read_run(str(folder)).losses],
       'left over': sorted(
           name for name in files(folder)
-          if '_temp' in name or name.endswith(('.tmp', '.lock')))}
+          if '.tempstate' in name or name.endswith(('.tmp', '.lock')))}
 
 
 def caption(run: pathlib.Path, pictures: pathlib.Path) -> Task:

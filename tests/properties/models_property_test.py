@@ -334,7 +334,8 @@ def read_shard(path):
   ids, num_records = shard_captions.read_ids(
       path, sequence_example.CAPTION_IDS)
   assert num_records == len(found.first) and len(ids) == sum(found.first)
-  with inputs.explained_errors(path):
+  with inputs.explained_errors(
+      configuration.ModelConfig(input_file_pattern=path)):
     for _, serialized in bad_records.read(path):
       sequence_example.parse(serialized)
   return found
