@@ -2,9 +2,8 @@
 
 import collections
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from absl import logging
@@ -14,7 +13,6 @@ from data_prep import worker_pool
 from data_prep.runner import Label, Runner
 
 _MAX_CHUNK = 200  # Items that a worker is sent at a time.
-_ASK_SECS = 10.0  # How long no job may end before it is asked why.
 _MIN_CHUNKS = 50  # Of many items, so that all workers have some to the end.
 
 
@@ -71,14 +69,9 @@ class _LocalRunner(Runner):
     jobs = {self._pool.submit(function, item): size
             for item, size in zip(items, sizes, strict=True)}
     with _bar(label, sum(sizes)) as bar:
-      left = set(jobs)
-      while left:
-        done, left = wait(left, _ASK_SECS, FIRST_COMPLETED)
-        if not done:
-          self._ask()
-        for job in done:
-          job.result()
-          bar.update(jobs[job])
+      for job in as_completed(jobs):
+        job.result()
+        bar.update(jobs[job])
 
   def _in_chunks(
       self, work: Callable, function: Callable, items: Sequence[Any],
@@ -94,18 +87,8 @@ class _LocalRunner(Runner):
     jobs.reverse()
     with _bar(label, len(items)) as bar:
       for chunk in chunks:
-        job = jobs.pop()
-        while not wait([job], _ASK_SECS).done:
-          self._ask()
-        yield job.result()
+        yield jobs.pop().result()
         bar.update(len(chunk))
-
-  def _ask(self) -> None:
-    """Raises BrokenProcessPool where a pool is broken and has not said so.
-
-    It may forget a job that is handed in just as a worker dies.
-    """
-    self._pool.submit(os.getpid)
 
 
 class _SerialRunner(Runner):

@@ -23,8 +23,8 @@ def worker_pool(
 ) -> Iterator[ProcessPoolExecutor]:
   """Makes a pool of processes whose functions see nothing of this one.
 
-  Whatever goes wrong in the `with` block, an interrupt included, ends the
-  workers at once.
+  The end of the `with` block, by an interrupt or what else goes wrong too,
+  ends the workers at once.
 
   Args:
     workers: number of processes.
@@ -45,17 +45,17 @@ def worker_pool(
   try:
     _start_first_worker(pool)
     yield pool
-  except BaseException as error:
+  # The forkserver's own death shows as an end of file, or of a connection.
+  except (process.BrokenProcessPool, EOFError, ConnectionError):
+    raise ChildProcessError(
+        'a worker process died; if memory ran out, lower --num_threads. '
+        'The same command goes on from here') from None
+  finally:
+    # They are not asked to end: one that died may have the lock that another
+    # needs to answer, which would be waited for without end.
     for child in multiprocessing.active_children():
       if child not in not_ours:
-        child.terminate()
-    # The forkserver's own death shows as an end of file.
-    if isinstance(error, process.BrokenProcessPool | EOFError):
-      raise ChildProcessError(
-          'a worker process died; if memory ran out, lower --num_threads. '
-          'The same command goes on from here') from None
-    raise
-  finally:
+        child.kill()
     pool.shutdown()
 
 

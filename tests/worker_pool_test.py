@@ -43,3 +43,10 @@ def test_interrupt_ends_workers():
     threading.Thread(target=interrupt_soon).start()
     pool.submit(wait_for_ever, 0).result()
   assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_cannot_answer_ends_too():
+  # As one that waits for a lock that another had when it was killed.
+  with make_pool() as pool:
+    os.kill(pool.submit(os.getpid).result(), signal.SIGSTOP)
+  assert not multiprocessing.active_children()
