@@ -111,6 +111,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.determinism --encoder=efficientnet_lite0 \
 	  --image_size=224 --vocab_size=2933
 	$(BIN)/python -m benchmarks.training_memory
+	$(BIN)/python -m benchmarks.cluster
 	$(BIN)/python -m benchmarks.data_prep
 
 faults: .venv/installed

@@ -106,6 +106,7 @@ def test_captions_longer_than_it_can_read_are_refused(
   assert '22 words' in finished.error
 
 
+@pytest.mark.long
 def test_exports_caption_as_it_does(
     attending, launch, caption, pictures, tmp_path):
   run, _ = attending

@@ -487,6 +487,7 @@ def test_training(task, launch, tmp_path):
   assert (tmp_path / 'run' / 'model.ckpt-4.index').exists()
 
 
+@pytest.mark.long
 def test_evaluation(task, trained, launch, tmp_path):
   shard, other = damaged_copy(task, tmp_path / 'shards', 'val')
   command = ['im2txt.evaluate', f'--checkpoint_dir={trained.folder}',

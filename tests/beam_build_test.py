@@ -35,8 +35,10 @@ def build(tmp_path, launch):
 
 @pytest.mark.parametrize(('flags', 'beam_flags'), [
     ([], []),
-    (['--layout=image', '--caption_style=keras', '--max_side=11'],
-     [IN_TWO_PROCESSES])], ids=['in this process', 'in two processes'])
+    pytest.param(
+        ['--layout=image', '--caption_style=keras', '--max_side=11'],
+        [IN_TWO_PROCESSES], marks=pytest.mark.long)],
+                         ids=['in this process', 'in two processes'])
 def test_beam_builds_what_this_machine_builds(build, flags, beam_flags):
   finished, expected = build('local', *flags)
   assert finished.returncode == 0, finished.stderr
@@ -47,6 +49,7 @@ def test_beam_builds_what_this_machine_builds(build, flags, beam_flags):
   assert found == expected
 
 
+@pytest.mark.long
 def test_what_the_one_began_the_other_goes_on_with(build, tmp_path):
   finished, expected = build('out')
   assert finished.returncode == 0, finished.stderr
@@ -56,6 +59,7 @@ def test_what_the_one_began_the_other_goes_on_with(build, tmp_path):
   assert found == expected
 
 
+@pytest.mark.long
 def test_mistakes_are_one_line(build, tmp_path):
   finished, _ = build('out', '--beam_options=--runner=FlinkRunner')
   assert finished.returncode == 1

@@ -233,6 +233,7 @@ def test_a_vocabulary_without_a_style_is_im2txts(tmp_path, build_styled):
   assert ('<S> picture number 7 </S>', '') in words_of(tmp_path / 'nltk')
 
 
+@pytest.mark.long
 def test_a_vocabulary_without_a_style_is_no_others(tmp_path, build_styled):
   # Nobody would find out later what the style of the shards is.
   vocab, style = tmp_path / 'words.8k', tmp_path / 'words.8k.style.json'
@@ -276,6 +277,7 @@ def test_hostile_styles_and_samples(tmp_path, build_styled, flags, said):
   assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.long
 def test_a_sample_of_pairs_and_of_words(tmp_path, build_styled):
   finished = build_styled('out', '--max_pairs=23', '--max_words=4',
                           '--min_word_count=1', '--caption_style=keras')
@@ -290,6 +292,7 @@ def test_a_sample_of_pairs_and_of_words(tmp_path, build_styled):
   assert 'pictures and captions; give another --output_dir' in finished.error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('names', [['train', 'val'], ['train']])
 def test_coco_at_random_deals_pictures(tmp_path, launch, names):
   ids = {'train': range(1, 21), 'val': range(21, 31)}
@@ -335,6 +338,7 @@ def build_here(tmp_path, out, num_shards, layout):
       str(out), {'train': num_shards, 'val': 1, 'test': 1}, layout=layout))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('layout', 'pictures', 'num_shards'), [
     ('im2txt', 10, 300), ('image', 600, 400)])
 def test_interrupted_and_killed_build_ends_as_an_unbroken_one(

@@ -246,6 +246,7 @@ def test_other_pictures_have_another_digest(digest, others):
   assert digest(others) != digest(WRITTEN)
 
 
+@pytest.mark.long
 def test_features_and_those_of_another_encoder(
     model, folder, task, launch, by_im2txts_search, tmp_path, caplog):
   finished = launch(
@@ -268,6 +269,7 @@ def test_features_and_those_of_another_encoder(
     scoring.evaluate(values)
 
 
+@pytest.mark.long
 def test_captions_chosen_by_those_of_other_photos(
     model, folder, train_features):
   known = f'{train_features}/train-*'

@@ -189,6 +189,7 @@ def goes_on(scripted, many, caption, folder, unbroken):
   assert len(os.listdir(folder)) == len(KINDS)  # No journal, nothing else.
 
 
+@pytest.mark.long
 def test_killed_it_goes_on(
     scripted, many, caption, stop, unbroken, train_features, tmp_path):
   assert stop(signal.SIGKILL).returncode == -signal.SIGKILL

@@ -334,12 +334,14 @@ def inception_run(task, launch, tmp_path_factory) -> Run:
 def load_command(name: str) -> types.ModuleType:
   """Imports a command line's module for its functions.
 
-  Command lines have flags of the same names, which only one module of a
-  process may define; these are taken away again.
+  Command lines, and what gives several of them their flags, have flags of the
+  same names, which only one module of a process may define; these are taken
+  away again.
   """
   module = importlib.import_module(name)
   flags.FLAGS.remove_flag_values([
-      flag.name for flag in flags.FLAGS.flags_by_module_dict().get(name, [])
+      flag.name for definer, found in flags.FLAGS.flags_by_module_dict().items()
+      if definer == name or definer.endswith('_flags') for flag in found
       if flag.name in flags.FLAGS])
   return module
 

@@ -80,6 +80,7 @@ def test_the_same_200_losses(twice, read_checkpoint):
              {'losses/total_loss', 'gradient_norm'})
 
 
+@pytest.mark.long
 def test_the_same_captions_with_their_probabilities(
     twice, task, start, tmp_path):
   folders, logs = twice

@@ -162,6 +162,7 @@ def test_a_model_with_itself_says_the_same(trained, caption, pictures,
                                [x['probability'] for x in theirs], rtol=1e-4)
 
 
+@pytest.mark.long
 def test_another_checkpoint_has_its_say(scripted, trained, caption, pictures):
   finished = caption(scripted, pictures, '--beam_size=1',
                      f'--checkpoint_path={trained.folder}')
@@ -191,6 +192,7 @@ def test_mistakes(trained, caption, launch, pictures, tmp_path):
   assert '--tflite_file' in finished.lines[-1]
 
 
+@pytest.mark.long
 def test_ensembles_can_be_exported(trained, scripted, caption, launch,
                                    pictures, tmp_path):
   other = f'--checkpoint_path={trained.folder}'

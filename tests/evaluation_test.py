@@ -240,6 +240,7 @@ def test_training_evaluates_at_each_checkpoint_and_ends_early(stopped_early):
   assert (folder / 'model.ckpt-8.index').exists()
 
 
+@pytest.mark.long
 def test_training_keeps_the_best_by_a_score(launch_train, task, tmp_path):
   flags = ('--config.training.save_interval_steps=2',
            f'--eval_file_pattern={task.val_pattern}')
@@ -276,6 +277,7 @@ def test_captioning_takes_the_averages(
   assert '0) blue blue blue' in finished.stdout
 
 
+@pytest.mark.long
 def test_patience_counts_from_the_start_of_the_process(
     stopped_early, launch, task, tmp_path):
   folder, _ = stopped_early

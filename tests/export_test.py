@@ -82,6 +82,7 @@ def assert_same(answer, expected):
     np.testing.assert_allclose(probabilities, np.exp(logprobs), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_server_gives_the_captions_of_run_inference(
     exported, task, captions):
   files = [str(picture) for picture in task.pictures]
@@ -107,6 +108,7 @@ def test_nothing_but_the_model_is_left(exported):
       'saved_model.pb', 'variables'}
 
 
+@pytest.mark.long
 def test_where_fewer_captions_are_found_the_rest_is_empty(
     trained, task, launch, tmp_path):
   # Of two words, both markers counted, there is one complete caption.

@@ -12,6 +12,7 @@ def flags_of(task, folder, *more):
           '--log_every_n_steps=1', *more]
 
 
+@pytest.mark.long
 def test_workers_and_an_evaluator(task, launch, tmp_path):
   finished = launch(
       'im2txt.local_cluster', '--workers=2', '--ps=2', '--evaluator', '--',
@@ -33,6 +34,7 @@ def test_workers_and_an_evaluator(task, launch, tmp_path):
   assert len(list(tmp_path.glob('events.out.tfevents.*'))) == 1
 
 
+@pytest.mark.long
 def test_one_that_fails_ends_all(task, launch, tmp_path):
   # Two shards are too few for three replicas.
   finished = launch('im2txt.local_cluster', '--workers=3', '--',

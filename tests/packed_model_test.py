@@ -67,6 +67,7 @@ def test_captions_are_those_of_the_run(packed, trained, captions_of):
   np.testing.assert_allclose(probabilities, of_them, rtol=1e-2)
 
 
+@pytest.mark.long
 def test_training_can_begin_with_it(packed, task, launch, tmp_path):
   finished = launch(
       'im2txt.train', f'--init_checkpoint={packed}', '--number_of_steps=1',
@@ -89,6 +90,7 @@ def mistake(finished, *said):
     assert part in finished.lines[-1]
 
 
+@pytest.mark.long
 def test_a_trained_encoder_is_packed_too(
     trained, launch, read_checkpoint, write_checkpoint, captions_of,
     tmp_path):
@@ -126,6 +128,7 @@ def test_without_its_configuration(packed, task, caption, tmp_path):
                   f'--vocab_file={task.vocab_file}'), 'config.json')
 
 
+@pytest.mark.long
 def test_an_encoder_without_a_package(
     inception_run, launch, captions_of, tmp_path):
   finished = launch(

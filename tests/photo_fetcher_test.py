@@ -382,6 +382,7 @@ def write_captions(tmp_path, server, **splits):
   return flags
 
 
+@pytest.mark.long
 def test_shards_of_fetched_photos(server, tmp_path, launch):
   server.answers = {name: ok(drawn(kind)) for name, kind in (
       ('a', 'JPEG'), ('b', 'PNG'), ('c', 'WEBP'), ('d', 'GIF'))}

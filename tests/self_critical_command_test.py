@@ -55,6 +55,7 @@ def test_it_goes_on_with_another_run_and_then_its_own(
   assert (after[stem] == before[stem]).all()
 
 
+@pytest.mark.long
 def test_the_best_by_a_score_is_kept(trained, task, critical, tmp_path):
   finished = critical(
       f'--init_checkpoint={trained.folder}', '--number_of_steps=1',
@@ -113,6 +114,7 @@ def test_captions_of_a_picture_in_several_records(
               str(shard), '--layout=image')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves(number, trained, task, start, tmp_path):
   command = start(
@@ -126,6 +128,7 @@ def test_an_interrupt_saves(number, trained, task, start, tmp_path):
   assert checkpoints.step_of(checkpoints.newest(str(tmp_path / 'run'))) >= 2
 
 
+@pytest.mark.long
 def test_people_keep_their_share_on_shards_of_images(
     trained, task, critical, tmp_path):
   shutil.copy(task.vocab_file, tmp_path)

@@ -114,6 +114,7 @@ def test_copies_the_vocabulary(trained, task):
       task.vocab_file.read_bytes())
 
 
+@pytest.mark.long
 def test_the_style_of_the_captions_is_kept(task, launch, tmp_path):
   style = caption_styles.CaptionStyle('clean', 'begin', 'end', '?')
   for split in ('train', 'val'):
