@@ -39,6 +39,7 @@ def attending(task, launch, tmp_path_factory):
   return folder / 'run', finished.lines
 
 
+@pytest.mark.long
 def test_training_captions_a_picture_at_each_temperature(attending):
   _, lines = attending
   for temperature in ('0', '0.5', '1'):

@@ -194,6 +194,7 @@ def build_styled(tmp_path, launch):
   return go
 
 
+@pytest.mark.long
 def test_a_given_vocabularys_style_is_taken_over(tmp_path, build_styled):
   finished = build_styled('first', '--caption_style=clean', '--end_word=fin')
   assert finished.returncode == 0, finished.stderr

@@ -110,7 +110,8 @@ def make_lively():
 
 
 @pytest.mark.parametrize('decoder', DECODERS)
-@pytest.mark.parametrize('encoder', SMALL)
+@pytest.mark.parametrize('encoder', [
+    SMALL[0], pytest.param(SMALL[1], marks=pytest.mark.long)])
 def test_training_and_both_searches(encoder, decoder):
   config = make_config(encoder, decoder)
   random = np.random.default_rng(1)

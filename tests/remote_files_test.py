@@ -109,6 +109,7 @@ def test_shards_and_features_are_those_made_here(
   assert not [name for name in there if '.tmp' in name or 'scratch' in name]
 
 
+@pytest.mark.long
 def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
   train = import_command('im2txt.train')
   folder = f'{made}/run'

@@ -100,7 +100,9 @@ def model(weights, images):
     yield Remembering(step, session, np.concatenate(states))
 
 
-@pytest.mark.parametrize('factor', [0.0, 0.7, 3.0])
+@pytest.mark.parametrize('factor', [
+    0.7, *(pytest.param(factor, marks=pytest.mark.long)
+           for factor in (0.0, 3.0))])
 def test_same_captions_in_the_same_order(weights, images, model, factor):
   total = completed = swapped = 0
   with tf.Graph().as_default(), tf1.Session() as session:

@@ -25,6 +25,7 @@ def critical(task, launch, tmp_path):
   return go
 
 
+@pytest.mark.long
 def test_it_goes_on_with_another_run_and_then_its_own(
     trained, critical, read_checkpoint, tmp_path):
   run = tmp_path / 'run'

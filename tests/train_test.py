@@ -341,6 +341,7 @@ def test_the_queue_pipeline_trains(stopped, read_checkpoint):
     assert any(tag.startswith(f'{queue}/fraction_of_') for tag in tags), tags
 
 
+@pytest.mark.long
 def test_the_same_command_goes_on_until_ctrl_c(
     stopped, task, start, tmp_path):
   folder = tmp_path / 'run'

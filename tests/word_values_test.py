@@ -416,6 +416,7 @@ def vectors_of_task(tmp_path):
   return path
 
 
+@pytest.mark.long
 def test_training_begins_with_them(
     launch_train, caption, pictures, read_checkpoint, vectors_of_task,
     tmp_path):
