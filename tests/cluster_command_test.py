@@ -117,19 +117,21 @@ def last_saved(folder):
                          ids=['worker', 'chief', 'ps'])
 def test_a_killed_process_that_is_started_again_joins(
     task, features, start, tmp_path, mode, victim):
+  # Alone, the chief may have got far before a worker begins.
+  last = 300 if mode else 1200
   cluster = Cluster(start, flags_of(
       task, features, tmp_path, '--config.training.save_interval_steps=10',
-      '--number_of_steps=300', *mode), workers=2)
+      f'--number_of_steps={last}', *mode), workers=2)
   processes = cluster.start_all()
-  processes['worker', 0].wait_for(' step 1[0-9]{2}: ')
+  processes['worker', 0].wait_for(r' step [1-9]\d\d: ')
   processes[victim].send(signal.SIGKILL)
   assert processes[victim].finish().returncode == -signal.SIGKILL
   saved = last_saved(tmp_path)
   processes[victim] = cluster.start(*victim)
   finish(processes)
   # Alone, each replica takes a last step.
-  assert last_saved(tmp_path) == 300 if mode else (
-      300 <= last_saved(tmp_path) <= 301)
+  assert last_saved(tmp_path) == last if mode else (
+      last <= last_saved(tmp_path) <= last + 1)
   if victim == ('worker', 0):
     assert steps_of(processes[victim].finish().stderr)
   if mode:
@@ -140,7 +142,8 @@ def test_a_killed_process_that_is_started_again_joins(
       # A ps leaves the chief's process, which goes on from a checkpoint.
       back = next((i for i, (step, after) in enumerate(
           itertools.pairwise(chief)) if after <= step), -1)
-      assert chief[back + 1] >= saved + 1
+      # The newest may not have been named yet when the ps died.
+      assert chief[back + 1] > saved - 10
       assert chief[back + 1:] == list(range(chief[back + 1], 301))
 
 
@@ -178,7 +181,7 @@ def test_who_waits_too_long_says_so(
       task, features, tmp_path, '--number_of_steps=1000000',
       '--config.training.replica_timeout_secs=9', *mode), workers=2)
   processes = cluster.start_all()
-  processes['worker', 0].wait_for(' step [0-9]{2}: ')
+  processes['worker', 0].wait_for(r' step \d{2,}: ')
   processes[gone, 0].send(signal.SIGKILL)
   waits = processes['worker' if gone == 'chief' else 'chief', 0]
   if (gone, mode) == ('chief', ()):
