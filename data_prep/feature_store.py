@@ -20,8 +20,6 @@ from im2txt import (
     whole_file,
 )
 
-# A TFRecord's length and checksums before and behind its bytes.
-_BEFORE, _BEHIND = 12, 4
 # What else lies in a folder of features.
 _NO_SHARDS = (feature_cache.FILE_NAME, locks.FILE_NAME, vocabulary.FILE_NAME,
               caption_styles.path_of(vocabulary.FILE_NAME))
@@ -98,8 +96,8 @@ def _index(
   try:
     for number, record in bad_records.read(path):
       found.append((_digest(record, sizes, f'{path}, record {number}').hex(),
-                    offset + _BEFORE, len(record)))
-      offset += _BEFORE + len(record) + _BEHIND
+                    offset + bad_records.BEFORE, len(record)))
+      offset += bad_records.BEFORE + len(record) + bad_records.BEHIND
   except ValueError as error:
     if not skips:
       raise

@@ -25,7 +25,7 @@ tf1 = tf.compat.v1
 STOP, SKIP = 'stop', 'skip'
 
 # Bytes of a record before and behind its own: its length, and checksums.
-_BEFORE, _BEHIND = 12, 4
+BEFORE, BEHIND = 12, 4
 
 
 class Fault(NamedTuple):
@@ -177,13 +177,13 @@ def _count_whole(path: str) -> tuple[int, Fault | None]:
     left = file_system.size(path)
     with file_system.open(path, 'rb') as f:
       while left:
-        head = f.read(_BEFORE)
-        size = _BEFORE + _BEHIND + (
-            struct.unpack_from('<Q', head)[0] if len(head) == _BEFORE else 0)
+        head = f.read(BEFORE)
+        size = BEFORE + BEHIND + (
+            struct.unpack_from('<Q', head)[0] if len(head) == BEFORE else 0)
         if left < size:
           return number, Fault(
               path, number, 'truncated record, or a wrong length', True)
-        f.seek(size - _BEFORE, os.SEEK_CUR)
+        f.seek(size - BEFORE, os.SEEK_CUR)
         left -= size
         number += 1
   except OSError as error:

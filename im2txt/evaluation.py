@@ -218,7 +218,7 @@ def write_result(result: Result, eval_dir: str) -> None:
   """Appends to `metrics.jsonl` and to TensorBoard's events."""
   file_system.makedirs(eval_dir)
   with file_system.open(os.path.join(eval_dir, METRICS_FILE), 'a',
-                  encoding='utf-8') as f:
+                        encoding='utf-8') as f:
     f.write(json.dumps(result._asdict()) + '\n')
   scalars = {'Perplexity': result.perplexity, 'Accuracy': result.accuracy}
   if result.scores:

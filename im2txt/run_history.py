@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from im2txt import (
-  captioner,
-  configuration,
-  evaluation,
-  file_system,
-  graph_errors,
+    captioner,
+    configuration,
+    evaluation,
+    file_system,
+    graph_errors,
 )
 
 tf1 = tf.compat.v1

@@ -68,12 +68,15 @@ class StopOnEventHook(tf1.train.SessionRunHook):
       run_context.request_stop()
 
 
-_ADVICE = ('Lower the learning rate or clip_gradients (--config.training...) '
-           'and go on from there')
-
-
 class NotFiniteError(ValueError):
-  """Loss or gradient is not a finite number."""
+  """Loss, gradient or weights are no finite numbers."""
+
+  def __init__(self, what: str, last_checkpoint: str | None):
+    """Says what is not finite, and how to go on."""
+    super().__init__(
+        f'{what}; the last good checkpoint is {last_checkpoint}. Lower the '
+        'learning rate or clip_gradients (--config.training...) and go on from '
+        'there')
 
 
 class CheckFiniteHook(tf1.train.SessionRunHook):
@@ -103,8 +106,8 @@ class CheckFiniteHook(tf1.train.SessionRunHook):
     loss, norm, step = run_values.results
     if not (math.isfinite(loss) and math.isfinite(norm)):
       raise NotFiniteError(
-          f'loss is {loss} and gradient norm {norm} at step {step}; the last '
-          f'good checkpoint is {self._last_checkpoint()}. {_ADVICE}')
+          f'loss is {loss} and gradient norm {norm} at step {step}',
+          self._last_checkpoint())
 
 
 class ProgressHook(tf1.train.SessionRunHook):
@@ -231,9 +234,8 @@ class FiniteListener(tf1.train.CheckpointSaverListener):
     norm = session.run(self._norm)
     if not math.isfinite(norm):
       raise NotFiniteError(
-          f'the norm of the weights is {norm} at step {global_step_value}; '
-          f'the last good checkpoint is {self._last_checkpoint()}. '
-          f'{_ADVICE}')
+          f'the norm of the weights is {norm} at step {global_step_value}',
+          self._last_checkpoint())
 
 
 class FlushListener(tf1.train.CheckpointSaverListener):

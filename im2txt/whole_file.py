@@ -62,7 +62,7 @@ def write(path: str) -> Iterator[TextIO]:
   """
   with (replacing(path) as temporary,
         file_system.open(temporary, 'w', encoding='utf-8', newline='\n',
-                   errors='backslashreplace') as f):
+                         errors='backslashreplace') as f):
     yield f
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import NO_JAVA, make_pair
+from inputs_test import run
 from PIL import Image
 
 from im2txt import (
@@ -181,14 +182,6 @@ def make_config(pattern, config_class=configuration.ModelConfig, **fields):
 
 def faults_of(config):
   return list(filter(None, inputs.look_through(config)))
-
-
-def run(batch, at_most=None):
-  batches = []
-  with tf1.train.MonitoredSession() as session:
-    while not session.should_stop() and len(batches) != at_most:
-      batches.append(session.run(batch))
-  return batches
 
 
 def numbers_in(batches):

@@ -6,9 +6,10 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import conftest
+from tasks import Task
 
 
 @dataclasses.dataclass
@@ -86,6 +87,33 @@ def differences(found: dict, wanted: dict) -> str:
       _difference(name, found.get(name), wanted.get(name))
       for name in sorted({*found, *wanted})
       if found.get(name, ()) != wanted.get(name, ()))
+
+
+def run_again(
+    task: Task, out: pathlib.Path, wanted: Mapping[str, object], when: str,
+    row: Row, place: Workplace,
+) -> bool:
+  """Gives a broken command again; notes where its result is another.
+
+  Args:
+    task: the command.
+    out: the folder that it was broken in.
+    wanted: an undisturbed run's result.
+    when: it was broken, for the notes.
+    row: takes the notes.
+    place: where to do it.
+
+  Returns:
+    Whether it ended well, whatever its result.
+  """
+  again = place.run(task.command(out))
+  if again.returncode:
+    row.mistakes.append(f'{when}, again: {tail(again)}')
+    return False
+  difference = differences(task.result(out), wanted)
+  if difference:
+    row.mistakes.append(f'{when}: {difference}')
+  return True
 
 
 def _difference(name: str, found: object, wanted: object) -> str:

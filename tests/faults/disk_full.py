@@ -3,7 +3,7 @@
 import pathlib
 import subprocess
 
-from bench import Row, Workplace, differences, error_of, tail
+from bench import Row, Workplace, error_of, run_again, tail
 from tasks import Task, files
 
 _PAGE = 4096  # Bytes; what the file system gives out.
@@ -61,10 +61,4 @@ def _try(
       row.mistakes.append(f'{when}: half-written: {", ".join(torn)}')
   if not mount(out, f'remount,size={_ROOMY}'):
     raise RuntimeError(f'{out}: no room could be made')
-  again = place.run(task.command(out))
-  if again.returncode:
-    row.mistakes.append(f'{when}, again: {tail(again)}')
-    return
-  difference = differences(task.result(out), wanted)
-  if difference:
-    row.mistakes.append(f'{when}: {difference}')
+  run_again(task, out, wanted, when, row, place)

@@ -12,8 +12,8 @@ from bench import (
     Row,
     Workplace,
     alive,
-    differences,
     family,
+    run_again,
     tail,
     wait_until,
 )
@@ -64,14 +64,9 @@ def bench(task: Task, times: int, place: Workplace) -> Row:
     if not wait_until(lambda: not any(map(alive, members)), _SECONDS):  # noqa: B023
       row.mistakes.append(f'{when}: processes are left')
     lost = _lost_steps(broken.stderr, out) if task.name == 'train' else 0
-    again = place.run(task.command(out))
     row.tried += 1
-    if again.returncode:
-      row.mistakes.append(f'{when}: {tail(again)}')
+    if not run_again(task, out, wanted, when, row, place):
       continue
-    difference = differences(task.result(out), wanted)
-    if difference:
-      row.mistakes.append(f'{when}: {difference}')
     if lost > SAVE_STEPS:
       row.mistakes.append(f'{when}: {lost} steps are lost')
     most_lost = max(most_lost, lost)

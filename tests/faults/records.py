@@ -11,7 +11,6 @@ from tasks import Task
 from im2txt import bad_records, sequence_example
 
 _BAD = 1  # The record that is made a bad one, counted from 0.
-_LENGTH = 12  # Bytes that stand before a record's own, 4 stand behind them.
 
 
 def _cut(shard: pathlib.Path) -> None:
@@ -25,9 +24,9 @@ def _flip(shard: pathlib.Path) -> None:
 
 
 def _start(shard: pathlib.Path) -> int:
-  return sum(len(record) + _LENGTH + 4
-             for number, record in bad_records.read(str(shard))
-             if number < _BAD) + _LENGTH
+  return bad_records.BEFORE + sum(
+      bad_records.BEFORE + len(record) + bad_records.BEHIND
+      for number, record in bad_records.read(str(shard)) if number < _BAD)
 
 
 def _with(
