@@ -19,6 +19,7 @@ large-scale machine learning", https://arxiv.org/abs/1605.08695, section 4.4).
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,8 @@ class Task:
     Raises:
       OSError: another program has its port.
     """
+    # By default what closes a session waits for a ps that has died, for ever.
+    os.environ['GRPC_FAIL_FAST'] = 'true'
     try:
       return tf1.train.Server(
           tf1.train.ClusterSpec(self.addresses), self.job, self.index,

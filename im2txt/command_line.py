@@ -74,7 +74,18 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
                      f'{error}'), 2)
 
 
+def end_at_once(error: Exception) -> None:
+  """Ends the process, from any thread, for a mistake of the user's."""
+  _say(error)
+  os._exit(1)
+
+
 def _fail(error: BaseException | str, status: int) -> None:
+  _say(error)
+  sys.exit(status)
+
+
+def _say(error: BaseException | str) -> None:
   # str() of a KeyError quotes its message.
   message = error.args[0] if isinstance(error, KeyError) else error
   # ml_collections puts the whole traceback of a --config file in there.
@@ -82,8 +93,7 @@ def _fail(error: BaseException | str, status: int) -> None:
                    str(message), flags=re.DOTALL)
   one_line = ' '.join(message.split())
   program = os.path.basename(sys.argv[0]).removesuffix('.py')
-  print(f'{program}: error: {one_line}', file=sys.stderr)
-  sys.exit(status)
+  print(f'{program}: error: {one_line}', file=sys.stderr, flush=True)
 
 
 def _set_up_logging() -> None:

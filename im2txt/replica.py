@@ -18,6 +18,7 @@ from absl import logging
 from im2txt import cluster, devices
 from im2txt.cluster_signals import POLL_SECS, Signals
 from im2txt.sync_replicas import SyncReplicas, SyncReplicasHook
+from im2txt.watchdog import Watchdog
 
 tf1 = tf.compat.v1
 
@@ -25,6 +26,8 @@ tf1 = tf.compat.v1
 _LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 # How long a session waits at its end for threads that are its own.
 _STOP_SECS = 5
+# What a replica has to end by itself after its time is up.
+_GRACE_SECS = 20
 
 Together = Callable[[tf1.train.Optimizer], tf1.train.Optimizer]
 
@@ -137,6 +140,10 @@ class ClusterReplica(Replica):
     self._optimizer = None
     self._signals = None
     self._interrupted = threading.Event()
+    self._late = TimeoutError(
+        f'no step in {timeout_secs} s (replica_timeout_secs); is a process of '
+        'the cluster gone? Start it and this one again')
+    self._watchdog = Watchdog(timeout_secs + _GRACE_SECS, self._late)
     self._wait_for_ps()
     self._server = task.start_server()
 
@@ -168,6 +175,7 @@ class ClusterReplica(Replica):
   ) -> list[tf1.train.SessionRunHook]:
     """See the base class."""
     self._interrupted = interrupted
+    self._watchdog.watch()
     self._signals = Signals(self._task)
     say_finished = self._signals.say_finished
     options = tf1.RunOptions(timeout_in_ms=1000 * self._timeout_secs)
@@ -178,7 +186,8 @@ class ClusterReplica(Replica):
           self._last_step, options, interrupted))
       say_finished = hooks[0].say_finished
     return [*hooks, _SignalHook(
-        self._signals, say_finished, self.is_chief, self._last_step, options)]
+        self._signals, say_finished, self.is_chief, self._last_step, options,
+        self._watchdog)]
 
   def joins(self, interrupted: threading.Event) -> bool:
     """See the base class; workers wait for the chief.
@@ -220,9 +229,7 @@ class ClusterReplica(Replica):
     except _LOST:
       logging.warning('A ps is gone: going on from the last checkpoint')
     except tf.errors.DeadlineExceededError:
-      raise TimeoutError(
-          f'no step in {self._timeout_secs} s (replica_timeout_secs); is a '
-          'process of the cluster gone? Start it and this one again') from None
+      raise self._late from None
 
   def leave(self, interrupted: threading.Event) -> None:
     """See the base class."""
@@ -252,6 +259,7 @@ class ClusterReplica(Replica):
           if (session.run(self._signals.times_begun)
               and session.run(global_step) < self._last_step):
             return True
+          self._watchdog.alive()
           time.sleep(POLL_SECS)
       if time.monotonic() > deadline:
         raise TimeoutError(f'no chief in {self._timeout_secs} s '
@@ -274,6 +282,7 @@ class ClusterReplica(Replica):
               f'{cluster.VARIABLE}: no ps at {address} in '
               f'{self._timeout_secs} s (replica_timeout_secs); start it, and '
               'this again')
+        self._watchdog.alive()
         time.sleep(POLL_SECS)
     return not self._interrupted.is_set()
 
@@ -309,17 +318,19 @@ class _SignalHook(tf1.train.SessionRunHook):
 
   def __init__(
       self, signals: Signals, say_finished: tf.Operation, is_chief: bool,
-      last_step: int, options: tf1.RunOptions,
+      last_step: int, options: tf1.RunOptions, watchdog: Watchdog,
   ):
     self._signals = signals
     self._say_finished = say_finished
     self._is_chief = is_chief
     self._last_step = last_step
     self._options = options
+    self._watchdog = watchdog
     self._global_step = tf1.train.get_global_step()
 
   def after_create_session(self, session, coord):
     """See the base class."""
+    self._watchdog.alive()
     if self._is_chief:
       session.run(self._signals.unsay_finished)
       session.run(self._signals.say_begun)
@@ -333,6 +344,7 @@ class _SignalHook(tf1.train.SessionRunHook):
 
   def after_run(self, run_context, run_values):
     """See the base class."""
+    self._watchdog.alive()
     if run_values.results and not self._is_chief:
       run_context.request_stop()
 

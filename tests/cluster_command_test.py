@@ -129,9 +129,9 @@ def test_a_killed_process_that_is_started_again_joins(
   saved = last_saved(tmp_path)
   processes[victim] = cluster.start(*victim)
   finish(processes)
-  # Alone, each replica takes a last step.
+  # Alone, each of the two may see the step as it was before both's last.
   assert last_saved(tmp_path) == last if mode else (
-      last <= last_saved(tmp_path) <= last + 1)
+      last <= last_saved(tmp_path) <= last + 4)
   if victim == ('worker', 0):
     assert steps_of(processes[victim].finish().stderr)
   if mode:
@@ -170,10 +170,14 @@ def test_a_chief_killed_as_it_saves(task, features, start, tmp_path):
 
 @pytest.mark.long
 @MODES
-@pytest.mark.parametrize('gone, said', [
-    ('worker', 'no step in 9 s'), ('chief', 'no (chief|step) in 9 s')])
+@pytest.mark.parametrize('gone, by, said', [
+    ('worker', signal.SIGKILL, 'no step in 9 s'),
+    ('chief', signal.SIGKILL, 'no (chief|step) in 9 s'),
+    ('ps', signal.SIGKILL, 'no ps at localhost'),
+    # As without power: what it has been told stays without an answer.
+    ('ps', signal.SIGSTOP, 'no step in 9 s')])
 def test_who_waits_too_long_says_so(
-    task, features, start, tmp_path, mode, gone, said):
+    task, features, start, tmp_path, mode, gone, by, said):
   if (gone, mode) == ('worker', ()):
     pytest.skip('alone, nobody waits for a worker')
   cluster = Cluster(start, flags_of(
@@ -181,7 +185,7 @@ def test_who_waits_too_long_says_so(
       '--config.training.replica_timeout_secs=9', *mode), workers=2)
   processes = cluster.start_all()
   processes['worker', 0].wait_for(r' step \d{2,}: ')
-  processes[gone, 0].send(signal.SIGKILL)
+  processes[gone, 0].send(by)
   waits = processes['worker' if gone == 'chief' else 'chief', 0]
   if (gone, mode) == ('chief', ()):
     waits.send(signal.SIGTERM)  # It would go on without it.

@@ -18,7 +18,7 @@ LAYERS = (
     ('captioning_flags', 'consensus_flags', 'evaluation', 'caption_samples',
      'word_values', 'self_critical', 'replica'),
     ('sync_replicas',),
-    ('cluster_signals',),
+    ('cluster_signals', 'watchdog'),
     ('cluster',),
     ('caption_evaluation', 'bad_records_flag', 'config_flag',
      'picture_captioner', 'search_flags'),

@@ -320,3 +320,14 @@ def test_an_array_of_another_file_is_not_read(path, tmp_path):
         external=[(str(tmp_path / 'secret'), 0, h5py.h5f.UNLIMITED)])
   with pytest.raises(ValueError, match='lies in another file'):
     keras_weights.read(str(path), ['a'])
+
+
+def test_a_listed_array_of_another_file_is_not_read(path, tmp_path):
+  (tmp_path / 'secret').write_bytes(bytes(6 * 4))
+  write_listed(path, LAYERS)
+  with h5py.File(path, 'a') as f:
+    del f['z/z/kernel:0']
+    f.create_dataset(
+        'z/z/kernel:0', (2, 3), 'f4',
+        external=[(str(tmp_path / 'secret'), 0, h5py.h5f.UNLIMITED)])
+  refuse_listed(path, 'lies in another file')

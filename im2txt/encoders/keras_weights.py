@@ -63,17 +63,22 @@ def _last_name(path: str) -> str:
   return re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])
 
 
+def _value(array: h5py.Dataset) -> np.ndarray:
+  """Reads an array that is all in the file."""
+  if array.external or array.is_virtual:
+    raise ValueError(f'{array.name} lies in another file')
+  # Of a file of any size: what is not stored reads as so many zeros.
+  if array.nbytes > _MAX_RATIO * array.id.get_storage_size():
+    raise ValueError(f'{array.name} {list(array.shape)} is far more than is '
+                     'stored of it')
+  return array[()]
+
+
 def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
   """The array of a layer that has this last name."""
   def visit(path, item):
     if isinstance(item, h5py.Dataset) and _last_name(path) == wanted:
-      if item.external or item.is_virtual:
-        raise ValueError(f'{item.name} lies in another file')
-      # Of a file of any size: what is not stored reads as so many zeros.
-      if item.nbytes > _MAX_RATIO * item.id.get_storage_size():
-        raise ValueError(f'{layer.file.filename}: {item.name} '
-                         f'{list(item.shape)} is far more than is stored of it')
-      return item[()]
+      return _value(item)
     return None
 
   found = layer.visititems(visit)
@@ -155,7 +160,7 @@ def read_in_order(
         raise ValueError(
             f'{array.name} {list(array.shape)} stands where {name} '
             f'{list(shapes[name])} should')
-      weights[name] = array[()].astype(np.float32)
+      weights[name] = _value(array).astype(np.float32)
     if len(weights) < len(shapes):
       raise ValueError(f'{len(weights)} arrays, not {len(shapes)}')
   return weights

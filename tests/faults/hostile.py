@@ -78,22 +78,22 @@ def pictures(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
   told = [line for line in finished.lines if 'cannot be read' in line]
   row.tried += len(bombs)
   row.message = told[0] if told else ''
-  row.lost = f'nothing; {max(0, peak - plain)} MB more'
+  most = peak - plain
   if (finished.returncode != 1 or len(told) != len(bombs) - 1
       or 'Traceback' in finished.stderr):  # A .tif is not looked for.
     row.mistakes.append(tail(finished))
   if peak - plain > _MOST:
     row.mistakes.append(f'run_inference took {peak} MB, not {plain}')
-  captions = folder / 'captions.csv'
-  captions.write_text('image,caption\n' + ''.join(
-      f'{path.name},a dog\n' for path in sorted(folder.iterdir())
-      if path != captions))
-  out = place.new()
-  finished, _ = _measured([
-      'data_prep.build_custom_data', f'--captions_file={captions}',
-      f'--image_dir={folder}', f'--output_dir={out}', '--train_shards=1',
-      '--val_fraction=0', '--max_bad_fraction=1'], place)
+  finished, plain, _ = _built(good, place)
+  if finished.returncode:
+    row.mistakes.append(tail(finished))
+  # Of it and its workers.
+  finished, peak, out = _built(folder, place)
   row.tried += len(bombs)
+  most = max(most, peak - plain)
+  row.lost = f'nothing; {most} MB more'
+  if peak - plain > _MOST:
+    row.mistakes.append(f'a builder took {peak} MB, not {plain}')
   bad = (out / 'bad_images.txt').read_text().splitlines()
   # A builder decodes one frame of a GIF.
   if finished.returncode or len(bad) != len(bombs) - 1:
@@ -196,6 +196,16 @@ def texts(good: pathlib.Path, place: Workplace) -> Row:
       row.mistakes.append(f'{content[:60]}: {peak} MB, {tail(finished)}')
   row.lost = f'nothing; {most} MB more'
   return row
+
+
+def _built(pictures: pathlib.Path, place: Workplace):
+  captions, out = place.new('captions').with_suffix('.csv'), place.new()
+  captions.write_text('image,caption\n' + ''.join(
+      f'{path.name},a dog\n' for path in sorted(pictures.iterdir())))
+  return *_measured([
+      'data_prep.build_custom_data', f'--captions_file={captions}',
+      f'--image_dir={pictures}', f'--output_dir={out}', '--train_shards=1',
+      '--val_fraction=0', '--max_bad_fraction=1'], place), out
 
 
 def _claim(archive: zipfile.ZipFile) -> None:
