@@ -81,12 +81,13 @@ def main() -> None:
              lambda: shard_writer.write_shard(shard, recipe))  # noqa: B023
     print(f'{"bytes of such a record":<34}'
           f'{os.path.getsize(shard.path) / len(photos):>10,.0f}')
+    config = configuration.ModelConfig(
+        encoder=_ENCODER.value, image_height=_SIDE.value,
+        image_width=_SIDE.value)
     with local_runner.in_this_process() as runner:
       report('scan shards', len(photos), lambda: photo_scan.scan(
-          runner, [shard.path], 'image/data', 'image/caption_ids'))
-    maker = feature_maker.maker_of(configuration.ModelConfig(
-        encoder=_ENCODER.value, image_height=_SIDE.value,
-        image_width=_SIDE.value))
+          runner, [shard.path], config))
+    maker = feature_maker.maker_of(config)
     description = maker.describe('pooled', 'float16', 0, '')
 
     def encode() -> None:

@@ -37,6 +37,7 @@ from im2txt import (
     encoders,
     inputs,
     optimization,
+    shard_records,
 )
 
 tf1 = tf.compat.v1
@@ -171,7 +172,7 @@ def multiply_adds(
 
 def floor(case: Case, timed: Timed, channels: int, rate: float) -> float | None:
   """Seconds that the steps' arithmetic takes; None if the encoder runs."""
-  if not inputs.find_features(case.config):
+  if not shard_records.find_features(case.config):
     return None
   num_images = timed.counts.captions // (
       drawn_shards.CAPTIONS_A_PICTURE if case.config.all_captions else 1)

@@ -44,8 +44,9 @@ from im2txt import (
     encoders,
     feature_cache,
     file_system,
-    inputs,
     locks,
+    shard_faults,
+    shard_records,
     vocabulary,
     whole_file,
 )
@@ -178,7 +179,7 @@ def make(
         photo_scan.digest(groups))
     store = options.reuse and feature_store.FeatureStore(
         runner, options.reuse, description,
-        inputs.skips_bad_records(config))
+        shard_faults.skips(config))
     shards = list_shards(groups, folder, store)
     claim_folder(folder, description)
     words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
@@ -222,7 +223,8 @@ def main() -> None:
   bad_records_flag.apply(config.model)
   if _INCEPTION_CHECKPOINT_FILE.value:
     config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  make(config.model, inputs.find_shards(_INPUT_FILE_PATTERN.value), Options(
+  files = shard_records.find_shards(_INPUT_FILE_PATTERN.value)
+  make(config.model, files, Options(
       output_dir=_OUTPUT_DIR.value,
       features=_FEATURES.value,
       precision=_PRECISION.value,

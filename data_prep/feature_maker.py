@@ -20,8 +20,8 @@ from im2txt import (
     encoders,
     feature_cache,
     image_processing,
-    inputs,
     sequence_example,
+    shard_faults,
     variable_loader,
 )
 
@@ -188,7 +188,7 @@ class FeatureMaker:
           self._initializer, {self._file: path, self._chosen: chosen})
       while True:
         try:
-          with inputs.explained_errors(self._reading, [path]):
+          with shard_faults.explained_errors(self._reading, [path]):
             found = self._session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break

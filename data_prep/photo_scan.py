@@ -14,7 +14,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from data_prep.runner import Label, Runner
-from im2txt import bad_records, configuration, inputs, sequence_example
+from im2txt import bad_records, configuration, sequence_example, shard_faults
 
 # Of a record: image id, SHA-256 of the photo's file in hex, and its serialized
 # FeatureLists in base64, so that JSON has it.
@@ -78,7 +78,7 @@ def scan(
     ValueError: a record is none of a picture with captions, or all are left
       out.
   """
-  skips = inputs.skips_bad_records(config)
+  skips = shard_faults.skips(config)
   found = runner.find(
       functools.partial(_scan_file, config=reading(config), skips=skips),
       files, Label('looking through shards', 'shard'))
@@ -139,7 +139,7 @@ def _scan_file(
     file: str, config: configuration.ModelConfig, skips: bool
 ) -> tuple[list[_Found | None], list[bad_records.Fault]]:
   """What each record of a shard is, in order, and what is left out."""
-  faults = (list(filter(None, inputs.look_through(config, [file])))
+  faults = (list(filter(None, shard_faults.look_through(config, [file])))
             if skips else [])
   found = {}
   for number, record in bad_records.read(file, faults):

@@ -20,6 +20,7 @@ from im2txt import (
     inputs,
     metrics,
     shard_captions,
+    shard_faults,
     variable_loader,
 )
 from im2txt.caption_rules import Rules
@@ -57,7 +58,7 @@ class CaptionEvaluation:
     self._config = config
     self._vocab = rules.vocab
     found = shard_captions.read(
-        config.input_file_pattern, inputs.left_out(config))
+        config.input_file_pattern, shard_faults.left_out(config))
     self._num_images = len(found.of_images)
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
@@ -73,7 +74,7 @@ class CaptionEvaluation:
     if consensus_config:
       photos = shard_captions.read(
           consensus_config.input_file_pattern,
-          inputs.left_out(consensus_config))
+          shard_faults.left_out(consensus_config))
       _check_differ(found, photos, consensus_config.input_file_pattern)
       self._consensus = consensus.read(consensus_config, photos)
       settings['consensus'] = digest_of_pictures(photos)
@@ -123,7 +124,7 @@ class CaptionEvaluation:
     logging.info('captioning %d pictures and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self._config),
+          shard_faults.explained_errors(self._config),
           tqdm.tqdm(total=self._num_images, unit='picture', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)

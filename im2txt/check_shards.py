@@ -20,7 +20,8 @@ from im2txt import (
     configuration,
     encoders,
     file_system,
-    inputs,
+    shard_faults,
+    shard_records,
     vocabulary,
 )
 
@@ -45,7 +46,7 @@ def resolve_config() -> configuration.ModelConfig:
   model = config.model
   model.input_file_pattern = _INPUT_FILE_PATTERN.value
   words = os.path.join(
-      os.path.dirname(inputs.find_shards(model.input_file_pattern)[0]),
+      os.path.dirname(shard_records.find_shards(model.input_file_pattern)[0]),
       vocabulary.FILE_NAME)
   if not model.vocab_size and file_system.exists(words):
     # The unknown word does not stand there.
@@ -56,7 +57,7 @@ def resolve_config() -> configuration.ModelConfig:
 def main() -> int:
   """Reads the flags and checks."""
   num_records = num_bad = 0
-  for fault in inputs.look_through(resolve_config()):
+  for fault in shard_faults.look_through(resolve_config()):
     num_records += 1
     if fault:
       num_bad += 1

@@ -16,7 +16,14 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from im2txt import cider, configuration, inputs, shard_captions
+from im2txt import (
+    cider,
+    configuration,
+    inputs,
+    shard_captions,
+    shard_faults,
+    shard_records,
+)
 from im2txt.ptb_tokenizer import tokenize
 
 tf1 = tf.compat.v1
@@ -120,7 +127,7 @@ def read(
     ValueError: they are no feature shards or cannot be used.
   """
   pattern = config.input_file_pattern
-  if inputs.find_features(config) is None:
+  if shard_records.find_features(config) is None:
     raise ValueError(f'{pattern} holds pictures; a consensus needs features: '
                      'make them with data_prep.cache_features')
   if not any(found.of_images):
@@ -131,7 +138,7 @@ def read(
   with tf.Graph().as_default(), tf1.Session() as session:
     pooled = inputs.make_images(config, found.first).pooled
     session.run(tf1.tables_initializer())
-    with (inputs.explained_errors(config),
+    with (shard_faults.explained_errors(config),
           tqdm.tqdm(total=number, unit='photo', disable=None,
                     desc='reading features', leave=False) as bar):
       while done < number:

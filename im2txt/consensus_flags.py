@@ -12,8 +12,9 @@ from im2txt import (
     encoder_weights,
     encoders,
     file_system,
-    inputs,
     shard_captions,
+    shard_faults,
+    shard_records,
     trained_model,
 )
 
@@ -51,7 +52,7 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
           model.prefix, f'{encoders.make(config).scope}/'))
   logging.info('reading photos and captions of %s', config.input_file_pattern)
   return consensus.read(config, shard_captions.read(
-      config.input_file_pattern, inputs.left_out(config)))
+      config.input_file_pattern, shard_faults.left_out(config)))
 
 
 def settings() -> dict[str, Any]:
@@ -61,4 +62,4 @@ def settings() -> dict[str, Any]:
     return {}
   return {_CONSENSUS_FILE_PATTERN.name: [
       file_system.abspath(file)
-      for file in inputs.find_shards(_CONSENSUS_FILE_PATTERN.value)]}
+      for file in shard_records.find_shards(_CONSENSUS_FILE_PATTERN.value)]}

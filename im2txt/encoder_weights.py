@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration, encoders, inputs, variable_loader
+from im2txt import configuration, encoders, shard_records, variable_loader
 
 tf1 = tf.compat.v1
 
@@ -87,6 +87,6 @@ def check_features(
   Raises:
     ValueError: they are of other weights.
   """
-  features = config.input_file_pattern and inputs.find_features(config)
+  features = config.input_file_pattern and shard_records.find_features(config)
   if features:
     features.check_weights(digest(config, values), config.input_file_pattern)

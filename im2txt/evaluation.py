@@ -26,6 +26,8 @@ from im2txt import (
     inputs,
     json_files,
     metrics,
+    shard_faults,
+    shard_records,
     trained_model,
     variable_loader,
     vocabulary,
@@ -150,7 +152,7 @@ class Evaluator:
     encoder_weights.check_features(self._config, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          inputs.explained_errors(self._config),
+          shard_faults.explained_errors(self._config),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)
@@ -367,7 +369,7 @@ class TrainingEvaluation:
     """
     self.config = dataclasses.replace(
         config.model, input_file_pattern=file_pattern)
-    if train_encoder and inputs.find_features(self.config):
+    if train_encoder and shard_records.find_features(self.config):
       raise ValueError(
           f'{file_pattern} holds features of the encoder as it '
           'was before it is trained; evaluate on shards of pictures')

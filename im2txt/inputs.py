@@ -19,27 +19,14 @@ and a shorter one of the same batch is filled up with 0 in all three:
 0 is the id of a word too: only the mask tells padding from words.
 """
 
-import contextlib
-import dataclasses
-import functools
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import (
-    bad_records,
-    configuration,
-    feature_cache,
-    file_system,
-    graph_errors,
-    image_processing,
-    sequence_example,
-    whole_file,
-)
+from im2txt import configuration, file_system, shard_faults, shard_records
 from im2txt.encoders import Encoding
 
 tf1 = tf.compat.v1
@@ -60,14 +47,6 @@ class Batch(NamedTuple):
   target_seqs: tf.Tensor  # int32 [B, T]
   input_mask: tf.Tensor   # int32 [B, T]
   image_rows: tf.Tensor   # int32 [B], which of the pictures a caption is of
-
-
-class _Example(NamedTuple):
-  """A picture and n of its captions; in a batch padded, with P in front."""
-
-  data: dict[str, tf.Tensor]  # string [], by context key
-  captions: tf.Tensor         # int32 [n, T + 1], padded
-  lengths: tf.Tensor          # int32 [n]
 
 
 def make_batch(
@@ -98,13 +77,13 @@ def make_batch(
   pipeline = configuration.choose(
       {'tf_data': _tf_data_batch, 'queue': _queue_batch},
       'input_pipeline', config.input_pipeline)
-  files = find_shards(config.input_file_pattern)
+  files = shard_records.find_shards(config.input_file_pattern)
   if len(files) < num_replicas:
     raise ValueError(
         f'{num_replicas} replicas need a shard each at the least, but '
         f'{config.input_file_pattern} are {len(files)}; build more')
   files = files[replica::num_replicas]
-  source = _make_source(files, config, training)
+  source = shard_records.make_source(files, config, training)
   _say_empty(files)
   batch = pipeline(files, source, config, training)
   # Both markers counted, as in im2txt.
@@ -133,189 +112,22 @@ def make_images(
   Raises:
     ValueError: as of `make_batch`.
   """
-  files = find_shards(config.input_file_pattern)
-  source = _make_source(files, config, training=False)
+  files = shard_records.find_shards(config.input_file_pattern)
+  source = shard_records.make_source(files, config, training=False)
   plain = tf.autograph.experimental.do_not_convert
   dataset = tf.data.Dataset.zip((
       tf.data.Dataset.from_tensor_slices(files).flat_map(
-          _shard_reader(files, config)),
+          shard_faults.reader(files, config)),
       tf.data.Dataset.from_tensor_slices(np.array(chosen, bool))))
   dataset = dataset.filter(plain(lambda _, wanted: wanted)).map(
       plain(lambda serialized, _: source.choose(
-          _example(serialized, source, config)).data),
+          shard_records.parse(serialized, source, config)).data),
       num_parallel_calls=config.num_preprocess_threads)
   draw = _draw()
   dataset = dataset.enumerate().batch(config.batch_size).map(
       plain(lambda orders, data: source.decode(data, _seeds(draw, orders))),
       num_parallel_calls=config.num_preprocess_threads).prefetch(2)
   return source.images(_next_of(dataset))
-
-
-def find_shards(patterns: str) -> list[str]:
-  """Shards that match any of the comma-separated patterns, in order.
-
-  Raises:
-    ValueError: a pattern matches nothing, or the shards have no record.
-    OSError: its file system cannot be reached.
-  """
-  found = [file for pattern in patterns.split(',') for file in _match(pattern)]
-  for file in found:
-    if file_system.isdir(file):
-      raise ValueError(f'{file} is a folder; name its shards')
-  # A shard without a record is a file without a byte.
-  if not any(map(file_system.size, found)):
-    raise ValueError(f'the shards {patterns} hold no captions')
-  return found
-
-
-def _match(pattern: str) -> list[str]:
-  # A plain name first, so that brackets in it need no escapes.
-  if file_system.exists(pattern):
-    return [pattern]
-  matches = [file for file in file_system.glob(pattern)
-             if not whole_file.is_temporary(file)]
-  if not matches:
-    raise ValueError(f'no file matches {pattern}')
-  return matches
-
-
-def find_features(
-    config: configuration.ModelConfig,
-) -> feature_cache.Description | None:
-  """What made the features of the configuration's shards; None of pictures.
-
-  Raises:
-    ValueError: no file matches, or the model is not for these features.
-  """
-  return _describe(find_shards(config.input_file_pattern), config)
-
-
-def caption_feature(config: configuration.ModelConfig) -> str:
-  """Feature-list key of the captions' ids in the configuration's shards.
-
-  Raises:
-    ValueError: as of `find_features`.
-  """
-  files = find_shards(config.input_file_pattern)
-  return _make_source(files, config, training=False).caption_feature
-
-
-def _describe(
-    files: list[str], config: configuration.ModelConfig
-) -> feature_cache.Description | None:
-  description = feature_cache.find(files)
-  if description:
-    description.check(config, os.path.dirname(files[0]))
-  return description
-
-
-def look_through(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
-) -> Iterator[bad_records.Fault | None]:
-  """Checks every record as evaluation reads it.
-
-  Args:
-    config: `input_file_pattern`, the sizes, and what captions may be.
-    files: the shards, if not all that match the pattern.
-
-  Yields:
-    Of each record in order what is wrong with it, if anything.
-
-  Raises:
-    ValueError: as of `make_batch`; a shard cannot be read at all.
-  """
-  if files is None:
-    files = find_shards(config.input_file_pattern)
-  source = _make_source(files, config, training=False)
-
-  def check(serialized: tf.Tensor) -> Any:
-    data = source.choose(_example(serialized, source, config)).data
-    return source.decode(
-        tf.nest.map_structure(lambda x: x[tf.newaxis], data),
-        tf.zeros([1, 2], tf.int64))
-
-  return bad_records.look_through(files, check)
-
-
-def skips_bad_records(config: configuration.ModelConfig) -> bool:
-  """Whether they are left out, not errors.
-
-  Raises:
-    ValueError: `bad_records` is neither.
-  """
-  return configuration.choose(
-      {bad_records.STOP: False, bad_records.SKIP: True},
-      'bad_records', config.bad_records)
-
-
-def left_out(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
-) -> Sequence[bad_records.Fault] | None:
-  """The records that are left out; None: they stop the program.
-
-  The first time they are looked for and said.
-
-  Args:
-    config: `bad_records`, and as of `look_through`.
-    files: likewise.
-
-  Raises:
-    ValueError: as of `look_through`; `bad_records` is something else.
-  """
-  if not skips_bad_records(config):
-    return None
-  return _found_faults(
-      type(config), dataclasses.astuple(config),
-      tuple(files or find_shards(config.input_file_pattern)))
-
-
-@functools.cache
-def _found_faults(
-    config_class: type, values: tuple, files: tuple[str, ...]
-) -> tuple[bad_records.Fault, ...]:
-  judged = list(look_through(config_class(*values), files))
-  faults = tuple(filter(None, judged))
-  bad_records.say(faults)
-  if None not in judged:
-    more = f'; {faults[0]}' if faults else ''
-    raise ValueError(f'{files[0]}, one of {len(files)} shards: none has a '
-                     f'record that can be used{more}')
-  return faults
-
-
-@contextlib.contextmanager
-def explained_errors(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
-) -> Iterator[None]:
-  """Turns what TensorFlow says of a bad record into a line that names it.
-
-  Args:
-    config: of what is being read, as of `look_through`.
-    files: likewise.
-
-  Raises:
-    ValueError: a shard is damaged, a record is no image-caption pair, or one
-      has a word that the model has no output for.
-  """
-  try:
-    yield
-  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError,
-          tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-    where = ', '.join(files or [config.input_file_pattern])
-    reason = graph_errors.reason(error)
-    logging.info('%s; looking for the record in %s', reason, where)
-    fault = next(filter(None, look_through(config, files)), None)
-    if fault:
-      raise fault.error() from None
-    raise ValueError(f'cannot use a record of {where}: {reason}') from None
-
-
-def _shard_reader(
-    files: Sequence[str], config: configuration.ModelConfig
-) -> Callable[[tf.Tensor], tf.data.Dataset]:
-  """What makes the data set of a shard's records, serialized."""
-  faults = left_out(config, files) or ()
-  return lambda file: bad_records.dataset(file, faults)
 
 
 def _say_empty(files: Sequence[str]) -> None:
@@ -337,108 +149,18 @@ def _placeholders(config: configuration.ModelConfig) -> Batch:
       tf.range(tf.shape(sequences[0])[0]), [None], 'image_rows'))
 
 
-class _Pictures:
-  """Reads records of pictures."""
-
-  def __init__(self, config: configuration.ModelConfig, training: bool):
-    self.keys = (config.image_feature_name,)
-    self.caption_feature = config.caption_feature_name
-    self._config = config
-    self._training = training
-
-  def choose(self, example: _Example) -> _Example:
-    """Chooses the version of a picture; here it is made in `decode`."""
-    return example
-
-  def decode(
-      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
-  ) -> tf.Tensor:
-    """Pixels [P, height, width, 3] of files [P]; `seeds`: int64 [P, 2]."""
-    def process(encoded_image, seed):
-      return image_processing.process_image(
-          encoded_image, self._training, self._config, seed[1], seed)
-
-    [encoded_images] = data.values()
-    return tf.map_fn(lambda x: process(*x), (encoded_images, seeds),
-                     fn_output_signature=tf.float32)
-
-  def images(self, pixels: tf.Tensor) -> tf.Tensor:
-    """What stands in the batch."""
-    return pixels
-
-
-class _Features:
-  """Reads records of a feature cache."""
-
-  def __init__(self, description: feature_cache.Description, training: bool):
-    self.keys = tuple(description.shapes)
-    self.caption_feature = sequence_example.CAPTION_IDS
-    self._description = description
-    self._training = training
-
-  def choose(self, example: _Example) -> _Example:
-    """Chooses the version: a distorted one for training, if there are any."""
-    example = example._replace(data={
-        key: self._description.checked(key, packed)
-        for key, packed in example.data.items()})
-    augmentations = self._description.augmentations
-    if not augmentations:
-      return example
-    number = (tf.random.uniform([], 1, augmentations + 1, tf.int32)
-              if self._training else tf.constant(0))
-    return example._replace(data={
-        key: self._description.version(key, packed, number)
-        for key, packed in example.data.items()})
-
-  def decode(
-      self, data: dict[str, tf.Tensor], seeds: tf.Tensor
-  ) -> dict[str, tf.Tensor]:
-    """Features float32 [P, ...] of their bytes [P], by key."""
-    del seeds
-    return {key: self._description.unpack(key, packed)
-            for key, packed in data.items()}
-
-  def images(self, features: dict[str, tf.Tensor]) -> Encoding:
-    """What stands in the batch."""
-    regions = features.get(feature_cache.REGIONS)
-    pooled = features.get(feature_cache.POOLED)
-    return Encoding(
-        tf.reduce_mean(regions, 1) if pooled is None else pooled, regions)
-
-
-_Source = _Pictures | _Features
-
-
-def _make_source(
-    files: list[str], config: configuration.ModelConfig, training: bool
-) -> _Source:
-  description = _describe(files, config)
-  return (_Features(description, training) if description
-          else _Pictures(config, training))
-
-
-def _example(
-    serialized: tf.Tensor, source: _Source, config: configuration.ModelConfig
-) -> _Example:
-  record = sequence_example.parse(
-      serialized, source.keys, source.caption_feature, config.vocab_size,
-      config.longest_caption())
-  return _Example(record.data, record.captions.to_tensor(),
-                  tf.cast(record.captions.row_lengths(), tf.int32))
-
-
-def _one_by_one(example: _Example) -> tf.data.Dataset:
+def _one_by_one(example: shard_records.Example) -> tf.data.Dataset:
   """The record's captions, each with the picture, as records of their own."""
   captions = tf.data.Dataset.from_tensor_slices(
       (example.captions, example.lengths))
   pictures = tf.data.Dataset.from_tensors(example.data).repeat()
   return tf.data.Dataset.zip((pictures, captions)).map(
-      lambda data, caption: _Example(
+      lambda data, caption: shard_records.Example(
           data, caption[0][tf.newaxis, :caption[1]], caption[1][tf.newaxis]))
 
 
 def _batch(
-    examples: _Example, decoded: Any, source: _Source
+    examples: shard_records.Example, decoded: Any, source: shard_records.Source
 ) -> Batch:
   """Lists the captions of a padded batch of examples."""
   rows = tf.where(examples.lengths > 0)  # [B, 2]
@@ -452,7 +174,7 @@ def _batch(
 
 def _tf_data_batch(
     files: list[str],
-    source: _Source,
+    source: shard_records.Source,
     config: configuration.ModelConfig,
     training: bool,
 ) -> Batch:
@@ -460,7 +182,7 @@ def _tf_data_batch(
   plain = tf.autograph.experimental.do_not_convert
   dataset = _records(files, config, training)
   dataset = dataset.map(
-      plain(lambda serialized: _example(serialized, source, config)),
+      plain(lambda serialized: shard_records.parse(serialized, source, config)),
       num_parallel_calls=config.num_preprocess_threads)
   if training and not config.all_captions:
     dataset = dataset.flat_map(plain(_one_by_one))
@@ -508,7 +230,7 @@ def _records(
   if training:
     dataset = dataset.shuffle(len(files))
   return dataset.interleave(
-      _shard_reader(files, config),
+      shard_faults.reader(files, config),
       cycle_length=config.num_input_reader_threads if training else 1)
 
 
@@ -522,7 +244,7 @@ def _next_of(dataset: tf.data.Dataset) -> Any:
 
 def _queue_batch(
     files: list[str],
-    source: _Source,
+    source: shard_records.Source,
     config: configuration.ModelConfig,
     training: bool,
 ) -> Batch:
@@ -538,7 +260,7 @@ def _queue_batch(
     values = tf1.FIFOQueue(
         capacity=capacity, dtypes=[tf.string], name='fifo_input_queue')
   num_readers = config.num_input_reader_threads if training else 1
-  if left_out(config, files):
+  if shard_faults.left_out(config, files):
     # Readers cannot leave out a record.
     records = _records(files, config, training)
     serialized = num_readers * [
@@ -556,8 +278,8 @@ def _queue_batch(
       f'queue/{values.name}/fraction_of_{capacity}_full',
       tf.cast(values.size(), tf.float32) / capacity)
 
-  def example(thread: int) -> tuple[_Example, Any]:
-    found = _example(values.dequeue(), source, config)
+  def example(thread: int) -> tuple[shard_records.Example, Any]:
+    found = shard_records.parse(values.dequeue(), source, config)
     if training and not config.all_captions:
       found = _draw_caption(found)
     found = source.choose(found)
@@ -576,7 +298,7 @@ def _queue_batch(
   return _batch(*tf.nest.pack_sequence_as(nests[0], joined), source)
 
 
-def _draw_caption(example: _Example) -> _Example:
+def _draw_caption(example: shard_records.Example) -> shard_records.Example:
   """One of the record's captions at random."""
   i = tf.random.uniform(
       [], 0, tf.shape(example.lengths)[0], dtype=tf.int32)

@@ -29,6 +29,8 @@ from im2txt import (
     inputs,
     ptb_tokenizer,
     shard_captions,
+    shard_faults,
+    shard_records,
     vocabulary,
 )
 from im2txt.caption_rules import Rules
@@ -110,8 +112,8 @@ def make_critic(
   """
   logging.info('Counting the n-grams of %s', config.input_file_pattern)
   of_images, num_records = shard_captions.read_ids(
-      config.input_file_pattern, inputs.caption_feature(config),
-      inputs.left_out(config))
+      config.input_file_pattern, shard_records.caption_feature(config),
+      shard_faults.left_out(config))
   if num_records > len(of_images):
     raise ValueError(
         f'{config.input_file_pattern}: --self_critical needs all captions of a '

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tqdm
 from google.protobuf.message import DecodeError
 
-from im2txt import bad_records, inputs, sequence_example
+from im2txt import bad_records, sequence_example, shard_records
 
 
 class ShardCaptions(NamedTuple):
@@ -41,7 +41,7 @@ def read(
 
   Args:
     pattern: comma-separated patterns of shards.
-    left_out: of `inputs.left_out`; records that lack the words of their
+    left_out: of `shard_faults.left_out`; records that lack the words of their
       captions are then left out too. None: they are errors.
 
   Raises:
@@ -89,7 +89,7 @@ def read_ids(
   Args:
     pattern: comma-separated patterns of shards.
     caption_feature: feature-list key of the captions' ids.
-    left_out: of `inputs.left_out`.
+    left_out: of `shard_faults.left_out`.
 
   Returns:
     The captions, and the number of records that they are in.
@@ -121,7 +121,7 @@ def _records(
     pattern: str, left_out: Sequence[bad_records.Fault] | None
 ) -> Iterator[tuple[str, int, bytes]]:
   """Yields shard, number and bytes of each record."""
-  for file in tqdm.tqdm(inputs.find_shards(pattern), unit='shard',
+  for file in tqdm.tqdm(shard_records.find_shards(pattern), unit='shard',
                         desc='reading captions', disable=None, leave=False):
     for number, record in bad_records.read(file, left_out or ()):
       yield file, number, record

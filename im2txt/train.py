@@ -31,6 +31,7 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import types
@@ -43,7 +44,6 @@ from absl import flags, logging
 from im2txt import (
     bad_records_flag,
     caption_samples,
-    caption_styles,
     captioner,
     checkpoints,
     cluster,
@@ -51,17 +51,17 @@ from im2txt import (
     command_line,
     config_flag,
     configuration,
-    encoder_weights,
     encoders,
     evaluation,
     file_system,
     inputs,
     locks,
     optimization,
+    run_start,
     self_critical,
+    shard_faults,
     trained_model,
     training_hooks,
-    variable_loader,
     vocabulary,
     word_values,
 )
@@ -123,7 +123,8 @@ def resolve_config() -> configuration.Config:
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
     config = captioner.load_config(_TRAIN_DIR.value)
   if config is None and _INIT_CHECKPOINT.value:
-    config = initial_config(checkpoints.latest(_INIT_CHECKPOINT.value))
+    config = run_start.initial_config(
+        checkpoints.latest(_INIT_CHECKPOINT.value))
   if config is None:
     raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
                      'yet; name one with --config=configs/show_and_tell.py')
@@ -137,86 +138,6 @@ def resolve_config() -> configuration.Config:
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
   return config
-
-
-def initial_config(prefix: str) -> configuration.Config | None:
-  """The configuration beside a checkpoint to begin with, if there is one."""
-  folder = os.path.dirname(prefix)
-  if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
-    return None
-  config = captioner.load_config(folder)
-  # The checkpoint has the words' values.
-  config.model.word_vectors_file = None
-  config.model.bias_from_counts = False
-  return config
-
-
-def find_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
-    begins_with: str | None,
-) -> str | None:
-  """Finds the shards' vocabulary and sees that the model has room for it.
-
-  Args:
-    config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
-      that the vocabulary's captions have.
-    vocab_file: the vocabulary, or None to look beside the shards and then
-      beside the checkpoint.
-    begins_with: the checkpoint that training begins with, if any.
-
-  Returns:
-    The file, or None if none was named or found.
-
-  Raises:
-    ValueError: the vocabulary has more words than the model outputs, or the
-      model's size is to be the vocabulary's and there is none.
-  """
-  if vocab_file is None:
-    shard = inputs.find_shards(config.input_file_pattern)[0]
-    vocab_file = next(filter(file_system.exists, (
-        os.path.join(folder, vocabulary.FILE_NAME)
-        for folder in map(os.path.dirname, filter(
-            None, (shard, begins_with))))), None)
-  if vocab_file is None:
-    if config.vocab_size == 0:
-      raise ValueError(
-          'vocab_size is 0, the size of the vocabulary; give --vocab_file')
-    return None
-  style = caption_styles.read(vocab_file)
-  if style:
-    config.start_word = style.start_word
-    config.end_word = style.end_word
-    config.unknown_word = style.unknown_word
-  size = len(vocabulary.Vocabulary(
-      vocab_file, config.start_word, config.end_word, config.unknown_word))
-  if config.vocab_size == 0:
-    config.vocab_size = size
-  if size > config.vocab_size:
-    raise ValueError(f'{vocab_file} has {size} words, the unknown one '
-                     f'included, but vocab_size is {config.vocab_size}')
-  return vocab_file
-
-
-def _same(path: str, other: str) -> bool:
-  return file_system.exists(other) and file_system.same(path, other)
-
-
-def check_vocabulary(vocab_file: str, prefix: str) -> None:
-  """Refuses to go on with ids that mean other words.
-
-  Args:
-    vocab_file: the shards' vocabulary.
-    prefix: the checkpoint that training begins with.
-
-  Raises:
-    ValueError: it was trained with another vocabulary.
-  """
-  copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if file_system.exists(copy) and not _same(vocab_file, copy):
-    raise ValueError(
-        f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
-        f'{copy}; build the shards with that one, or begin anew: another '
-        '--train_dir, no --init_checkpoint')
 
 
 def critical_vocabulary(
@@ -253,86 +174,6 @@ def needed_vocabulary(
   if vocab_file is None:
     raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
   return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
-
-
-def make_init_fn(
-    config: configuration.ModelConfig,
-    train_dir: str,
-    init_checkpoint: str | None,
-    eval_config: configuration.ModelConfig | None,
-    first_values: Mapping[str, np.ndarray],
-) -> variable_loader.RestoreFn:
-  """Makes the function that gives variables their values in a new session.
-
-  Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights and first values of others > leave everything as
-  initialised. Features to train on (`config`) and to evaluate on
-  (`eval_config`) must be of them.
-  """
-  variables = tf1.global_variables()
-  model_variables = [
-      v for v in variables if v is not tf1.train.get_global_step()
-      and not v.op.name.startswith(f'{optimization.VARIABLE_SCOPE}/')]
-  loader = variable_loader.VariableLoader(variables)
-
-  def init(session: tf1.Session) -> None:
-    found = checkpoints.newest(train_dir)
-    if found:
-      logging.info('Resuming from %s', found)
-      values = checkpoints.read_values(
-          found, variables, f'{optimization.VARIABLE_SCOPE}/')
-    elif init_checkpoint:
-      prefix = checkpoints.latest(init_checkpoint)
-      logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(
-          prefix, model_variables, averaged=True)
-    elif encoder_weights.find(config):
-      logging.info('Starting from scratch, with a pretrained encoder')
-      values = encoder_weights.read(
-          config, encoder_weights.variables(config)) | first_values
-    else:
-      logging.info('Starting from scratch, with a random encoder')
-      values = dict(first_values)
-    for shards in filter(None, (config, eval_config)):
-      encoder_weights.check_features(shards, values)
-    optimization.complete(variables, values)
-    loader.load(session, values)
-
-  return init
-
-
-def check_encoder(
-    config: configuration.ModelConfig,
-    train_dir: str,
-    init_checkpoint: str | None,
-) -> None:
-  """Refuses to train on a frozen encoder of random weights.
-
-  Raises:
-    ValueError: nothing gives the encoder weights.
-  """
-  if (init_checkpoint or checkpoints.newest(train_dir)
-      or encoder_weights.find(config)):
-    return
-  raise ValueError(
-      f'the encoder {config.encoder} is frozen but has no pretrained weights: '
-      'get them with `python -m data_prep.download inception_v3` and give '
-      '--inception_checkpoint_file, or use '
-      '--config.model.encoder=efficientnet_lite0, which brings its own '
-      '(--allow_random_encoder trains all the same)')
-
-
-def check_first_values(config: configuration.ModelConfig) -> None:
-  """Refuses first values of words where a checkpoint gives their values.
-
-  Raises:
-    ValueError: the configuration asks for some.
-  """
-  for name, off in (('word_vectors_file', "''"), ('bias_from_counts', 'false')):
-    if getattr(config, name):
-      raise ValueError(
-          f'--init_checkpoint has values of the words already, which {name} '
-          f'would replace; give --config.model.{name}={off}')
 
 
 def variable_table() -> str:
@@ -436,8 +277,9 @@ def train(
     saver = tf1.train.Saver(
         max_to_keep=config.training.max_checkpoints_to_keep)
     saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    load = make_init_fn(config.model, train_dir, init_checkpoint,
-                        eval_during and eval_during.config, first_values)
+    load = run_start.make_init_fn(
+        config.model, train_dir, init_checkpoint,
+        eval_during and eval_during.config, first_values)
 
     def init(_, session):
       load(session)
@@ -486,7 +328,7 @@ def train(
       while replica.joins(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(train_dir),
-              inputs.explained_errors(config.model),
+              shard_faults.explained_errors(config.model),
               replica.session(scaffold, hooks) as session):
           feeds = (critical.feeds(session, critic.score) if critical
                    else itertools.repeat(None))
@@ -532,25 +374,20 @@ def main() -> None:
     if config.training.best_metric != 'perplexity':
       raise ValueError('best_metric needs --eval_file_pattern')
   if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
-    check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
+    run_start.check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
   begins_with = found or (_INIT_CHECKPOINT.value
                           and checkpoints.latest(_INIT_CHECKPOINT.value))
-  vocab_file = find_vocabulary(config.model, _VOCAB_FILE.value, begins_with)
+  vocab_file = run_start.find_vocabulary(
+      config.model, _VOCAB_FILE.value, begins_with)
   if vocab_file and begins_with:
-    check_vocabulary(vocab_file, begins_with)
+    run_start.check_vocabulary(vocab_file, begins_with)
   if not (found and config.model.embedding_size):
     word_values.resolve_width(config.model)
   first_values = {}
   if _INIT_CHECKPOINT.value:
-    check_first_values(config.model)
+    run_start.check_first_values(config.model)
   elif not found:
     first_values = word_values.first_values(config.model, vocab_file)
-
-  def keep() -> None:
-    configuration.save(config, train_dir)
-    copy = os.path.join(train_dir, vocabulary.FILE_NAME)
-    if vocab_file and not _same(vocab_file, copy):
-      vocabulary.copy(vocab_file, train_dir)
 
   phase = config
   if _SELF_CRITICAL.value:
@@ -588,8 +425,9 @@ def main() -> None:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(config.model, critical_vocab)
     train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value, keep, eval_during,
-          first_values, samples, critic, replica)
+          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value,
+          functools.partial(run_start.keep, config, vocab_file, train_dir),
+          eval_during, first_values, samples, critic, replica)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ from im2txt import (
     inputs,
     sequence_example,
     shard_captions,
+    shard_faults,
 )
 from im2txt.decoders import transformer
 from im2txt.sequence_example import Caption
@@ -181,7 +182,7 @@ def make_config(pattern, config_class=configuration.ModelConfig, **fields):
 
 
 def faults_of(config):
-  return list(filter(None, inputs.look_through(config)))
+  return list(filter(None, shard_faults.look_through(config)))
 
 
 def numbers_in(batches):
@@ -245,7 +246,7 @@ def test_a_bad_record_and_a_cut_length_in_one_shard(tmp_path):
 
 
 def test_every_record_is_judged(bad_shards):
-  judged = list(inputs.look_through(make_config(bad_shards / 'train-*')))
+  judged = list(shard_faults.look_through(make_config(bad_shards / 'train-*')))
   assert judged.count(None) == NUM_GOOD + len(ODD)
   assert len(judged) == judged.count(None) + len(BAD) + len(DAMAGE)
 
@@ -253,7 +254,7 @@ def test_every_record_is_judged(bad_shards):
 @pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
 @pytest.mark.parametrize('training', [False, True])
 def test_bad_records_are_left_out(bad_shards, pipeline, training, caplog):
-  inputs._found_faults.cache_clear()
+  shard_faults._found_faults.cache_clear()
   config = make_config(
       bad_shards / 'train-*', input_pipeline=pipeline, bad_records='skip',
       bucket_by_length=False)
@@ -285,7 +286,7 @@ def test_a_bad_record_stops_training_by_its_name(name, pipeline, tmp_path):
   write(tmp_path / 'b', [good(1), good(2), make(), good(3)])
   config = make_config(f'{tmp_path}/?', input_pipeline=pipeline)
   with (tf.Graph().as_default(), pytest.raises(ValueError) as error,
-        inputs.explained_errors(config)):
+        shard_faults.explained_errors(config)):
     run(inputs.make_batch(config, True), 30)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/b, record 2: ') and reason in line
@@ -327,24 +328,24 @@ def test_a_shard_that_cannot_be_read_is_no_bad_record(tmp_path):
 
 def test_shards_are_looked_through_once(bad_shards, monkeypatch):
   looked = []
-  inputs._found_faults.cache_clear()
+  shard_faults._found_faults.cache_clear()
   real = bad_records.look_through
   monkeypatch.setattr(
       bad_records, 'look_through',
       lambda files, check: looked.append(files) or real(files, check))
   config = make_config(bad_shards / 'train-1', bad_records='skip')
-  assert inputs.left_out(config) == inputs.left_out(config) == ()
+  assert shard_faults.left_out(config) == shard_faults.left_out(config) == ()
   assert len(looked) == 1
   config.vocab_size = 11  # Of 10 + the number of the record.
   with pytest.raises(ValueError, match='can be used'):
-    inputs.left_out(config)
+    shard_faults.left_out(config)
   assert len(looked) == 2
   with pytest.raises(ValueError, match='train-empty, one of .* used$'):
-    inputs.left_out(make_config('', bad_records='skip'),
+    shard_faults.left_out(make_config('', bad_records='skip'),
                     [str(bad_shards / 'train-empty')])
   assert len(looked) == 3
   config.bad_records = 'stop'
-  assert inputs.left_out(config) is None
+  assert shard_faults.left_out(config) is None
   assert len(looked) == 3
 
 
@@ -386,7 +387,7 @@ def test_features_of_another_size(bad_features, pipeline):
   for fault, reason in zip(faults, reasons, strict=True):
     assert reason in fault.reason
   with (tf.Graph().as_default(), pytest.raises(ValueError, match=reasons[0]),
-        inputs.explained_errors(config)):
+        shard_faults.explained_errors(config)):
     run(inputs.make_batch(config, True)[1:], 9)
   config.bad_records = 'skip'
   with tf.Graph().as_default():
@@ -404,7 +405,7 @@ def test_what_is_scored_is_what_can_be_read(bad_shards):
   with pytest.raises(ValueError, match='train-0, record 9: no picture with '
                      'captions in words: '):
     shard_captions.read(pattern)
-  found = shard_captions.read(pattern, inputs.left_out(config))
+  found = shard_captions.read(pattern, shard_faults.left_out(config))
   assert len(found.first) == NUM_GOOD + len(ODD)
   # All but the captions is the same in every picture.
   assert sum(found.first) == 1
@@ -412,7 +413,7 @@ def test_what_is_scored_is_what_can_be_read(bad_shards):
     images = run(inputs.make_images(config, [True] * len(found.first)))
   assert sum(map(len, images)) == len(found.first)
   ids, number = shard_captions.read_ids(
-      pattern, 'image/caption_ids', inputs.left_out(config))
+      pattern, 'image/caption_ids', shard_faults.left_out(config))
   assert number == len(found.first)
   assert sorted(ids[0][:len(BAD)]) == [[1, 10 + i, 2] for i in range(len(BAD))]
 

@@ -14,6 +14,8 @@ from im2txt import (
     image_processing,
     inputs,
     sequence_example,
+    shard_faults,
+    shard_records,
 )
 from im2txt.sequence_example import Caption
 
@@ -194,7 +196,7 @@ def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
 def test_files_come_in_order(tmp_path):
   for name in 'cab':
     (tmp_path / name).write_text('not empty')
-  assert inputs.find_shards(f'{tmp_path}/[bc],{tmp_path}/a') == [
+  assert shard_records.find_shards(f'{tmp_path}/[bc],{tmp_path}/a') == [
       f'{tmp_path}/{name}' for name in 'bca']
 
 
@@ -337,7 +339,7 @@ def test_a_bad_record_is_one_line_about_the_shards(
   config = make_config(str(tmp_path / 'x'), pipeline)
   batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(config)):
+        shard_faults.explained_errors(config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/x, record 1: ')
@@ -357,7 +359,7 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
   config = make_config(str(path), pipeline)
   batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        inputs.explained_errors(config)):
+        shard_faults.explained_errors(config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(
@@ -367,7 +369,7 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
 
 def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
-        inputs.explained_errors(make_config('x'))):
+        shard_faults.explained_errors(make_config('x'))):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
@@ -469,7 +471,7 @@ def test_buckets_leave_little_padding(long_and_short):
 def test_a_file_that_is_being_written_is_none_yet(tmp_path):
   for name in ('train-00000-of-00002', 'train-00001-of-00002.tmp'):
     write(tmp_path / name, [record(1)])
-  assert inputs.find_shards(f'{tmp_path}/train-*') == [
+  assert shard_records.find_shards(f'{tmp_path}/train-*') == [
       f'{tmp_path}/train-00000-of-00002']
 
 

@@ -17,10 +17,10 @@ from im2txt import (
     evaluation,
     feature_cache,
     file_system,
-    inputs,
     picture_captioner,
     picture_files,
     run_history,
+    shard_records,
     trained_model,
 )
 from im2txt.caption_rules import Rules
@@ -79,7 +79,8 @@ def make(folder, cache_features):
                     min_word_count=2, max_bad_fraction=0.2, runner=start))
   cache_features.make(
       config(folder).model,
-      inputs.find_shards(f'{folder}/shards/train-*,{folder}/shards/val-*'),
+      shard_records.find_shards(
+          f'{folder}/shards/train-*,{folder}/shards/val-*'),
       cache_features.Options(f'{folder}/features', runner=start))
 
 
@@ -144,7 +145,7 @@ def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
 
 def test_what_is_not_there_is_one_line():
   for act in (
-      lambda: inputs.find_shards('nosuch://a/train-*'),
+      lambda: shard_records.find_shards('nosuch://a/train-*'),
       lambda: feature_cache.read('nosuch://a'),
       lambda: trained_model.find('nosuch://a', None)):
     with pytest.raises(OSError, match='nosuch:// is not implemented'):

@@ -30,10 +30,10 @@ from im2txt import (
     config_flag,
     configuration,
     feature_cache,
-    inputs,
     packed_model,
     sequence_example,
     shard_captions,
+    shard_faults,
 )
 from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
@@ -334,7 +334,7 @@ def read_shard(path):
   ids, num_records = shard_captions.read_ids(
       path, sequence_example.CAPTION_IDS)
   assert num_records == len(found.first) and len(ids) == sum(found.first)
-  with inputs.explained_errors(
+  with shard_faults.explained_errors(
       configuration.ModelConfig(input_file_pattern=path)):
     for _, serialized in bad_records.read(path):
       sequence_example.parse(serialized)
