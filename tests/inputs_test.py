@@ -15,7 +15,6 @@ from im2txt import (
     inputs,
     sequence_example,
     shard_faults,
-    shard_records,
 )
 from im2txt.sequence_example import Caption
 
@@ -191,13 +190,6 @@ def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
   config = make_config(f'{shards},{shards}x', pipeline)
   with pytest.raises(ValueError, match='no file matches .*00003x$'):
     inputs.make_batch(config, training)
-
-
-def test_files_come_in_order(tmp_path):
-  for name in 'cab':
-    (tmp_path / name).write_text('not empty')
-  assert shard_records.find_shards(f'{tmp_path}/[bc],{tmp_path}/a') == [
-      f'{tmp_path}/{name}' for name in 'bca']
 
 
 def test_another_pipeline_is_refused(shards):
@@ -466,13 +458,6 @@ def test_buckets_leave_little_padding(long_and_short):
   # Every length has its turn.
   lengths = np.concatenate([batch.input_mask.sum(1) for batch in found[True]])
   assert lengths.min() < 10 and lengths.max() > 21
-
-
-def test_a_file_that_is_being_written_is_none_yet(tmp_path):
-  for name in ('train-00000-of-00002', 'train-00001-of-00002.tmp'):
-    write(tmp_path / name, [record(1)])
-  assert shard_records.find_shards(f'{tmp_path}/train-*') == [
-      f'{tmp_path}/train-00000-of-00002']
 
 
 @pytest.fixture(scope='module')
