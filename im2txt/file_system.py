@@ -225,6 +225,16 @@ def replace(path: str, target: str) -> None:
     system.rename(path, target, overwrite=True)
 
 
+def sync(path: str) -> None:
+  """Returns once a file's bytes are on the disk, whatever happens then.
+
+  Otherwise a machine that goes down can leave a renamed file without them.
+  """
+  if not is_remote(path):
+    with builtins.open(path, 'rb') as f:
+      os.fsync(f.fileno())
+
+
 def copy(path: str, target: str) -> None:
   """Copies a file's bytes, over those of an older file if need be."""
   if not (is_remote(path) or is_remote(target)):

@@ -42,6 +42,7 @@ def replacing(path: str, shared: bool = False) -> Iterator[str]:
       f'{path}{_ENDING}')
   try:
     yield temporary
+    file_system.sync(temporary)
     file_system.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):

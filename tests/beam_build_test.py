@@ -1,5 +1,7 @@
 """Beam writes the very bytes that worker processes of this machine write."""
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -47,6 +49,63 @@ def test_beam_builds_what_this_machine_builds(build, flags, beam_flags):
   finished, found = build('beam', *flags, '--runner=beam', *beam_flags)
   assert finished.returncode == 0, finished.stderr
   assert found == expected
+
+
+def coco(folder):
+  flags = []
+  for split, ids in (('train', range(9)), ('val', range(9, 13))):
+    path = folder / f'{split}.json'
+    path.write_text(json.dumps({
+        'images': [{'id': i, 'file_name': f'{i}.jpg'} for i in ids],
+        'annotations': [{'id': 10 * i + k, 'image_id': i,
+                         'caption': f'A cat of {i // 2}.'}
+                        for i in ids for k in range(2)]}))
+    flags += [f'--{split}_image_dir={folder}',
+              f'--{split}_captions_file={path}']
+  return ['build_coco_data', '--split=official', *flags]
+
+
+def flickr8k(folder):
+  (folder / 'token.txt').write_text(''.join(
+      f'{i}.jpg#{k}\tA dog of {i // 2} runs .\n'
+      for i in range(13) for k in range(2)))
+  for name, ids in (('train', range(9)), ('dev', range(9, 13))):
+    (folder / f'{name}.txt').write_text(''.join(f'{i}.jpg\n' for i in ids))
+  return ['build_flickr8k_data', f'--captions_file={folder}/token.txt',
+          f'--train_list={folder}/train.txt', f'--dev_list={folder}/dev.txt',
+          f'--image_dir={folder}']
+
+
+def conceptual_captions(folder):
+  for name, ids in (('train', range(9)), ('val', range(9, 13))):
+    (folder / f'{name}.tsv').write_text(''.join(
+        f'a cow of {i // 2}\thttp://x.test/{i}\t{i}.jpg\n' for i in ids))
+  return ['build_conceptual_captions_data', f'--image_dir={folder}',
+          f'--train_captions_file={folder}/train.tsv',
+          f'--val_captions_file={folder}/val.tsv']
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('make', [coco, flickr8k, conceptual_captions])
+def test_so_it_does_of_every_data_set(make, launch, tmp_path):
+  pictures = tmp_path / 'pictures'
+  pictures.mkdir()
+  for i in range(13):
+    Image.new('RGB', (17 + i, 13), (i * 6, 90, 0)).save(pictures / f'{i}.jpg')
+  module, *flags = make(pictures)
+  found = []
+  for name, more in (('local', []), ('beam', ['--runner=beam',
+                                              IN_TWO_PROCESSES])):
+    finished = launch(
+        f'data_prep.{module}', *flags, '--min_word_count=1',
+        '--train_shards=3', '--val_shards=2', f'--output_dir={tmp_path / name}',
+        *more)
+    assert finished.returncode == 0, finished.stderr
+    found.append({path.name: path.read_bytes()
+                  for path in (tmp_path / name).glob('*')})
+  local, beam = found
+  assert {'train-00002-of-00003', 'val-00001-of-00002'} < local.keys()
+  assert beam == local
 
 
 @pytest.mark.long

@@ -106,9 +106,13 @@ def steps_of(stderr):
   return [int(step) for step in re.findall(r' step (\d+): loss', stderr)]
 
 
+def saved_steps(folder):
+  return sorted(int(file.stem.split('-')[1])
+                for file in folder.glob('model.ckpt-*.index'))
+
+
 def last_saved(folder):
-  return max(int(file.stem.split('-')[1])
-             for file in folder.glob('model.ckpt-*.index'))
+  return saved_steps(folder)[-1]
 
 
 @pytest.mark.long
@@ -126,24 +130,29 @@ def test_a_killed_process_that_is_started_again_joins(
   processes['worker', 0].wait_for(r' step [1-9]\d\d: ')
   processes[victim].send(signal.SIGKILL)
   assert processes[victim].finish().returncode == -signal.SIGKILL
-  saved = last_saved(tmp_path)
+  saved = saved_steps(tmp_path)
   processes[victim] = cluster.start(*victim)
   finish(processes)
   # Alone, each of the two may see the step as it was before both's last.
   assert last_saved(tmp_path) == last if mode else (
       last <= last_saved(tmp_path) <= last + 4)
+  log = processes['chief', 0].finish().stderr
   if victim == ('worker', 0):
     assert steps_of(processes[victim].finish().stderr)
+    assert 'Resuming from ' not in log
+  else:
+    again = int(re.findall(r'Resuming from .*model\.ckpt-(\d+)', log)[-1])
+    # The newest may not have been whole yet when the victim died.
+    assert again in saved[-2:]
   if mode:
-    chief = steps_of(processes['chief', 0].finish().stderr)
+    chief = steps_of(log)
     if victim == ('worker', 0):
       assert chief == list(range(chief[0], 301)) and chief[0] <= 2
     else:
       # A ps leaves the chief's process, which goes on from a checkpoint.
       back = next((i for i, (step, after) in enumerate(
           itertools.pairwise(chief)) if after <= step), -1)
-      # The newest may not have been named yet when the ps died.
-      assert chief[back + 1] > saved - 10
+      assert again < chief[back + 1] <= again + 2
       assert chief[back + 1:] == list(range(chief[back + 1], 301))
 
 

@@ -185,6 +185,22 @@ def test_every_pattern_is_read(shards, pipeline):
       8, 9, 10, 4, 5, 6, 7]
 
 
+def test_replicas_read_parts_of_their_own(shards, pipeline):
+  config = make_config(shards, pipeline)
+  parts = []
+  for replica in range(2):
+    with tf.Graph().as_default():
+      parts.append(numbers(run(
+          inputs.make_batch(config, False, replica, 2))))
+  # Of three shards of 4, 4 and 3 records.
+  assert parts == [[0, 1, 2, 3, 8, 9, 10], [4, 5, 6, 7]]
+
+
+def test_more_replicas_than_shards_are_refused(shards, pipeline):
+  with pytest.raises(ValueError, match='4 replicas need a shard each.* are 3'):
+    inputs.make_batch(make_config(shards, pipeline), True, 1, 4)
+
+
 @pytest.mark.parametrize('training', [False, True])
 def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
   config = make_config(f'{shards},{shards}x', pipeline)

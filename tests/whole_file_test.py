@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 
 import pytest
@@ -26,6 +27,33 @@ def test_it_takes_its_name_when_the_block_ends(path):
     assert [p.name for p in path.parent.iterdir()] == ['out.txt.tmp']
     f.write('two\n')
   assert path.read_bytes() == b'one\ntwo\n'
+  assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_is_on_the_disk_before_it_takes_its_name(path, monkeypatch):
+  done = []
+
+  def fsync(descriptor):
+    done.append(os.fstat(descriptor).st_size)
+
+  def replace(source, target):
+    done.append(target)
+
+  monkeypatch.setattr(os, 'fsync', fsync)
+  monkeypatch.setattr(os, 'replace', replace)
+  whole_file.write_bytes(str(path), b'12345')
+  assert done == [5, str(path)]
+
+
+def test_a_disk_that_fills_up_at_the_end(path, monkeypatch):
+  def fsync(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  path.write_text('old')
+  monkeypatch.setattr(os, 'fsync', fsync)
+  with pytest.raises(OSError, match='No space'):
+    whole_file.write_bytes(str(path), b'new')
+  assert path.read_text() == 'old'
   assert list(path.parent.iterdir()) == [path]
 
 

@@ -1,0 +1,39 @@
+"""Pictures: judged, or refused with one clear line, before they are decoded."""
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import damaged
+
+from data_prep import images
+from im2txt import picture_size
+
+KINDS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'PPM')
+
+
+def picture(kind, width, height):
+  buffer = io.BytesIO()
+  Image.new('RGB', (width, height), (200, 30, 90)).save(buffer, kind)
+  return buffer.getvalue()
+
+
+whole = st.builds(picture, st.sampled_from(KINDS), st.integers(1, 23),
+                  st.integers(1, 17))
+
+
+@given(data=whole)
+def test_what_is_whole_has_no_problem(data):
+  assert picture_size.problem(data) == ''
+  with picture_size.opened(data) as found:
+    found.load()
+
+
+@given(data=whole.flatmap(damaged))
+def test_what_is_damaged_is_judged(tmp_path_factory, data):
+  assert '\n' not in picture_size.problem(data)
+  path = tmp_path_factory.getbasetemp() / 'damaged'
+  path.write_bytes(data)
+  problem = images.problem(str(path), images.Form())
+  assert problem is None or (problem and '\n' not in problem)
