@@ -73,7 +73,8 @@ class Task:
     Raises:
       OSError: another program has its port.
     """
-    # By default what closes a session waits for a ps that has died, for ever.
+    # By default some calls, such as that which closes a session, wait for a ps
+    # that has died, for ever.
     os.environ['GRPC_FAIL_FAST'] = 'true'
     try:
       return tf1.train.Server(
@@ -85,9 +86,14 @@ class Task:
           f'{self.addresses[self.job][self.index]}: '
           f'{error.message.splitlines()[0]}') from None
 
-  def session_config(self) -> tf1.ConfigProto:
-    """Sessions that do not mind whether other replicas are there."""
-    filters = [self.device] if self.is_ps else [f'/job:{PS}', self.device]
+  def session_config(self, ps: int | None = None) -> tf1.ConfigProto:
+    """Sessions that do not mind whether other replicas are there.
+
+    Args:
+      ps: nor other ps than this one; None: all ps must be there.
+    """
+    of_ps = f'/job:{PS}' if ps is None else f'/job:{PS}/task:{ps}'
+    filters = [self.device] if self.is_ps else [of_ps, self.device]
     return tf1.ConfigProto(device_filters=filters)
 
 

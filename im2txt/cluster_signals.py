@@ -15,6 +15,8 @@ POLL_SECS = 0.5
 _GRACE_SECS = 60.0
 # What it leaves the others once the chief has left.
 _LATE_SECS = 600.0
+# In the place of a replica that has left: all are to come.
+_ALL_COME = -1
 
 
 class Signals:
@@ -29,21 +31,38 @@ class Signals:
     begun, finished = (_queue(name, 0) for name in ('begun', 'finished'))
     left = [_queue('left', ps)
             for ps in range(len(task.addresses[cluster.PS]))]
+    stay = [queue.enqueue(_ALL_COME) for queue in left]
     # How often the chief has given the variables their values; int32 [].
     self.times_begun = begun.size()
     # Whether the chief has saved for the last time; bool [].
     self.finished = finished.size() > 0
     # Operations of the chief.
-    self.say_begun = begun.enqueue(0)
+    with tf.control_dependencies(stay):
+      self.say_begun = begun.enqueue(0)
     self.say_finished = finished.enqueue(0)
     self.unsay_finished = finished.dequeue_many(finished.size()).op
-    # Operation of any replica: it will not come back.
-    self.say_left = tf.group([queue.enqueue(task.replica) for queue in left])
 
 
 def _queue(name: str, ps: int) -> tf.queue.FIFOQueue:
   with tf.device(f'/job:{cluster.PS}/task:{ps}'):
     return tf.queue.FIFOQueue(-1, tf.int32, [()], shared_name=f'cluster_{name}')
+
+
+def say_left(task: cluster.Task, target: str, ps: int) -> None:
+  """Tells a ps that this replica will not come back.
+
+  Args:
+    task: the replica.
+    target: its server.
+    ps: one that answers.
+
+  Raises:
+    tf.errors.OpError: it is gone.
+  """
+  with tf.Graph().as_default():
+    say = _queue('left', ps).enqueue(task.replica)
+    with tf1.Session(target, config=task.session_config(ps)) as session:
+      session.run(say)
 
 
 def keep_variables(task: cluster.Task, interrupted: threading.Event) -> None:
@@ -66,7 +85,12 @@ def keep_variables(task: cluster.Task, interrupted: threading.Event) -> None:
     newly_gone = left.dequeue_many(left.size())
     with tf1.Session(server.target, config=task.session_config()) as session:
       while len(gone) < task.num_replicas:
-        gone.update(session.run(newly_gone).tolist())
+        for replica in session.run(newly_gone).tolist():
+          if replica == _ALL_COME:
+            gone.clear()
+            chief_left = None
+          else:
+            gone.add(replica)
         if 0 in gone:
           chief_left = chief_left or time.monotonic()
           if time.monotonic() > chief_left + _LATE_SECS:

@@ -182,8 +182,8 @@ class TrainingConfig:
   # In a cluster: whether each step is one of all replicas, down the mean
   # gradient of their batches; otherwise each takes steps of its own.
   sync_replicas: bool = False
-  # In a cluster: seconds that a step may take, with the wait for processes
-  # that are being started again.
+  # In a cluster: seconds that a step may take, or the way to the first one,
+  # with the wait for processes that are being started again.
   replica_timeout_secs: int = 1800
   # What makes a checkpoint better than another: 'perplexity', or one of
   # im2txt.metrics.NAMES, for which evaluation captions the pictures.

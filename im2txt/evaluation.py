@@ -42,6 +42,8 @@ METRICS_FILE = 'metrics.jsonl'
 # Folders of a run folder.
 EVAL_FOLDER = 'eval'
 BEST_FOLDER = 'best'
+# Of EVAL_FOLDER: there once training shall end early.
+STOP_FILE = 'stop'
 # Image-caption pairs of im2txt's validation split that it evaluates on.
 NUM_EVAL_EXAMPLES = 10132
 # Between looks for a new checkpoint of another process.
@@ -349,7 +351,6 @@ class TrainingEvaluation:
       vocab_file: str | None,
       train_dir: str,
       train_encoder: bool,
-      evaluates: bool = True,
   ):
     """Builds the graph.
 
@@ -361,7 +362,6 @@ class TrainingEvaluation:
       vocab_file: the vocabulary; without one there are no scores.
       train_dir: the run folder; results go where evaluate.py puts them.
       train_encoder: whether the encoder's weights are trained too.
-      evaluates: whether this process does it, or another of its cluster.
 
     Raises:
       ValueError: the shards or earlier results cannot be used, or what shall
@@ -384,7 +384,6 @@ class TrainingEvaluation:
           self.config, config.model.input_file_pattern,
           Rules(trained_model.load_vocabulary(
               self.config, train_dir, vocab_file)), beam_search.Options())
-    self._evaluates = evaluates
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, EVAL_FOLDER)
     self._patience = config.training.early_stopping_patience
@@ -393,9 +392,8 @@ class TrainingEvaluation:
 
   def run(self) -> bool:
     """Evaluates the newest checkpoint; returns whether training shall end."""
-    if self._evaluates:
-      evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
-                   self._eval_dir, self._metric)
+    evaluate_new(self._evaluator, checkpoints.newest(self._train_dir),
+                 self._eval_dir, self._metric)
     since_best = evaluations_since_best(comparable_results(
         self._evaluator, self._eval_dir)[self._before:], self._metric)
     if not self._patience or since_best < self._patience:
@@ -409,17 +407,42 @@ class TrainingEvaluation:
     """Evaluates the checkpoints of another process, until training ends.
 
     Args:
-      last_step: where training ends, unless it ends early.
+      last_step: where training ends, unless it ends early, which the other
+        process is told by a file.
       interrupted: ends it, too.
     """
+    told = _stop_file(self._train_dir)
+    if file_system.exists(told):  # Of a run that now goes on.
+      file_system.remove(told)
     last = None
     while not interrupted.wait(_FOLLOW_SECS):
       newest = checkpoints.newest(self._train_dir)
       step = checkpoints.step_of(newest) if newest else 0
       if step and newest != last:
-        if self.run() or step >= last_step:
+        if self.run():
+          whole_file.write_bytes(told, b'')
+          return
+        if step >= last_step:
           return
         last = newest
+
+
+class EvaluationElsewhere:
+  """What another process of the cluster evaluates, which alone counts."""
+
+  config = None  # Of what is evaluated here.
+
+  def __init__(self, train_dir: str):
+    """Notes the run folder."""
+    self._told = _stop_file(train_dir)
+
+  def run(self) -> bool:
+    """Returns whether training shall end."""
+    return file_system.exists(self._told)
+
+
+def _stop_file(train_dir: str) -> str:
+  return os.path.join(train_dir, EVAL_FOLDER, STOP_FILE)
 
 
 def check_metric(metric: str) -> None:

@@ -56,20 +56,27 @@ def main(arguments: Sequence[str]) -> int:
   if _EVALUATOR.value:
     tasks.append(('evaluator', 0))
   gpu = iter(_visible_gpus(_WORKERS.value) if _GPUS.value else ())
+  told = threading.Event()
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: told.set())
   processes = {}
-  for job, index in tasks:
-    environment = dict(os.environ)
-    environment[cluster.VARIABLE] = json.dumps(
-        {'cluster': addresses, 'task': {'type': job, 'index': index}})
-    if _GPUS.value:
-      environment['CUDA_VISIBLE_DEVICES'] = (
-          next(gpu) if job in ('chief', 'worker') else '')
-    processes[f'{job} {index}'] = subprocess.Popen(
-        [sys.executable, '-m', 'im2txt.train', *arguments], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        # Ctrl-C comes from here, and to each but once.
-        errors='replace', start_new_session=True)
-  return _watch(processes)
+  try:
+    for job, index in tasks:
+      environment = dict(os.environ)
+      environment[cluster.VARIABLE] = json.dumps(
+          {'cluster': addresses, 'task': {'type': job, 'index': index}})
+      if _GPUS.value:
+        environment['CUDA_VISIBLE_DEVICES'] = (
+            next(gpu) if job in ('chief', 'worker') else '')
+      processes[f'{job} {index}'] = subprocess.Popen(
+          [sys.executable, '-m', 'im2txt.train', *arguments], env=environment,
+          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+          # Ctrl-C comes from here, and to each but once.
+          errors='replace', start_new_session=True)
+    return _watch(processes, told)
+  finally:
+    for process in processes.values():
+      process.kill()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -99,8 +106,15 @@ def _visible_gpus(wanted: int) -> list[str]:
   return names[:wanted]
 
 
-def _watch(processes: dict[str, subprocess.Popen]) -> int:
-  """Passes on what they print, and waits; one that fails ends all."""
+def _watch(
+    processes: dict[str, subprocess.Popen], told: threading.Event
+) -> int:
+  """Passes on what they print, and waits; one that fails ends all.
+
+  Args:
+    processes: by name.
+    told: all shall stop; again each time that it is set.
+  """
   lock = threading.Lock()
 
   def pass_on(name: str, process: subprocess.Popen) -> None:
@@ -118,35 +132,39 @@ def _watch(processes: dict[str, subprocess.Popen]) -> int:
     return [name for name, process in processes.items()
             if process.poll() is None]
 
-  stopped = []  # When.
-
-  def stop(*_) -> None:
-    stopped.append(time.monotonic())
-    for name in running():
-      processes[name].send_signal(signal.SIGTERM)
-
-  signal.signal(signal.SIGINT, stop)
-  signal.signal(signal.SIGTERM, stop)
   status = 0
+  stopped = None  # When.
+  stops_ps = False
   while left := running():
     failed = [name for name, process in processes.items()
               if process.returncode]
-    if failed and not stopped:
+    stops = told.is_set()
+    told.clear()
+    if failed and stopped is None and not stops:
       status = processes[failed[0]].returncode
       logging.error('%s failed (exit status %d): stopping the others',
                     failed[0], status)
-      stop()
-    if status and all(name.startswith(cluster.PS) for name in left):
-      stop()  # There is nobody left to wait for.
-    if stopped and time.monotonic() > stopped[0] + _STOP_SECS:
+      stops = True
+    if stops and stopped is None:
+      stopped = time.monotonic()
+    # Nobody will tell the ps that they may leave; at a second signal they do.
+    alone = failed and not stops_ps and all(
+        name.startswith(cluster.PS) for name in left)
+    stops_ps |= bool(alone)
+    if stops or alone:
+      for name in left:
+        processes[name].send_signal(signal.SIGTERM)
+    if stopped is not None and time.monotonic() > stopped + _STOP_SECS:
       logging.error('no end of %s: killing', ', '.join(left))
       for name in left:
         processes[name].kill()
-    time.sleep(_POLL_SECS)
+    told.wait(_POLL_SECS)
   for reader in readers:
     reader.join()
-  return status or next((process.returncode for process in processes.values()
-                         if process.returncode), 0)
+  status = status or next((process.returncode for process in processes.values()
+                           if process.returncode), 0)
+  # Of one that a signal has ended it is below 0, which is no exit status.
+  return status if status >= 0 else 1
 
 
 if __name__ == '__main__':

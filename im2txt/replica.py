@@ -15,15 +15,13 @@ from contextlib import AbstractContextManager
 import tensorflow as tf
 from absl import logging
 
-from im2txt import cluster, devices
+from im2txt import cluster, cluster_signals, devices, graph_errors
 from im2txt.cluster_signals import POLL_SECS, Signals
 from im2txt.sync_replicas import SyncReplicas, SyncReplicasHook
 from im2txt.watchdog import Watchdog
 
 tf1 = tf.compat.v1
 
-# What a replica meets when a ps has died, and when it has come back.
-_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 # How long a session waits at its end for threads that are its own.
 _STOP_SECS = 5
 # What a replica has to end by itself after its time is up.
@@ -34,6 +32,14 @@ Together = Callable[[tf1.train.Optimizer], tf1.train.Optimizer]
 
 class _Nothing(Exception):
   """There is nothing to open a session for any more."""
+
+
+class _NoSession:
+  """In the place of a session that was not opened."""
+
+  def should_stop(self) -> bool:
+    """As of a session."""
+    return True
 
 
 class Replica:
@@ -175,8 +181,9 @@ class ClusterReplica(Replica):
   ) -> list[tf1.train.SessionRunHook]:
     """See the base class."""
     self._interrupted = interrupted
-    self._watchdog.watch()
     self._signals = Signals(self._task)
+    self._num_absent = tf.size(
+        tf1.report_uninitialized_variables(tf1.global_variables()))
     say_finished = self._signals.say_finished
     options = tf1.RunOptions(timeout_in_ms=1000 * self._timeout_secs)
     hooks = []
@@ -199,7 +206,8 @@ class ClusterReplica(Replica):
       return super().joins(interrupted)
     logging.info('Waiting for the chief to %s',
                  'save' if self._done else 'begin')
-    return self._wait_for_chief()
+    with self._watchdog.watching():
+      return self._wait_for_chief()
 
   @contextlib.contextmanager
   def session(
@@ -219,15 +227,21 @@ class ClusterReplica(Replica):
                    config=self._task.session_config())
     creator = _After(creator, self._wait_for_ps if self.is_chief
                      else self._wait_for_chief)
+    opened = False
     try:
-      with tf1.train.MonitoredSession(
+      with self._watchdog.watching(), tf1.train.MonitoredSession(
           creator, hooks, stop_grace_period_secs=_STOP_SECS) as session:
+        opened = True
         yield session
       self._done = True
-    except _Nothing:
-      pass
-    except _LOST:
-      logging.warning('A ps is gone: going on from the last checkpoint')
+    except (_Nothing, *graph_errors.LOST, graph_errors.LostError) as error:
+      if self.is_chief and self._interrupted.is_set():
+        raise OSError('interrupted while a ps was gone: what was trained since '
+                      'the last checkpoint is not saved') from None
+      if not isinstance(error, _Nothing):
+        logging.warning('A ps is gone: going on from the last checkpoint')
+      if not opened:
+        yield _NoSession()
     except tf.errors.DeadlineExceededError:
       raise self._late from None
 
@@ -235,10 +249,19 @@ class ClusterReplica(Replica):
     """See the base class."""
     if interrupted.is_set() and not self.is_chief:
       return
-    # A ps that is gone need not know, and a session would wait for it.
-    if all(map(_is_there, self._task.addresses[cluster.PS])):
-      with contextlib.suppress(*_LOST), self._plain_session() as session:
-        session.run(self._signals.say_left)
+    threads = [threading.Thread(target=self._tell, args=(ps,), daemon=True)
+               for ps in range(len(self._task.addresses[cluster.PS]))]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      # One that is silent need not know; the work is done.
+      thread.join(_GRACE_SECS)
+
+  def _tell(self, ps: int) -> None:
+    # A session would wait for one that is not there.
+    if _is_there(self._task.addresses[cluster.PS][ps]):
+      with contextlib.suppress(tf.errors.OpError):
+        cluster_signals.say_left(self._task, self._server.target, ps)
 
   def _plain_session(self) -> tf1.Session:
     return tf1.Session(self._server.target, tf1.get_default_graph(),
@@ -250,15 +273,22 @@ class ClusterReplica(Replica):
     deadline = time.monotonic() + self._timeout_secs
     while self._wait_for_ps():
       # The ps may have begun anew.
-      with (contextlib.suppress(*_LOST, tf.errors.FailedPreconditionError),
+      with (contextlib.suppress(*graph_errors.LOST,
+                                tf.errors.FailedPreconditionError),
             self._plain_session() as session):
         while (not self._interrupted.is_set()
                and time.monotonic() < deadline):
-          if session.run(self._signals.finished):
+          finished = session.run(self._signals.finished)
+          if finished and self._done:
             return False
           if (session.run(self._signals.times_begun)
-              and session.run(global_step) < self._last_step):
-            return True
+              and not session.run(self._num_absent)):
+            ends = session.run(global_step) >= self._last_step
+            if finished and ends:
+              return False
+            # A chief that was interrupted has finished, too, and comes again.
+            if not (finished or ends):
+              return True
           self._watchdog.alive()
           time.sleep(POLL_SECS)
       if time.monotonic() > deadline:
@@ -310,7 +340,11 @@ class _After(tf1.train.SessionCreator):
     """See the base class."""
     if not self._wait():
       raise _Nothing
-    return self._creator.create_session()
+    try:
+      return self._creator.create_session()
+    except graph_errors.LOST:
+      time.sleep(POLL_SECS)  # TensorFlow tries again at once.
+      raise
 
 
 class _SignalHook(tf1.train.SessionRunHook):

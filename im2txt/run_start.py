@@ -163,9 +163,9 @@ def make_init_fn(
   """Makes the function that gives variables their values in a new session.
 
   Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights and first values of others > leave everything as
-  initialised. Features to train on (`config`) and to evaluate on
-  (`eval_config`) must be of them.
+  encoder's pretrained weights and first values of others; initialised is only
+  what has no value then, for others may be training with the rest. Features to
+  train on (`config`) and to evaluate on (`eval_config`) must be of them.
   """
   variables = tf1.global_variables()
   model_variables = [
@@ -194,6 +194,8 @@ def make_init_fn(
     for shards in filter(None, (config, eval_config)):
       encoder_weights.check_features(shards, values)
     optimization.complete(variables, values)
+    session.run([v.initializer for v in variables
+                 if v.op.name not in values])
     loader.load(session, values)
 
   return init

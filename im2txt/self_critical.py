@@ -26,6 +26,7 @@ from im2txt import (
     captioner,
     cider,
     configuration,
+    graph_errors,
     inputs,
     ptb_tokenizer,
     shard_captions,
@@ -248,9 +249,15 @@ class SelfCritical:
     fetches = (self._fed, self._sentences, self._source.image_rows,
                self._source.target_seqs, self._source.input_mask)
 
+    def run(step_context: tf1.train.MonitoredSession.StepContext) -> list:
+      try:
+        return step_context.session.run(fetches)
+      except graph_errors.LOST as error:
+        # TensorFlow would try again, but in the session that it has closed.
+        raise graph_errors.LostError(str(error)) from None
+
     def draw():
-      fed, sentences, *written = session.run_step_fn(
-          lambda step_context: step_context.session.run(fetches))
+      fed, sentences, *written = session.run_step_fn(run)
       return fed, sentences, scoring.submit(
           score,
           [[self._critic.drawn(sentence[1:]) for sentence in of_image]

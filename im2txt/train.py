@@ -202,7 +202,8 @@ def train(
     log_every_n_steps: int,
     init_checkpoint: str | None,
     on_start: Callable[[], None] = lambda: None,
-    eval_during: evaluation.TrainingEvaluation | None = None,
+    eval_during: evaluation.TrainingEvaluation
+    | evaluation.EvaluationElsewhere | None = None,
     first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
     samples: caption_samples.CaptionSamples | None = None,
     critic: self_critical.Critic | None = None,
@@ -258,14 +259,13 @@ def train(
         optimization.sampling_rate(*schedule, global_step),
         critical and critical.caption_weights)
     rate = optimization.learning_rate(*schedule, train_encoder, global_step)
-    num_words = tf.reduce_sum(batch.input_mask)
     train_op, gradient_norm = optimization.train_op(
         config.training, outputs.total_loss, rate,
-        replica.together(tf.cast(num_words, tf.float32)))
+        replica.together(tf.reduce_sum(outputs.caption_loss.weights)))
     with tf.control_dependencies([train_op]):
       statistics = training_hooks.StepStatistics(
           tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.input_mask)[0], num_words,
+          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
           tf.size(batch.input_mask))
     scalars = tf1.summary.merge_all()
     pictures = (tf1.summary.image('images', batch.images, max_outputs=3)
@@ -285,7 +285,7 @@ def train(
       load(session)
       on_start()
 
-    scaffold = tf1.train.Scaffold(init_fn=init, saver=saver)
+    scaffold = tf1.train.Scaffold(tf.no_op(), init_fn=init, saver=saver)
     progress = training_hooks.ProgressHook(
         statistics, number_of_steps, log_every_n_steps,
         train_dir if replica.is_chief else None,
@@ -400,10 +400,12 @@ def main() -> None:
         task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
         config.training.replica_timeout_secs)
   eval_during = None
-  if _EVAL_FILE_PATTERN.value and replica.is_chief:
+  if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
+    eval_during = evaluation.EvaluationElsewhere(train_dir)
+  elif _EVAL_FILE_PATTERN.value:
     eval_during = evaluation.TrainingEvaluation(
         phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
-        _TRAIN_INCEPTION.value, evaluates=not task or task.is_evaluator)
+        _TRAIN_INCEPTION.value)
   if task and task.is_evaluator:
     if eval_during is None:
       raise ValueError('an evaluator needs --eval_file_pattern')

@@ -1,7 +1,9 @@
 """Ends a process that TensorFlow keeps waiting for ever."""
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 from im2txt import command_line
 
@@ -22,18 +24,27 @@ class Watchdog:
     """
     self._secs = secs
     self._error = error
-    self.alive()
+    self._deadline = float('inf')
+    self._thread = None
 
-  def watch(self) -> None:
-    """Begins."""
-    self.alive()
-    threading.Thread(target=self._watch, daemon=True).start()
+  @contextlib.contextmanager
+  def watching(self) -> Iterator[None]:
+    """Watches, as long as the block goes on."""
+    if self._thread is None:
+      self._thread = threading.Thread(target=self._watch, daemon=True)
+      self._thread.start()
+    self._deadline = time.monotonic() + self._secs
+    try:
+      yield
+    finally:
+      self._deadline = float('inf')
 
   def alive(self) -> None:
     """Something has happened."""
-    self._last = time.monotonic()
+    if self._deadline < float('inf'):
+      self._deadline = time.monotonic() + self._secs
 
   def _watch(self) -> None:
-    while (left := self._last + self._secs - time.monotonic()) > 0:
-      time.sleep(left)
+    while time.monotonic() < self._deadline:
+      time.sleep(min(1.0, self._secs))
     command_line.end_at_once(self._error)

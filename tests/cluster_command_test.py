@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from conftest import write_shard
 
 STEPS = 50
 # Of several lengths; the halves have different numbers of words.
-CAPTIONS = ('a red square .', 'a big green circle .', 'the blue square on grey',
-            'a square', 'the green square .', 'a blue circle on the left .')
+# 'zebra' is no word of the vocabulary.
+CAPTIONS = ('a red square zebra .', 'a big green circle',
+            'the blue square zebra', 'a square', 'the green square .',
+            'a blue circle on the left .')
 
 
 @pytest.fixture(scope='module')
@@ -69,6 +72,7 @@ def flags_of(task, features, train_dir, *more):
           f'--number_of_steps={STEPS}', '--log_every_n_steps=1',
           '--config.model.lstm_dropout_keep_prob=1.0',
           '--config.model.bucket_by_length=false',
+          '--config.model.bias_from_counts',
           '--config.training.optimizer=SGD',
           '--config.training.initial_learning_rate=1.0',
           '--config.training.learning_rate_decay_factor=0.5',
@@ -117,15 +121,17 @@ def last_saved(folder):
 
 @pytest.mark.long
 @MODES
-@pytest.mark.parametrize('victim', [('worker', 0), ('chief', 0), ('ps', 0)],
-                         ids=['worker', 'chief', 'ps'])
+@pytest.mark.parametrize(
+    'victim', [('worker', 0), ('chief', 0), ('ps', 0), ('ps', 1)],
+    ids=['worker', 'chief', 'the ps', 'one of two ps'])
 def test_a_killed_process_that_is_started_again_joins(
     task, features, start, tmp_path, mode, victim):
   # Alone, the chief may have got far before a worker begins.
   last = 300 if mode else 1200
   cluster = Cluster(start, flags_of(
       task, features, tmp_path, '--config.training.save_interval_steps=10',
-      f'--number_of_steps={last}', *mode), workers=2)
+      f'--number_of_steps={last}', *mode), workers=2,
+                    ps=2 if victim == ('ps', 1) else 1)
   processes = cluster.start_all()
   processes['worker', 0].wait_for(r' step [1-9]\d\d: ')
   processes[victim].send(signal.SIGKILL)
@@ -157,6 +163,69 @@ def test_a_killed_process_that_is_started_again_joins(
 
 
 @pytest.mark.long
+@MODES
+def test_ps_are_left_running(task, features, start, tmp_path, mode):
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, '--number_of_steps=900', *mode), workers=2)
+  processes = cluster.start_all()
+  processes['worker', 0].wait_for(r' step [1-9]\d: ')
+  replicas = [('worker', 0), ('chief', 0)]
+  for replica in replicas:
+    processes[replica].send(signal.SIGTERM)
+  for replica in replicas:
+    assert processes[replica].finish().returncode == 0
+  assert last_saved(tmp_path) < 900
+  # Who comes before the chief finds what the last one has said.
+  processes['worker', 0] = cluster.start('worker')
+  processes['worker', 0].wait_for('Waiting for the chief to begin')
+  time.sleep(2)
+  processes['chief', 0] = cluster.start('chief')
+  processes['worker', 0].wait_for(r' step [1-9]\d')
+  finish(processes)
+  assert last_saved(tmp_path) >= 900
+
+
+@pytest.mark.long
+def test_a_ps_is_killed_as_captions_are_drawn(
+    task, features, start, launch, tmp_path):
+  finished = launch('im2txt.train', *flags_of(task, features, tmp_path / 'one'))
+  assert finished.returncode == 0, finished.stderr
+  run = tmp_path / 'critical'
+  cluster = Cluster(start, [
+      '--self_critical', f'--init_checkpoint={tmp_path / "one"}',
+      f'--train_dir={run}', f'--input_file_pattern={features}/train-*',
+      '--number_of_steps=60', '--log_every_n_steps=1',
+      '--config.training.save_interval_steps=10', SYNC], workers=2)
+  processes = cluster.start_all()
+  for _ in range(3):
+    processes['chief', 0].wait_for(r' step \d+: ')
+    processes['ps', 0].send(signal.SIGKILL)
+    processes['ps', 0].finish()
+    processes['ps', 0] = cluster.start('ps')
+  finish(processes)
+  assert last_saved(run) == 60
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('when', ['replica 0 of 2', r' step \d\d: '])
+def test_interrupted_while_the_ps_is_gone(
+    task, features, start, tmp_path, when):
+  cluster = Cluster(start, flags_of(
+      task, features, tmp_path, '--number_of_steps=1000000'), workers=2)
+  processes = cluster.start_all()
+  processes['chief', 0].wait_for(when)
+  processes['ps', 0].send(signal.SIGKILL)
+  for replica in ('chief', 'worker'):
+    processes[replica, 0].wait_for('Waiting for the ps')
+    processes[replica, 0].send(signal.SIGTERM)
+  finished = processes['chief', 0].finish()
+  assert finished.returncode == 1
+  assert 'interrupted while a ps was gone' in finished.lines[-1]
+  finished = processes['worker', 0].finish()
+  assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.long
 def test_a_chief_killed_as_it_saves(task, features, start, tmp_path):
   cluster = Cluster(start, flags_of(
       task, features, tmp_path, '--config.training.save_interval_steps=1',
@@ -166,8 +235,9 @@ def test_a_chief_killed_as_it_saves(task, features, start, tmp_path):
   while kills < 5:
     chief = processes['chief', 0]
     chief.wait_for(r' step \d+: ')
+    deadline = time.monotonic() + 60
     while not any(tmp_path.glob('*.tempstate*')):
-      pass
+      assert time.monotonic() < deadline
     chief.send(signal.SIGKILL)
     chief.finish()
     kills += 1

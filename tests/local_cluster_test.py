@@ -60,6 +60,18 @@ def test_sigterm_saves_and_stops_all(task, start, tmp_path):
   assert (tmp_path / f'model.ckpt-{step}.index').exists()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
+def test_stopped_before_it_trains(task, start, tmp_path, number):
+  command = start('im2txt.local_cluster', '--workers=2', '--',
+                  *flags_of(task, tmp_path, '--number_of_steps=100000'))
+  command.wait_for(r'\[ps 0\] [\d:]+ /job:ps/task:0 keeps variables')
+  command.send(number)
+  finished = command.finish()
+  assert finished.returncode in (0, 1), finished.stderr
+  assert 'killing' not in finished.stderr
+
+
 def test_mistakes(launch):
   assert 'no flags of training; give them behind --' in launch(
       'im2txt.local_cluster').error

@@ -1,0 +1,61 @@
+"""How long a ps stays."""
+
+import json
+import socket
+import threading
+
+import pytest
+import tensorflow as tf
+
+from im2txt import cluster, cluster_signals
+
+tf1 = tf.compat.v1
+
+
+@pytest.fixture
+def ps():
+  """A ps of two replicas: the thread that it is; the replicas' tasks."""
+  sockets = [socket.socket() for _ in range(3)]
+  for each in sockets:
+    each.bind(('localhost', 0))
+  hosts = [f'localhost:{each.getsockname()[1]}' for each in sockets]
+  for each in sockets:
+    each.close()
+  task, chief, worker = (cluster.read({cluster.VARIABLE: json.dumps({
+      'cluster': {'ps': hosts[:1], 'chief': hosts[1:2], 'worker': hosts[2:]},
+      'task': {'type': job, 'index': 0}})})
+                         for job in ('ps', 'chief', 'worker'))
+  thread = threading.Thread(
+      target=cluster_signals.keep_variables,
+      args=(task, threading.Event()), daemon=True)
+  thread.start()
+  return thread, chief, worker
+
+
+def is_there(thread):
+  """Whether it is, some polls later."""
+  thread.join(6 * cluster_signals.POLL_SECS)
+  return thread.is_alive()
+
+
+def test_it_leaves_after_all_replicas(ps):
+  thread, chief, worker = ps
+  cluster_signals.say_left(chief, chief.start_server().target, 0)
+  assert is_there(thread)
+  cluster_signals.say_left(worker, worker.start_server().target, 0)
+  assert not is_there(thread)
+
+
+def test_a_chief_that_begins_makes_it_wait_for_all_again(ps):
+  thread, chief, worker = ps
+  target = chief.start_server().target
+  cluster_signals.say_left(chief, target, 0)
+  with tf.Graph().as_default():
+    signals = cluster_signals.Signals(chief)
+    with tf1.Session(target, config=chief.session_config()) as session:
+      session.run(signals.say_begun)
+      assert session.run(signals.times_begun) == 1
+  cluster_signals.say_left(worker, worker.start_server().target, 0)
+  assert is_there(thread)
+  cluster_signals.say_left(chief, target, 0)
+  assert not is_there(thread)
