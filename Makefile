@@ -2,7 +2,8 @@
 #   make demo   draws pictures, trains a captioner on them and shows captions;
 #               the captioner of the package captions a few photos
 #   make test   all tests but the long ones    make test-long   those
-#   make test-offline   the same tests where there is no network
+#   make test-offline   the tests of make test where there is no network;
+#                       TESTS='-m long': the long ones
 #   make lint   ruff
 #   make faults breaks what can break, and says what is lost
 #   make lock   writes requirements.txt anew, after a change of dependencies in
@@ -14,6 +15,8 @@
 #   make clean  removes the demo's folder
 
 PYTHON ?= python3
+# Which tests are run offline, and how.
+TESTS := -n 2 --dist loadfile
 BIN := .venv/bin
 DEMO := demo
 DEMO_STEPS := 600
@@ -84,7 +87,7 @@ test-long: .venv/installed
 # All that a network name space without routes has is this machine.
 test-offline: .venv/installed
 	unshare --net --map-root-user sh -c 'ip link set lo up && \
-	  exec $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile'
+	  exec $(BIN)/python -m pytest -q -rs $(TESTS)'
 
 lint: .venv/installed
 	$(BIN)/ruff check .

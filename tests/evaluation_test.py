@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -327,3 +328,29 @@ def test_shards_to_evaluate_on_that_are_not_there(launch_train, tmp_path):
                           '--number_of_steps=1')
   assert finished.returncode == 1
   assert f'no file matches {tmp_path}/none-*' in finished.error
+
+
+class Stops(evaluation.TrainingEvaluation):
+  """Wants training to end as soon as it sees a checkpoint."""
+
+  def __init__(self, train_dir):
+    self._train_dir = train_dir
+
+  def run(self):
+    return True
+
+
+def test_another_process_is_told_to_end_early(
+    write_checkpoint, tmp_path, monkeypatch):
+  monkeypatch.setattr(evaluation, '_FOLLOW_SECS', 0)
+  (tmp_path / 'eval').mkdir()
+  write_checkpoint(tmp_path / 'model.ckpt-6', {'global_step': np.int64(6)})
+  trains = evaluation.EvaluationElsewhere(str(tmp_path))
+  assert not trains.run()
+  Stops(str(tmp_path)).follow(99, threading.Event())
+  assert trains.run()
+  # Who evaluates again begins to count again.
+  interrupted = threading.Event()
+  interrupted.set()
+  Stops(str(tmp_path)).follow(99, interrupted)
+  assert not trains.run()
