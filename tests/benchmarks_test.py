@@ -1,8 +1,11 @@
 """The benchmarks run; what they measure is not looked at."""
 
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 pytestmark = pytest.mark.long
 
@@ -97,3 +100,16 @@ def test_cluster(launch):
   assert [row[:2] for row in rows] == [
       ('no cluster', '1'), ('async', '1'), ('async', '2'), ('sync', '2')]
   assert all(float(megabytes) >= 0 for _, _, megabytes in rows)
+
+
+def test_determinism():
+  # A process of its own: it starts others that run its module again.
+  finished = subprocess.run(
+      [sys.executable, '-m', 'benchmarks.determinism', '--image_size=32',
+       '--encoder=efficientnet_lite0', '--vocab_size=41', '--num_units=7',
+       '--batch_size=3', '--num_pictures=5', '--num_records=40',
+       '--rounds=1'], cwd=ROOT, capture_output=True, text=True, check=False)
+  assert finished.returncode == 0, finished.stderr
+  rows = re.findall(r'^\| (\w+) +\|.* +(\S+) \|$', finished.stdout, re.M)[1:]
+  assert [name for name, _ in rows] == ['pictures', 'features']
+  assert all(float(ratio) > 0 for _, ratio in rows)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import pytest
 import tensorflow as tf
@@ -208,6 +209,22 @@ def test_a_configuration_that_does_not_fit_leaves_the_run_as_it_is(
   assert 'model.ckpt-6' in finished.lines[-1]
   assert 'shape' in finished.lines[-1]
   assert (run_folder / 'config.json').read_bytes() == before
+
+
+def test_two_trainings_in_a_folder(task, start, launch, tmp_path):
+  flags = [f'--config={task.config_file}', f'--train_dir={tmp_path}',
+           f'--input_file_pattern={task.train_pattern}',
+           '--log_every_n_steps=1', '--number_of_steps=1000000']
+  first = start('im2txt.train', *flags)
+  first.wait_for(r' step \d+: ')
+  second = launch('im2txt.train', *flags)
+  assert second.returncode == 1
+  assert second.error.startswith(
+      f'train: error: {tmp_path}: another process is writing into this folder '
+      f'(process {first.id} ')
+  first.wait_for(r' step \d\d+: ')
+  first.send(signal.SIGTERM)
+  assert first.finish().returncode == 0
 
 
 def test_a_second_training_in_a_folder(launch_train, tmp_path):

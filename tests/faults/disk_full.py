@@ -25,7 +25,8 @@ def bench(task: Task, times: int, place: Workplace) -> Row:
     out = place.new()
     out.mkdir()
     if not mount(out, f'size={size * _PAGE}'):
-      row.message = 'not tried: it takes root, or unshare -rm'
+      row.lost = 'not tried'
+      row.message = 'it takes root, or unshare -rm'
       return row
     try:
       _try(task, out, size, wanted, wanted_files, row, place)
