@@ -158,8 +158,11 @@ def test_a_killed_process_that_is_started_again_joins(
       # A ps leaves the chief's process, which goes on from a checkpoint.
       back = next((i for i, (step, after) in enumerate(
           itertools.pairwise(chief)) if after <= step), -1)
-      assert again < chief[back + 1] <= again + 2
-      assert chief[back + 1:] == list(range(chief[back + 1], 301))
+      after = chief[back + 1:]
+      # What wakes replicas that wait may wake the chief at its first steps: it
+      # then reads the step, for the log, before it is taken.
+      assert again < after[0] < after[1] < after[2] <= again + 5
+      assert after[2:] == list(range(after[2], 301))
 
 
 @pytest.mark.long
