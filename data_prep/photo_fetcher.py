@@ -194,7 +194,7 @@ def _key(text: str) -> bytes:
 def _store(body: bytes, path: str) -> None:
   """Writes a photo's file, if it is one."""
   file_system.makedirs(os.path.dirname(path))
-  with whole_file.replacing(path) as temporary:
+  with whole_file.replacing(path, synced=False) as temporary:
     with file_system.open(temporary, 'wb') as f:
       f.write(body)
     # In one thread only: Pillow's warnings are silenced for all of them.

@@ -31,16 +31,16 @@ class Signals:
     begun, finished = (_queue(name, 0) for name in ('begun', 'finished'))
     left = [_queue('left', ps)
             for ps in range(len(task.addresses[cluster.PS]))]
-    stay = [queue.enqueue(_ALL_COME) for queue in left]
     # How often the chief has given the variables their values; int32 [].
     self.times_begun = begun.size()
     # Whether the chief has saved for the last time; bool [].
     self.finished = finished.size() > 0
     # Operations of the chief.
-    with tf.control_dependencies(stay):
-      self.say_begun = begun.enqueue(0)
+    self.say_begun = begun.enqueue(0)
     self.say_finished = finished.enqueue(0)
     self.unsay_finished = finished.dequeue_many(finished.size()).op
+    # All replicas are to come, whoever has left before.
+    self.unsay_left = tf.group([queue.enqueue(_ALL_COME) for queue in left])
 
 
 def _queue(name: str, ps: int) -> tf.queue.FIFOQueue:

@@ -437,8 +437,12 @@ class EvaluationElsewhere:
     self._told = _stop_file(train_dir)
 
   def run(self) -> bool:
-    """Returns whether training shall end."""
-    return file_system.exists(self._told)
+    """Returns whether training shall end; once, of what it was told."""
+    if not file_system.exists(self._told):
+      return False
+    file_system.remove(self._told)
+    logging.info('Stopping early, as the evaluator says')
+    return True
 
 
 def _stop_file(train_dir: str) -> str:

@@ -6,8 +6,9 @@ r"""Trains with several processes of this machine, such as one for each GPU.
 
 starts im2txt.train with the flags behind -- as chief, workers and ps of a
 cluster (see im2txt.cluster), and ends with them. What they print has their
-names in front. Ctrl-C or SIGTERM saves and stops all. On several machines,
-start im2txt.train on each instead, with TF_CONFIG.
+names in front. Ctrl-C, SIGTERM or the end of the terminal (but for nohup) saves
+and stops all. On several machines, start im2txt.train on each instead, with
+TF_CONFIG.
 """
 
 import contextlib
@@ -56,9 +57,12 @@ def main(arguments: Sequence[str]) -> int:
   if _EVALUATOR.value:
     tasks.append(('evaluator', 0))
   gpu = iter(_visible_gpus(_WORKERS.value) if _GPUS.value else ())
-  told = threading.Event()
+  told = []
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, lambda *_: told.set())
+    # nohup wants the last one to be ignored.
+    if (number != signal.SIGHUP
+        or signal.getsignal(number) is not signal.SIG_IGN):
+      signal.signal(number, lambda number, _: told.append(number))
   processes = {}
   try:
     for job, index in tasks:
@@ -107,13 +111,13 @@ def _visible_gpus(wanted: int) -> list[str]:
 
 
 def _watch(
-    processes: dict[str, subprocess.Popen], told: threading.Event
+    processes: dict[str, subprocess.Popen], told: list[int]
 ) -> int:
   """Passes on what they print, and waits; one that fails ends all.
 
   Args:
     processes: by name.
-    told: all shall stop; again each time that it is set.
+    told: signals to stop all, as they come; taken from the list.
   """
   lock = threading.Lock()
 
@@ -138,8 +142,9 @@ def _watch(
   while left := running():
     failed = [name for name, process in processes.items()
               if process.returncode]
-    stops = told.is_set()
-    told.clear()
+    stops = bool(told)
+    if stops:
+      told.pop()
     if failed and stopped is None and not stops:
       status = processes[failed[0]].returncode
       logging.error('%s failed (exit status %d): stopping the others',
@@ -148,9 +153,9 @@ def _watch(
     if stops and stopped is None:
       stopped = time.monotonic()
     # Nobody will tell the ps that they may leave; at a second signal they do.
-    alone = failed and not stops_ps and all(
+    alone = failed and not (stops or stops_ps) and all(
         name.startswith(cluster.PS) for name in left)
-    stops_ps |= bool(alone)
+    stops_ps = stops_ps or alone
     if stops or alone:
       for name in left:
         processes[name].send_signal(signal.SIGTERM)
@@ -158,7 +163,7 @@ def _watch(
       logging.error('no end of %s: killing', ', '.join(left))
       for name in left:
         processes[name].kill()
-    told.wait(_POLL_SECS)
+    time.sleep(_POLL_SECS)
   for reader in readers:
     reader.join()
   status = status or next((process.returncode for process in processes.values()

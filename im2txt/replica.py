@@ -220,6 +220,7 @@ class ClusterReplica(Replica):
 
     Raises:
       TimeoutError: a step took too long.
+      OSError: the chief was interrupted while a ps was gone.
     """
     kind = (tf1.train.ChiefSessionCreator if self.is_chief
             else tf1.train.WorkerSessionCreator)
@@ -235,10 +236,11 @@ class ClusterReplica(Replica):
         yield session
       self._done = True
     except (_Nothing, *graph_errors.LOST, graph_errors.LostError) as error:
-      if self.is_chief and self._interrupted.is_set():
+      gone = not (isinstance(error, _Nothing) and self._all_ps_are_there())
+      if gone and self.is_chief and self._interrupted.is_set():
         raise OSError('interrupted while a ps was gone: what was trained since '
-                      'the last checkpoint is not saved') from None
-      if not isinstance(error, _Nothing):
+                      'the last checkpoint is lost') from None
+      if gone and not self._interrupted.is_set():
         logging.warning('A ps is gone: going on from the last checkpoint')
       if not opened:
         yield _NoSession()
@@ -253,15 +255,19 @@ class ClusterReplica(Replica):
                for ps in range(len(self._task.addresses[cluster.PS]))]
     for thread in threads:
       thread.start()
+    # One that is silent need not know; the work is done.
+    deadline = time.monotonic() + _GRACE_SECS
     for thread in threads:
-      # One that is silent need not know; the work is done.
-      thread.join(_GRACE_SECS)
+      thread.join(max(0.0, deadline - time.monotonic()))
 
   def _tell(self, ps: int) -> None:
     # A session would wait for one that is not there.
     if _is_there(self._task.addresses[cluster.PS][ps]):
       with contextlib.suppress(tf.errors.OpError):
         cluster_signals.say_left(self._task, self._server.target, ps)
+
+  def _all_ps_are_there(self) -> bool:
+    return all(map(_is_there, self._task.addresses[cluster.PS]))
 
   def _plain_session(self) -> tf1.Session:
     return tf1.Session(self._server.target, tf1.get_default_graph(),
@@ -365,10 +371,13 @@ class _SignalHook(tf1.train.SessionRunHook):
   def after_create_session(self, session, coord):
     """See the base class."""
     self._watchdog.alive()
+    ends = session.run(self._global_step) >= self._last_step
     if self._is_chief:
+      if not ends:
+        session.run(self._signals.unsay_left)
       session.run(self._signals.unsay_finished)
       session.run(self._signals.say_begun)
-    if session.run(self._global_step) >= self._last_step:
+    if ends:
       coord.request_stop()
 
   def before_run(self, run_context):

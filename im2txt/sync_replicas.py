@@ -75,7 +75,8 @@ class _MeanOfSums(tf1.train.Optimizer):
     """See the base class."""
     *sums, (weight, _) = grads_and_vars
     return self._optimizer.apply_gradients(
-        [(gradient / weight, variable) for gradient, variable in sums],
+        [(tf.math.divide_no_nan(gradient, weight), variable)
+         for gradient, variable in sums],
         global_step, name)
 
 

@@ -22,7 +22,9 @@ def target_of(name: str) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str, shared: bool = False) -> Iterator[str]:
+def replacing(
+    path: str, shared: bool = False, synced: bool = True
+) -> Iterator[str]:
   """Lets a block write a file under another name until it is whole.
 
   If the block fails, an older file of that name stays as it was.
@@ -31,6 +33,8 @@ def replacing(path: str, shared: bool = False) -> Iterator[str]:
     path: the file, here or remote.
     shared: whether others may be writing it at the same time. What one of them
       leaves behind when it is killed no other then writes over.
+    synced: whether it is whole even if the machine goes down at once, which
+      takes milliseconds; not for a file of many that can be had again.
 
   Yields:
     The name to write to, `<path>.tmp` or, if shared, `<path>.<random>.tmp`.
@@ -42,7 +46,8 @@ def replacing(path: str, shared: bool = False) -> Iterator[str]:
       f'{path}{_ENDING}')
   try:
     yield temporary
-    file_system.sync(temporary)
+    if synced:
+      file_system.sync(temporary)
     file_system.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):

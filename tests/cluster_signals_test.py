@@ -53,6 +53,7 @@ def test_a_chief_that_begins_makes_it_wait_for_all_again(ps):
   with tf.Graph().as_default():
     signals = cluster_signals.Signals(chief)
     with tf1.Session(target, config=chief.session_config()) as session:
+      session.run(signals.unsay_left)
       session.run(signals.say_begun)
       assert session.run(signals.times_begun) == 1
   cluster_signals.say_left(worker, worker.start_server().target, 0)

@@ -349,6 +349,9 @@ def test_another_process_is_told_to_end_early(
   assert not trains.run()
   Stops(str(tmp_path)).follow(99, threading.Event())
   assert trains.run()
+  # It goes on if it is started again.
+  assert not trains.run()
+  Stops(str(tmp_path)).follow(99, threading.Event())
   # Who evaluates again begins to count again.
   interrupted = threading.Event()
   interrupted.set()
