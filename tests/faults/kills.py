@@ -25,10 +25,16 @@ _SECONDS = 60.0  # No command here takes as long.
 _SHARE = 0.85
 
 
-def bench(task: Task, times: int, place: Workplace) -> Row:
-  """Kills a command at `times` moments and compares what a rerun leaves.
+def bench(
+    task: Task, times: int, place: Workplace, deadline: float
+) -> Row:
+  """Kills a command and compares what a rerun leaves.
 
-  Where the command had ended already the kill is tried again.
+  Args:
+    task: the command.
+    times: at how many moments; where it had ended already, another is tried.
+    place: where to do it.
+    deadline: of time.monotonic(), after which no more are tried.
   """
   row = Row(f'SIGKILL of {task.name}', message='(none: it is killed)')
   whole = place.new()
@@ -37,7 +43,7 @@ def bench(task: Task, times: int, place: Workplace) -> Row:
   wanted = task.result(whole)
   most_lost = killed = killed_workers = 0
   for number in range(3 * times):
-    if killed + killed_workers == times:
+    if killed + killed_workers == times or time.monotonic() > deadline:
       break
     rng = random.Random(f'{task.name} {number}')
     out = place.new()
