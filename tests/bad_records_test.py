@@ -469,6 +469,7 @@ def assert_said(finished, shard, other, last):
       'left out in all: 3 bad records and what follows 1 of them']
 
 
+@pytest.mark.long
 def test_training(task, launch, tmp_path):
   shard, other = damaged_copy(task, tmp_path / 'shards', 'train')
   finished = launch(
@@ -498,6 +499,7 @@ def test_evaluation(task, trained, launch, tmp_path):
   assert 'captioning 4 pictures' in finished.stderr
 
 
+@pytest.mark.long
 def test_features(task, launch, tmp_path):
   shard, other = damaged_copy(task, tmp_path / 'shards', 'val')
   command = ['data_prep.cache_features', f'--config={task.config_file}',

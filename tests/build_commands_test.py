@@ -78,6 +78,7 @@ def test_build_coco_data_says_which_flag_is_missing(tmp_path):
       'error: --split=karpathy needs --karpathy_file')
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not COCO_SAMPLE.exists(),
                     reason=f'{COCO_SAMPLE} is not there')
 def test_build_coco_data_on_real_photos(tmp_path):
@@ -137,6 +138,7 @@ def test_build_custom_data(tmp_path):
   assert count_pairs(out, 'test') == (1, 8)
 
 
+@pytest.mark.long
 def test_build_custom_data_in_layout_image(tmp_path):
   out = tmp_path / 'out'
   flags = [*custom_flags(tmp_path, 40), f'--output_dir={out}',

@@ -713,6 +713,7 @@ def test_beam_makes_the_very_same(photos, made, command_of, launch, tmp_path):
   assert files_in(tmp_path / 'made') == files_in(made / 'pooled')
 
 
+@pytest.mark.long
 def test_beam_goes_on_and_reuses(photos, made, command_of, start, tmp_path):
   shutil.copytree(made / 'pooled', tmp_path / 'broken off')
   (tmp_path / 'broken off' / 'train-00001-of-00002').unlink()

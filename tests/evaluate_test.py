@@ -214,6 +214,7 @@ def test_what_is_another_evaluation(
   assert not is_new()
 
 
+@pytest.mark.long
 def test_watches_for_further_checkpoints(
     trained, task, start, run_folder):
   watcher = start(

@@ -60,6 +60,7 @@ def captions_of(caption, task):
   return captions
 
 
+@pytest.mark.long
 def test_captions_are_those_of_the_run(packed, trained, captions_of):
   texts, probabilities = captions_of(packed)
   theirs, of_them = captions_of(trained.folder)

@@ -281,6 +281,7 @@ def test_a_damaged_line_is_named(report, make_run, fields):
   assert str(error.value).startswith(f'{folder}/eval/metrics.jsonl:2: ')
 
 
+@pytest.mark.long
 def test_mistakes(make_run, launch, tmp_path):
   def error_of(*arguments):
     finished = launch('im2txt.report', *arguments)

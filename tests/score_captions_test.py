@@ -219,6 +219,7 @@ def test_tokenized_annotations(score, write):
   assert found == pytest.approx([1, 3 / 4 * math.exp(1 - 5 / 4)], abs=6e-5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which('java'),
                     reason='no java on PATH: METEOR is not tested')
 def test_meteor_stands_in_the_table(launch, by_name, annotations, tmp_path):

@@ -211,6 +211,7 @@ def test_a_configuration_that_does_not_fit_leaves_the_run_as_it_is(
   assert (run_folder / 'config.json').read_bytes() == before
 
 
+@pytest.mark.long
 def test_two_trainings_in_a_folder(task, start, launch, tmp_path):
   flags = [f'--config={task.config_file}', f'--train_dir={tmp_path}',
            f'--input_file_pattern={task.train_pattern}',

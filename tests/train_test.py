@@ -199,6 +199,7 @@ def solid_colour_task(folder):
           initial_learning_rate=0.02, num_epochs_per_decay=1.0, seed=3))
 
 
+@pytest.mark.long
 def test_resuming_gives_the_run_it_would_have_been(
     import_command, read_checkpoint, tmp_path, monkeypatch):
   train = import_command('im2txt.train')
@@ -223,6 +224,7 @@ def test_resuming_gives_the_run_it_would_have_been(
   assert rates[4] == pytest.approx(0.01)  # ... of the second.
 
 
+@pytest.mark.long
 def test_phase_2_trains_the_encoder_too(
     trained, run_folder, launch, read_checkpoint):
   finished = launch(
@@ -386,6 +388,7 @@ def terminal():
     os.close(screen)
 
 
+@pytest.mark.long
 def test_a_bar_on_a_terminal(task, tmp_path):
   with terminal() as (descriptor, shown):
     finished = subprocess.run(
