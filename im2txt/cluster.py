@@ -30,7 +30,13 @@ tf1 = tf.compat.v1
 # Environment variable that says who this process is.
 VARIABLE = 'TF_CONFIG'
 PS = 'ps'
+# What a replica meets when a ps has died, and when it has come back.
+LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 _CHIEF, _WORKER, _EVALUATOR = 'chief', 'worker', 'evaluator'
+
+
+class LostError(Exception):
+  """One of `LOST` that TensorFlow shall not answer by itself."""
 
 
 @dataclasses.dataclass(frozen=True)

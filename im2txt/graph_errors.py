@@ -1,16 +1,8 @@
-"""What TensorFlow says of a failed graph, in one line; what it says of a lost
-server."""
+"""What TensorFlow says of a failed graph, in one line."""
 
 import re
 
 import tensorflow as tf
-
-# What a replica meets when a ps has died, and when it has come back.
-LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
-
-
-class LostError(Exception):
-  """One of these that TensorFlow shall not answer by itself."""
 
 
 def reason(error: tf.errors.OpError) -> str:

@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 import tensorflow as tf
 from absl import logging
 
-from im2txt import cluster, cluster_signals, devices, graph_errors
-from im2txt.cluster_signals import POLL_SECS, Signals
+from im2txt import cluster, devices
+from im2txt.cluster_signals import POLL_SECS, Signals, say_left
 from im2txt.sync_replicas import SyncReplicas, SyncReplicasHook
 from im2txt.watchdog import Watchdog
 
@@ -235,7 +235,7 @@ class ClusterReplica(Replica):
         opened = True
         yield session
       self._done = True
-    except (_Nothing, *graph_errors.LOST, graph_errors.LostError) as error:
+    except (_Nothing, *cluster.LOST, cluster.LostError) as error:
       gone = not (isinstance(error, _Nothing) and self._all_ps_are_there())
       if gone and self.is_chief and self._interrupted.is_set():
         raise OSError('interrupted while a ps was gone: what was trained since '
@@ -264,7 +264,7 @@ class ClusterReplica(Replica):
     # A session would wait for one that is not there.
     if _is_there(self._task.addresses[cluster.PS][ps]):
       with contextlib.suppress(tf.errors.OpError):
-        cluster_signals.say_left(self._task, self._server.target, ps)
+        say_left(self._task, self._server.target, ps)
 
   def _all_ps_are_there(self) -> bool:
     return all(map(_is_there, self._task.addresses[cluster.PS]))
@@ -279,7 +279,7 @@ class ClusterReplica(Replica):
     deadline = time.monotonic() + self._timeout_secs
     while self._wait_for_ps():
       # The ps may have begun anew.
-      with (contextlib.suppress(*graph_errors.LOST,
+      with (contextlib.suppress(*cluster.LOST,
                                 tf.errors.FailedPreconditionError),
             self._plain_session() as session):
         while (not self._interrupted.is_set()
@@ -348,7 +348,7 @@ class _After(tf1.train.SessionCreator):
       raise _Nothing
     try:
       return self._creator.create_session()
-    except graph_errors.LOST:
+    except cluster.LOST:
       time.sleep(POLL_SECS)  # TensorFlow tries again at once.
       raise
 

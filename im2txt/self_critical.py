@@ -25,8 +25,8 @@ from im2txt import (
     beam_search,
     captioner,
     cider,
+    cluster,
     configuration,
-    graph_errors,
     inputs,
     ptb_tokenizer,
     shard_captions,
@@ -252,9 +252,9 @@ class SelfCritical:
     def run(step_context: tf1.train.MonitoredSession.StepContext) -> list:
       try:
         return step_context.session.run(fetches)
-      except graph_errors.LOST as error:
+      except cluster.LOST as error:
         # TensorFlow would try again, but in the session that it has closed.
-        raise graph_errors.LostError(str(error)) from None
+        raise cluster.LostError(str(error)) from None
 
     def draw():
       fed, sentences, *written = session.run_step_fn(run)

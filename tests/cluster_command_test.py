@@ -4,12 +4,11 @@ import itertools
 import json
 import re
 import signal
-import socket
 import time
 
 import numpy as np
 import pytest
-from conftest import write_shard
+from conftest import free_hosts, write_shard
 
 STEPS = 50
 # Of several lengths; the halves have different numbers of words.
@@ -38,13 +37,7 @@ class Cluster:
   """Starts processes of a cluster of this machine."""
 
   def __init__(self, start, flags, workers, ps=1):
-    sockets = [socket.socket() for _ in range(workers + ps)]
-    for each in sockets:
-      each.bind(('localhost', 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-      each.close()
-    hosts = [f'localhost:{port}' for port in ports]
+    hosts = free_hosts(workers + ps)
     self._hosts = {'chief': hosts[:1], 'worker': hosts[1:workers],
                    'ps': hosts[workers:]}
     self._start, self._flags = start, flags

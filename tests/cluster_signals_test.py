@@ -1,11 +1,11 @@
 """How long a ps stays."""
 
 import json
-import socket
 import threading
 
 import pytest
 import tensorflow as tf
+from conftest import free_hosts
 
 from im2txt import cluster, cluster_signals
 
@@ -15,12 +15,7 @@ tf1 = tf.compat.v1
 @pytest.fixture
 def ps():
   """A ps of two replicas: the thread that it is; the replicas' tasks."""
-  sockets = [socket.socket() for _ in range(3)]
-  for each in sockets:
-    each.bind(('localhost', 0))
-  hosts = [f'localhost:{each.getsockname()[1]}' for each in sockets]
-  for each in sockets:
-    each.close()
+  hosts = free_hosts(3)
   task, chief, worker = (cluster.read({cluster.VARIABLE: json.dumps({
       'cluster': {'ps': hosts[:1], 'chief': hosts[1:2], 'worker': hosts[2:]},
       'task': {'type': job, 'index': 0}})})

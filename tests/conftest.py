@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -186,6 +187,17 @@ class Task(NamedTuple):
   val_pattern: str            # 7 pairs in 2 shards
   val_pairs: list[tuple[bytes, list[int]]]  # in the shards' order
   pictures: list[pathlib.Path]              # red, green and blue
+
+
+def free_hosts(count: int) -> list[str]:
+  """Addresses of this machine that nobody listens at, for now."""
+  sockets = [socket.socket() for _ in range(count)]
+  for each in sockets:
+    each.bind(('localhost', 0))
+  hosts = [f'localhost:{each.getsockname()[1]}' for each in sockets]
+  for each in sockets:
+    each.close()
+  return hosts
 
 
 def draw_picture(colour: str, shape: str, size=(64, 48)) -> bytes:

@@ -2,8 +2,8 @@ r"""Breaks what can break, and says what is lost: `make faults`.
 
   python tests/faults [--times=20] [--minutes=20] [--only=PATTERN]
 
-Ends in a table, a line a fault; exit status 1 if anything went wrong. Where the
-minutes do not suffice for all kills, the table says how many there were.
+Ends in a table, a line a fault; exit status 1 if anything went wrong, or if the
+minutes did not suffice; the table says how many kills there were.
 """
 
 import argparse
