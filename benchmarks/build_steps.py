@@ -15,21 +15,14 @@ from collections.abc import Callable
 
 from absl import flags
 
-from data_prep import (
-    feature_maker,
-    images,
-    local_runner,
-    photo_scan,
-    shard_writer,
-    shards,
-)
-from im2txt import (
-    caption_styles,
-    command_line,
-    configuration,
-    picture_files,
-    vocabulary,
-)
+from data_prep.features import feature_maker, image_scan
+from data_prep.images import stored_images
+from data_prep.runners import local_runner
+from data_prep.shards import items as shards
+from data_prep.shards import shard_writer
+from im2txt import command_line, configuration
+from im2txt.inference import image_files
+from im2txt.text import caption_styles, vocabulary
 
 _IMAGE_DIR = flags.DEFINE_string(
     'image_dir', None, 'Folder of JPEGs.', required=True)
@@ -55,14 +48,14 @@ def report(name: str, number: int, work: Callable[[], object]) -> None:
 
 def main() -> None:
   """Reads the flags and measures."""
-  photos = picture_files.find(_IMAGE_DIR.value)[:_MAX_PHOTOS.value]
-  plain, small = images.Form(), images.Form(_MAX_SIDE.value)
+  photos = image_files.find(_IMAGE_DIR.value)[:_MAX_PHOTOS.value]
+  plain, small = stored_images.Form(), stored_images.Form(_MAX_SIDE.value)
   style = caption_styles.named('nltk')
   print(f'{len(photos)} photos of '
         f'{sum(map(os.path.getsize, photos)) / len(photos):,.0f} bytes')
-  images.problem(photos[0], plain)
+  stored_images.problem(photos[0], plain)
   report('check', len(photos),
-         lambda: [images.problem(photo, plain) for photo in photos])
+         lambda: [stored_images.problem(photo, plain) for photo in photos])
   shards.words_of(_CAPTION, style)
   report('count words (captions)', 1000,
          lambda: [shards.words_of(_CAPTION, style) for _ in range(1000)])
@@ -85,7 +78,7 @@ def main() -> None:
         encoder=_ENCODER.value, image_height=_SIDE.value,
         image_width=_SIDE.value)
     with local_runner.in_this_process() as runner:
-      report('scan shards', len(photos), lambda: photo_scan.scan(
+      report('scan shards', len(photos), lambda: image_scan.scan(
           runner, [shard.path], config))
     maker = feature_maker.maker_of(config)
     description = maker.describe('pooled', 'float16', 0, '')

@@ -30,21 +30,16 @@ from absl import flags
 
 from benchmarks import classic_search, model_flags, pictures
 from benchmarks.timing import best_time, matrix_rate
-from im2txt import (
-    beam_search,
-    captioner,
-    checkpoints,
-    command_line,
-    configuration,
-    encoders,
-    inference_wrapper,
-    picture_captioner,
-    trained_model,
-    vocabulary,
-)
+from im2txt import command_line, configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.caption_rules import Rules
-from im2txt.trained_model import TrainedModel
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import trained_model
+from im2txt.checkpoints.trained_model import TrainedModel
+from im2txt.inference import batch_captioner
+from im2txt.models import captioner
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
@@ -179,7 +174,7 @@ def time_in_graph(
   # very last is searched for without another being encoded.
   waited, timed = 4, max(4, 32 // batch_size)
   number = (rounds * (waited + timed) + 1) * batch_size
-  batches = picture_captioner.caption_files(
+  batches = batch_captioner.caption_files(
       [model], list(itertools.islice(itertools.cycle(files), number)), search,
       batch_size)
   wholes, ratios = [], []

@@ -7,9 +7,11 @@ to the vocabulary as words are, and weighted with 0.
 
 import tensorflow as tf
 
-from im2txt import configuration, encoders, inputs, layers
+from im2txt import configuration, encoders
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.decoders.word_layers import WordLayers
+from im2txt.inputs import pipeline as inputs
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

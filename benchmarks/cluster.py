@@ -28,13 +28,10 @@ from absl import flags
 
 from benchmarks import drawn_shards
 from benchmarks.model_flags import model_config
-from im2txt import (
-    captioner,
-    command_line,
-    encoder_weights,
-    encoders,
-    inputs,
-)
+from im2txt import command_line, encoders
+from im2txt.checkpoints import encoder_weights
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -33,8 +33,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from data_prep import flickr8k
-from im2txt import caption_styles, command_line, vocabulary
+from data_prep.datasets import flickr8k
+from im2txt import command_line
+from im2txt.text import caption_styles, vocabulary
 
 _IMAGE_DIR = flags.DEFINE_string(
     'image_dir', None, 'Folder of photos. Default: some are drawn.')

@@ -6,13 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from im2txt import (
-    configuration,
-    encoders,
-    feature_cache,
-    image_processing,
-    sequence_example,
-)
+from im2txt import configuration, encoders
+from im2txt.inputs import feature_cache, image_processing, sequence_example
 
 CAPTIONS_A_PICTURE = 5
 # How many of 2,151 captions of COCO have so many words, markers included.

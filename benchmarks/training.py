@@ -30,15 +30,11 @@ from absl import flags
 
 from benchmarks import classic_training, drawn_shards, model_flags, pictures
 from benchmarks.timing import best_time, matrix_rate
-from im2txt import (
-    captioner,
-    command_line,
-    configuration,
-    encoders,
-    inputs,
-    optimization,
-    shard_records,
-)
+from im2txt import command_line, configuration, encoders
+from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import records as shard_records
+from im2txt.models import captioner
+from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 

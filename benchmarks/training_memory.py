@@ -20,13 +20,9 @@ from collections.abc import Sequence
 from absl import flags
 
 from benchmarks import drawn_shards, pictures
-from im2txt import (
-    command_line,
-    configuration,
-    encoder_weights,
-    encoders,
-    vocabulary,
-)
+from im2txt import command_line, configuration, encoders
+from im2txt.checkpoints import encoder_weights
+from im2txt.text import vocabulary
 
 _NUM_PICTURES = flags.DEFINE_integer(
     'num_pictures', 117273, 'Pictures of the large set, with five captions '

@@ -27,14 +27,17 @@ Example:
 
 from absl import flags, logging
 
-from data_prep import build_flags, conceptual_captions, photo_fetcher
-from data_prep.build import build, record_path
-from data_prep.captioned_images import check_folder
-from im2txt import command_line, file_system
+from data_prep.datasets import conceptual_captions
+from data_prep.datasets.captioned_images import check_folder
+from data_prep.images import image_fetcher
+from data_prep.shards import flags as build_flags
+from data_prep.shards.build import build, record_path
+from im2txt import command_line
+from im2txt.files import file_system
 
 FLAGS = flags.FLAGS
 
-_LIMITS = photo_fetcher.Limits()
+_LIMITS = image_fetcher.Limits()
 
 flags.DEFINE_string('train_captions_file', None, 'Train_GCC-training.tsv.')
 flags.DEFINE_string('val_captions_file', None,
@@ -93,7 +96,7 @@ def _fetch(captions_files: dict[str, str]) -> None:
   # Finds a broken line, too, before days of fetching and not after them.
   total = sum(1 for _ in conceptual_captions.missing_photos(
       captions_files, FLAGS.image_dir))
-  photo_fetcher.fetch(
+  image_fetcher.fetch(
       conceptual_captions.missing_photos(captions_files, FLAGS.image_dir),
       FLAGS.image_dir,
       _LIMITS._replace(

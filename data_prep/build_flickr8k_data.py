@@ -16,9 +16,10 @@ Example:
 
 from absl import flags
 
-from data_prep import build_flags, flickr8k
-from data_prep.build import build
-from data_prep.captioned_images import check_folder
+from data_prep.datasets import flickr8k
+from data_prep.datasets.captioned_images import check_folder
+from data_prep.shards import flags as build_flags
+from data_prep.shards.build import build
 from im2txt import command_line
 
 FLAGS = flags.FLAGS

@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from absl import flags
 from tqdm import tqdm
 
-from data_prep import toy_pictures, toy_scenes
-from im2txt import command_line, file_system, locks, whole_file
+from data_prep.toy import toy_images, toy_scenes
+from im2txt import command_line
+from im2txt.files import atomic_files, file_system, locks
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +37,7 @@ flags.DEFINE_integer('seed', 0, 'Another seed draws other scenes.')
 
 def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
   buffer = io.BytesIO()
-  toy_pictures.draw_picture(scene, rng).save(buffer, 'JPEG', quality=88)
+  toy_images.draw_picture(scene, rng).save(buffer, 'JPEG', quality=88)
   return buffer.getvalue()
 
 
@@ -57,8 +58,8 @@ def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
           'license': 1,
           'file_name': _file_name(split, image_id),
           'coco_url': '',
-          'height': toy_pictures.SIZE,
-          'width': toy_pictures.SIZE,
+          'height': toy_images.SIZE,
+          'width': toy_images.SIZE,
           'date_captured': '2024-01-01 00:00:00',
           'flickr_url': '',
           'id': image_id,
@@ -116,15 +117,15 @@ def _write(
       name = _file_name(split, image_id)
       # A source for each picture, so that none depends on the others.
       rng = random.Random(f'{seed}/{name}')
-      whole_file.write_bytes(os.path.join(image_dir, name), _jpeg(scene, rng))
+      atomic_files.write_bytes(os.path.join(image_dir, name), _jpeg(scene, rng))
       captions[image_id] = toy_scenes.write_captions(scene, rng)
       truth[name] = scene._asdict()
       progress.update()
-    whole_file.write_bytes(
+    atomic_files.write_bytes(
         os.path.join(annotations_dir, f'captions_{split}.json'),
         _annotations(split, members, captions))
   progress.close()
-  whole_file.write_bytes(
+  atomic_files.write_bytes(
       os.path.join(annotations_dir, 'scenes.json'),
       json.dumps(truth, indent=1).encode())
   for split in splits:

@@ -27,29 +27,18 @@ from contextlib import AbstractContextManager
 import numpy as np
 from absl import flags, logging
 
-from data_prep import (
-    feature_maker,
-    feature_store,
-    local_runner,
-    photo_scan,
-    runner_flags,
-)
-from data_prep.runner import Label, Runner
-from data_prep.shards import cut
-from im2txt import (
-    bad_records_flag,
-    command_line,
-    config_flag,
-    configuration,
-    encoders,
-    feature_cache,
-    file_system,
-    locks,
-    shard_faults,
-    shard_records,
-    vocabulary,
-    whole_file,
-)
+from data_prep.features import feature_maker, feature_store, image_scan
+from data_prep.runners import flags as runner_flags
+from data_prep.runners import local_runner
+from data_prep.runners.runner import Label, Runner
+from data_prep.shards.items import cut
+from im2txt import command_line, configuration, encoders
+from im2txt.files import atomic_files, file_system, locks
+from im2txt.flags import bad_records as bad_records_flag
+from im2txt.flags import config as config_flag
+from im2txt.inputs import bad_records, feature_cache
+from im2txt.inputs import records as shard_records
+from im2txt.text import vocabulary
 
 flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
@@ -96,7 +85,7 @@ class Options:
 
 
 def list_shards(
-    groups: Sequence[photo_scan.Group], output_dir: str,
+    groups: Sequence[image_scan.Group], output_dir: str,
     store: feature_store.FeatureStore | None,
 ) -> list[feature_maker.Shard]:
   """Deals out each group's photos to as many shards as it has.
@@ -139,7 +128,7 @@ def claim_folder(
   """
   begun = feature_cache.read(folder)
   if begun is None and not all(
-      name == locks.FILE_NAME or whole_file.is_temporary(name)
+      name == locks.FILE_NAME or atomic_files.is_temporary(name)
       for name in file_system.listdir(folder)):
     raise ValueError(f'{folder} holds something else already; give another '
                      '--output_dir')
@@ -173,13 +162,13 @@ def make(
     file_system.makedirs(folder)
     stack.enter_context(locks.folder(folder))
     runner = stack.enter_context(options.runner())
-    groups = photo_scan.scan(runner, files, config)
+    groups = image_scan.scan(runner, files, config)
     description = maker.describe(
         options.features, options.precision, options.augmentations,
-        photo_scan.digest(groups))
+        image_scan.digest(groups))
     store = options.reuse and feature_store.FeatureStore(
         runner, options.reuse, description,
-        shard_faults.skips(config))
+        bad_records.skips(config))
     shards = list_shards(groups, folder, store)
     claim_folder(folder, description)
     words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
@@ -208,7 +197,7 @@ def remove_leftovers(
   """Removes what killed writers of a folder's shards left behind."""
   names = {os.path.basename(shard.path) for shard in shards}
   for name in file_system.listdir(folder):
-    if whole_file.is_temporary(name) and whole_file.target_of(name) in names:
+    if atomic_files.is_temporary(name) and atomic_files.target_of(name) in names:
       with contextlib.suppress(FileNotFoundError):
         file_system.remove(os.path.join(folder, name))
 

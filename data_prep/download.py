@@ -32,8 +32,9 @@ import requests
 from absl import flags, logging
 from tqdm import tqdm
 
-from data_prep import connections
-from im2txt import command_line, file_system
+from data_prep.images import connections
+from im2txt import command_line
+from im2txt.files import file_system
 
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, "Folder for the data sets' folders.", required=True)

@@ -14,8 +14,9 @@ import re
 
 from absl import flags
 
-from data_prep import toy_scenes
-from im2txt import command_line, file_system, json_files
+from data_prep.toy import toy_scenes
+from im2txt import command_line
+from im2txt.files import file_system, json_files
 
 FLAGS = flags.FLAGS
 

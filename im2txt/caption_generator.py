@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from im2txt.caption_rules import MIN_PROBABILITY, check_at_least
+from im2txt.search.rules import MIN_PROBABILITY, check_at_least
 
 tf1 = tf.compat.v1
 

@@ -14,16 +14,12 @@ import os
 
 from absl import flags, logging
 
-from im2txt import (
-    command_line,
-    config_flag,
-    configuration,
-    encoders,
-    file_system,
-    shard_faults,
-    shard_records,
-    vocabulary,
-)
+from im2txt import command_line, configuration, encoders
+from im2txt.files import file_system
+from im2txt.flags import config as config_flag
+from im2txt.inputs import bad_records
+from im2txt.inputs import records as shard_records
+from im2txt.text import vocabulary
 
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
@@ -57,7 +53,7 @@ def resolve_config() -> configuration.ModelConfig:
 def main() -> int:
   """Reads the flags and checks."""
   num_records = num_bad = 0
-  for fault in shard_faults.look_through(resolve_config()):
+  for fault in bad_records.look_through(resolve_config()):
     num_records += 1
     if fault:
       num_bad += 1

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from im2txt import file_system, json_files, whole_file
+from im2txt.files import atomic_files, file_system, json_files
 
 CONFIG_FILE = 'config.json'
 
@@ -186,7 +186,7 @@ class TrainingConfig:
   # with the wait for processes that are being started again.
   replica_timeout_secs: int = 1800
   # What makes a checkpoint better than another: 'perplexity', or one of
-  # im2txt.metrics.NAMES, for which evaluation captions the pictures.
+  # im2txt.scoring.metrics.NAMES, for which evaluation captions the pictures.
   best_metric: str = 'perplexity'
 
 
@@ -273,7 +273,7 @@ def save(config: Config, folder: str) -> None:
   """Writes `config.json` into the folder, whole or not at all."""
   file_system.makedirs(folder)
   path = os.path.join(folder, CONFIG_FILE)
-  with whole_file.write(path) as f:
+  with atomic_files.write(path) as f:
     json.dump(dataclasses.asdict(config), f, indent=2)
     f.write('\n')
 

@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from absl import flags, logging
 from PIL import ImageOps
 
-from im2txt import (
-    command_line,
-    contact_sheet,
-    file_system,
-    picture_size,
-    results,
-)
+from im2txt import command_line
+from im2txt.files import file_system
+from im2txt.inputs import image_size
+from im2txt.results import contact_sheet
+from im2txt.results import result as results
 
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'The sheet, .png or .jpg; of the first '
@@ -81,7 +79,7 @@ def thumbnail(file: str) -> bytes:
   buffer = io.BytesIO()
   try:
     with (file_system.open(file, 'rb') as f,
-          picture_size.opened(f.read()) as picture):
+          image_size.opened(f.read()) as picture):
       picture = ImageOps.exif_transpose(picture).convert('RGB')
       picture.thumbnail(2 * (contact_sheet.PICTURE_SIDE,))
       picture.save(buffer, 'JPEG', quality=90)

@@ -17,19 +17,16 @@ import time
 
 from absl import flags, logging
 
-from im2txt import (
-    bad_records_flag,
-    captioner,
-    checkpoints,
-    command_line,
-    configuration,
-    consensus_flags,
-    evaluation,
-    file_system,
-    search_flags,
-    trained_model,
-)
-from im2txt.caption_evaluation import CaptionEvaluation
+from im2txt import command_line, configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import trained_model
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation.caption_evaluation import CaptionEvaluation
+from im2txt.files import file_system
+from im2txt.flags import bad_records as bad_records_flag
+from im2txt.flags import consensus as consensus_flags
+from im2txt.flags import search as search_flags
+from im2txt.models import captioner
 
 flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(consensus_flags)

@@ -28,20 +28,17 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 from absl import flags, logging
 
-from im2txt import (
-    beam_search,
-    captioner,
-    captioning_flags,
-    command_line,
-    ensemble,
-    file_system,
-    image_processing,
-    search_flags,
-    vocabulary,
-    whole_file,
-)
-from im2txt.caption_rules import Rules
-from im2txt.trained_model import TrainedModel
+from im2txt import command_line
+from im2txt.checkpoints.trained_model import TrainedModel
+from im2txt.files import atomic_files, file_system
+from im2txt.flags import captioning as captioning_flags
+from im2txt.flags import search as search_flags
+from im2txt.inference import ensemble
+from im2txt.inputs import image_processing
+from im2txt.models import captioner
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
@@ -168,7 +165,7 @@ def main() -> None:
         save(models, step_signatures(models[0]), steps)
       converter = tf.lite.TFLiteConverter.from_saved_model(
           steps, signature_keys=['encode', 'step'])
-      whole_file.write_bytes(lite, converter.convert())
+      atomic_files.write_bytes(lite, converter.convert())
       logging.info('wrote %s', lite)
     file_system.replace(whole, _OUTPUT_DIR.value)
     logging.info('wrote %s', _OUTPUT_DIR.value)

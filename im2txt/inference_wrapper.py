@@ -7,7 +7,9 @@ L regions.
 import numpy as np
 import tensorflow as tf
 
-from im2txt import captioner, checkpoints, configuration
+from im2txt import configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -5,7 +5,7 @@ r"""Trains with several processes of this machine, such as one for each GPU.
     --input_file_pattern='coco/train-?????-of-00256' --number_of_steps=1000000
 
 starts im2txt.train with the flags behind -- as chief, workers and ps of a
-cluster (see im2txt.cluster), and ends with them. What they print has their
+cluster (see im2txt.training.cluster.task), and ends with them. What they print has their
 names in front. Ctrl-C, SIGTERM or the end of the terminal (but for nohup) saves
 and stops all. On several machines, start im2txt.train on each instead, with
 TF_CONFIG.
@@ -24,7 +24,8 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from im2txt import cluster, command_line
+from im2txt import command_line
+from im2txt.training.cluster import task as cluster
 
 _WORKERS = flags.DEFINE_integer(
     'workers', 2, 'Processes that train, the chief among them.', lower_bound=1)

@@ -16,16 +16,12 @@ import os
 import tensorflow as tf
 from absl import flags, logging
 
-from im2txt import (
-    captioner,
-    checkpoints,
-    command_line,
-    configuration,
-    file_system,
-    packed_model,
-    trained_model,
-    vocabulary,
-)
+from im2txt import command_line, configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import packed_model, trained_model
+from im2txt.files import file_system
+from im2txt.models import captioner
+from im2txt.text import vocabulary
 
 _CHECKPOINT_PATH = flags.DEFINE_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '

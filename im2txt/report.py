@@ -17,8 +17,10 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from im2txt import command_line, file_system, learning_curves
-from im2txt.run_history import Run, read_run
+from im2txt import command_line
+from im2txt.evaluation import learning_curves
+from im2txt.evaluation.run_history import Run, read_run
+from im2txt.files import file_system
 
 _OUTPUT_PLOT = flags.DEFINE_string(
     'output_plot', None, 'Also draw the learning curves into this file, '

@@ -39,27 +39,24 @@ import numpy as np
 import tqdm
 from absl import flags, logging
 
-from im2txt import (
-    attention_sheets,
-    beam_search,
-    captioning_flags,
-    coco_results,
-    command_line,
-    consensus,
-    consensus_flags,
-    contact_sheet,
-    ensemble,
-    file_system,
-    gallery,
-    picture_captioner,
-    picture_files,
-    result_files,
-    result_journal,
-    results,
-    search_flags,
-    trained_model,
-)
+from im2txt import command_line
+from im2txt.checkpoints import trained_model
 from im2txt.decoders import DECODERS
+from im2txt.files import file_system
+from im2txt.flags import captioning as captioning_flags
+from im2txt.flags import consensus as consensus_flags
+from im2txt.flags import search as search_flags
+from im2txt.inference import batch_captioner, consensus, ensemble, image_files
+from im2txt.results import (
+  attention_sheets,
+  coco_results,
+  contact_sheet,
+  gallery,
+  text_files,
+)
+from im2txt.results import journal as result_journal
+from im2txt.results import result as results
+from im2txt.search import beam_search
 
 _THUMBNAIL_SIDE = 320  # Pixels.
 
@@ -162,7 +159,7 @@ def find_pictures(meant: Iterable[str]) -> tuple[list[str], list[str]]:
   files, mistakes = [], []
   for name in meant:
     try:
-      files += picture_files.find(name)
+      files += image_files.find(name)
     except ValueError as error:
       mistakes.append(str(error))
   return files, mistakes
@@ -236,7 +233,7 @@ def main(arguments: list[str]) -> int:
       _CONTACT_SHEET.value)
   files, mistakes = find_pictures(itertools.chain(
       arguments, _INPUT_FILES.value,
-      picture_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
+      image_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
   if not files:
@@ -246,9 +243,9 @@ def main(arguments: list[str]) -> int:
   ids = coco_results.image_ids(
       files, _ANNOTATIONS_FILE.value) if _OUTPUT_JSON.value else {}
   outputs = [(path, write) for path, write in (
-      (_OUTPUT_LINES.value, result_files.lines),
+      (_OUTPUT_LINES.value, text_files.lines),
       (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
-      (_OUTPUT_JSONL.value, result_files.json_lines),
+      (_OUTPUT_JSONL.value, text_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
   models = captioning_flags.models()
   if _ATTENTION_DIR.value:
@@ -268,7 +265,7 @@ def main(arguments: list[str]) -> int:
 
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
-    return show_progress(picture_captioner.caption_files(
+    return show_progress(batch_captioner.caption_files(
         models, files, search, _BATCH_SIZE.value,
         _THUMBNAIL_SIDE if thumbnails else None, choose), len(files),
         quiet=not outputs and sys.stdout.isatty())
@@ -289,7 +286,7 @@ def main(arguments: list[str]) -> int:
       sys.stdout.reconfigure(errors='backslashreplace')
       found = itertools.chain.from_iterable(caption(files))
       writers = [functools.partial(
-          result_files.print_captions, file=sys.stdout)]
+          text_files.print_captions, file=sys.stdout)]
     if _CONTACT_SHEET.value:
       writers.append(stack.enter_context(
           contact_sheet.write(_CONTACT_SHEET.value)))

@@ -23,16 +23,12 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags, logging
 
-from im2txt import (
-    annotations,
-    coco_results,
-    command_line,
-    file_system,
-    metrics,
-    ptb_tokenizer,
-    shard_captions,
-    whole_file,
-)
+from im2txt import command_line
+from im2txt.files import atomic_files, file_system
+from im2txt.inputs import captions as shard_captions
+from im2txt.results import coco_results
+from im2txt.scoring import metrics, ptb_tokenizer
+from im2txt.text import annotations
 
 _RESULTS = flags.DEFINE_string(
     'results', None, 'JSON of captions, as run_inference --output_json writes '
@@ -169,7 +165,7 @@ def main() -> None:
   evaluation = scorer.evaluate(results)
   print(to_table(evaluation, training is not None))
   if output:
-    with whole_file.write(output) as f:
+    with atomic_files.write(output) as f:
       json.dump(evaluation.summary() | {'of_image': [
           {'image_id': name} | {
               score: values[i]

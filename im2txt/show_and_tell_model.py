@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from im2txt import captioner, configuration, encoder_weights, inputs
+from im2txt import configuration
+from im2txt.checkpoints import encoder_weights
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

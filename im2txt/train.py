@@ -41,31 +41,28 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from im2txt import (
-    bad_records_flag,
-    caption_samples,
-    captioner,
-    checkpoints,
-    cluster,
-    cluster_signals,
-    command_line,
-    config_flag,
-    configuration,
-    encoders,
-    evaluation,
-    file_system,
-    inputs,
-    locks,
-    optimization,
-    run_start,
-    self_critical,
-    shard_faults,
-    trained_model,
-    training_hooks,
-    vocabulary,
-    word_values,
+from im2txt import command_line, configuration, encoders
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import trained_model
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.files import file_system, locks
+from im2txt.flags import bad_records as bad_records_flag
+from im2txt.flags import config as config_flag
+from im2txt.inputs import bad_records
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
+from im2txt.text import vocabulary
+from im2txt.training import hooks as training_hooks
+from im2txt.training import (
+  optimization,
+  sample_captions,
+  self_critical,
+  word_initialization,
 )
-from im2txt.replica import ClusterReplica, Replica
+from im2txt.training import start as run_start
+from im2txt.training.cluster import signals as cluster_signals
+from im2txt.training.cluster import task as cluster
+from im2txt.training.cluster.replica import ClusterReplica, Replica
 
 tf1 = tf.compat.v1
 
@@ -205,7 +202,7 @@ def train(
     eval_during: evaluation.TrainingEvaluation
     | evaluation.EvaluationElsewhere | None = None,
     first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
-    samples: caption_samples.CaptionSamples | None = None,
+    samples: sample_captions.CaptionSamples | None = None,
     critic: self_critical.Critic | None = None,
     replica: Replica | None = None,
 ) -> None:
@@ -328,7 +325,7 @@ def train(
       while replica.joins(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(train_dir),
-              shard_faults.explained_errors(config.model),
+              bad_records.explained_errors(config.model),
               replica.session(scaffold, hooks) as session):
           feeds = (critical.feeds(session, critic.score) if critical
                    else itertools.repeat(None))
@@ -382,12 +379,12 @@ def main() -> None:
   if vocab_file and begins_with:
     run_start.check_vocabulary(vocab_file, begins_with)
   if not (found and config.model.embedding_size):
-    word_values.resolve_width(config.model)
+    word_initialization.resolve_width(config.model)
   first_values = {}
   if _INIT_CHECKPOINT.value:
     run_start.check_first_values(config.model)
   elif not found:
-    first_values = word_values.first_values(config.model, vocab_file)
+    first_values = word_initialization.first_values(config.model, vocab_file)
 
   phase = config
   if _SELF_CRITICAL.value:
@@ -418,7 +415,7 @@ def main() -> None:
       checkpoints.remove_leftovers(train_dir)
     samples = None
     if _SAMPLE_IMAGE.value:
-      samples = caption_samples.CaptionSamples(
+      samples = sample_captions.CaptionSamples(
           config.model,
           needed_vocabulary(config.model, vocab_file, '--sample_image'),
           _SAMPLE_IMAGE.value, config.training.seed)

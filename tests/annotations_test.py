@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from im2txt import annotations
+from im2txt.text import annotations
 
 COCO = json.dumps({
     'images': [{'id': 7, 'file_name': 'dög.jpg'}, {'id': 3}],

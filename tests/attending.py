@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from im2txt import configuration, layers
+from im2txt import configuration
 from im2txt.decoders import Decoder
 from im2txt.encoders import Encoder, Encoding
 from im2txt.encoders.encoder import pool_regions
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

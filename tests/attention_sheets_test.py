@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from im2txt import attention_sheets
-from im2txt.results import Caption, Result
+from im2txt.results import attention_sheets
+from im2txt.results.result import Caption, Result
 
 PAPER = 255
 ROWS, COLUMNS = 3, 5

@@ -10,18 +10,18 @@ from conftest import NO_JAVA, make_pair
 from inputs_test import run
 from PIL import Image
 
-from im2txt import (
-    bad_records,
-    configuration,
-    feature_cache,
-    image_processing,
-    inputs,
-    sequence_example,
-    shard_captions,
-    shard_faults,
-)
+from im2txt import configuration
 from im2txt.decoders import transformer
-from im2txt.sequence_example import Caption
+from im2txt.inputs import (
+  bad_records,
+  feature_cache,
+  image_processing,
+  sequence_example,
+  tfrecords,
+)
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.sequence_example import Caption
 
 tf1 = tf.compat.v1
 
@@ -182,7 +182,7 @@ def make_config(pattern, config_class=configuration.ModelConfig, **fields):
 
 
 def faults_of(config):
-  return list(filter(None, shard_faults.look_through(config)))
+  return list(filter(None, bad_records.look_through(config)))
 
 
 def numbers_in(batches):
@@ -231,7 +231,7 @@ def test_a_length_beyond_the_file_is_no_memory(tmp_path):
   [fault] = faults_of(make_config(tmp_path / 'a'))
   assert fault.is_damage and fault.number == 1
   with pytest.raises(ValueError, match='record 1: .* or a wrong length'):
-    list(bad_records.read(str(tmp_path / 'a')))
+    list(tfrecords.read(str(tmp_path / 'a')))
 
 
 def test_a_bad_record_and_a_cut_length_in_one_shard(tmp_path):
@@ -242,11 +242,11 @@ def test_a_bad_record_and_a_cut_length_in_one_shard(tmp_path):
   faults = faults_of(make_config(path))
   assert [(fault.number, fault.is_damage) for fault in faults] == [
       (1, False), (3, True)]
-  assert [number for number, _ in bad_records.read(str(path), faults)] == [0, 2]
+  assert [number for number, _ in tfrecords.read(str(path), faults)] == [0, 2]
 
 
 def test_every_record_is_judged(bad_shards):
-  judged = list(shard_faults.look_through(make_config(bad_shards / 'train-*')))
+  judged = list(bad_records.look_through(make_config(bad_shards / 'train-*')))
   assert judged.count(None) == NUM_GOOD + len(ODD)
   assert len(judged) == judged.count(None) + len(BAD) + len(DAMAGE)
 
@@ -254,7 +254,7 @@ def test_every_record_is_judged(bad_shards):
 @pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
 @pytest.mark.parametrize('training', [False, True])
 def test_bad_records_are_left_out(bad_shards, pipeline, training, caplog):
-  shard_faults._found_faults.cache_clear()
+  bad_records._found_faults.cache_clear()
   config = make_config(
       bad_shards / 'train-*', input_pipeline=pipeline, bad_records='skip',
       bucket_by_length=False)
@@ -286,7 +286,7 @@ def test_a_bad_record_stops_training_by_its_name(name, pipeline, tmp_path):
   write(tmp_path / 'b', [good(1), good(2), make(), good(3)])
   config = make_config(f'{tmp_path}/?', input_pipeline=pipeline)
   with (tf.Graph().as_default(), pytest.raises(ValueError) as error,
-        shard_faults.explained_errors(config)):
+        bad_records.explained_errors(config)):
     run(inputs.make_batch(config, True), 30)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/b, record 2: ') and reason in line
@@ -321,31 +321,31 @@ def test_what_cannot_be_done(tmp_path, choice, said):
 
 def test_a_shard_that_cannot_be_read_is_no_bad_record(tmp_path):
   with pytest.raises(ValueError, match=f'{tmp_path}/x: '):
-    list(bad_records.look_through([f'{tmp_path}/x'], tf.identity))
+    list(tfrecords.look_through([f'{tmp_path}/x'], tf.identity))
   with pytest.raises(ValueError, match=f'{tmp_path}/x: '):
-    list(bad_records.read(f'{tmp_path}/x'))
+    list(tfrecords.read(f'{tmp_path}/x'))
 
 
 def test_shards_are_looked_through_once(bad_shards, monkeypatch):
   looked = []
-  shard_faults._found_faults.cache_clear()
-  real = bad_records.look_through
+  bad_records._found_faults.cache_clear()
+  real = tfrecords.look_through
   monkeypatch.setattr(
       bad_records, 'look_through',
       lambda files, check: looked.append(files) or real(files, check))
   config = make_config(bad_shards / 'train-1', bad_records='skip')
-  assert shard_faults.left_out(config) == shard_faults.left_out(config) == ()
+  assert bad_records.left_out(config) == bad_records.left_out(config) == ()
   assert len(looked) == 1
   config.vocab_size = 11  # Of 10 + the number of the record.
   with pytest.raises(ValueError, match='can be used'):
-    shard_faults.left_out(config)
+    bad_records.left_out(config)
   assert len(looked) == 2
   with pytest.raises(ValueError, match='train-empty, one of .* used$'):
-    shard_faults.left_out(make_config('', bad_records='skip'),
+    bad_records.left_out(make_config('', bad_records='skip'),
                     [str(bad_shards / 'train-empty')])
   assert len(looked) == 3
   config.bad_records = 'stop'
-  assert shard_faults.left_out(config) is None
+  assert bad_records.left_out(config) is None
   assert len(looked) == 3
 
 
@@ -387,7 +387,7 @@ def test_features_of_another_size(bad_features, pipeline):
   for fault, reason in zip(faults, reasons, strict=True):
     assert reason in fault.reason
   with (tf.Graph().as_default(), pytest.raises(ValueError, match=reasons[0]),
-        shard_faults.explained_errors(config)):
+        bad_records.explained_errors(config)):
     run(inputs.make_batch(config, True)[1:], 9)
   config.bad_records = 'skip'
   with tf.Graph().as_default():
@@ -405,7 +405,7 @@ def test_what_is_scored_is_what_can_be_read(bad_shards):
   with pytest.raises(ValueError, match='train-0, record 9: no picture with '
                      'captions in words: '):
     shard_captions.read(pattern)
-  found = shard_captions.read(pattern, shard_faults.left_out(config))
+  found = shard_captions.read(pattern, bad_records.left_out(config))
   assert len(found.first) == NUM_GOOD + len(ODD)
   # All but the captions is the same in every picture.
   assert sum(found.first) == 1
@@ -413,7 +413,7 @@ def test_what_is_scored_is_what_can_be_read(bad_shards):
     images = run(inputs.make_images(config, [True] * len(found.first)))
   assert sum(map(len, images)) == len(found.first)
   ids, number = shard_captions.read_ids(
-      pattern, 'image/caption_ids', shard_faults.left_out(config))
+      pattern, 'image/caption_ids', bad_records.left_out(config))
   assert number == len(found.first)
   assert sorted(ids[0][:len(BAD)]) == [[1, 10 + i, 2] for i in range(len(BAD))]
 
@@ -450,7 +450,7 @@ def damaged_copy(task, folder, split):
   shutil.copy(task.vocab_file, folder)
   shard, other = sorted(folder.glob(f'{split}-*'))
   records = [tf.train.SequenceExample.FromString(record)
-             for _, record in bad_records.read(str(shard))]
+             for _, record in tfrecords.read(str(shard))]
   encoded_image, words, _ = make_pair('red square')
   records[1] = sequence_example.make_pair(
       1, encoded_image, Caption(words, [0, 4, 99, 1]))
@@ -522,7 +522,7 @@ def test_features(task, launch, tmp_path):
           if 'left out: ' in line] == [
               f'{shard}, record 2', f'{other}, record 2']
   assert sum(1 for path in sorted((tmp_path / 'features').glob('*-of-*'))
-             for _ in bad_records.read(str(path))) == 4
+             for _ in tfrecords.read(str(path))) == 4
 
 
 def test_the_check(task, launch, tmp_path):

@@ -14,9 +14,9 @@ import tensorflow as tf
 from caption_generator_test import WORD_GRAPH, FakeVocab, SizedVocab
 from scripted_decoder import ScriptedDecoder, ScriptedModel
 
-from im2txt.beam_search import Options, beam_search, greedy, sample
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.caption_rules import Rules
+from im2txt.search.beam_search import Options, beam_search, greedy, sample
+from im2txt.search.rules import Rules
 
 tf1 = tf.compat.v1
 

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import build, captioned_images, custom
-from im2txt import sequence_example
+from data_prep.datasets import captioned_images, custom
+from data_prep.shards import build
+from im2txt.inputs import sequence_example
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 COCO_SAMPLE = REPOSITORY.parent / 'shared' / 'data' / 'coco'

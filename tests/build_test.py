@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import build, local_runner
-from data_prep.captioned_images import CaptionedImage
-from im2txt import caption_styles, sequence_example
+from data_prep.datasets.captioned_images import CaptionedImage
+from data_prep.runners import local_runner
+from data_prep.shards import build
+from im2txt.inputs import sequence_example
+from im2txt.text import caption_styles
 
 NUM_SHARDS = {'train': 4, 'val': 2, 'test': 1}
 CLEAN = caption_styles.named('clean')

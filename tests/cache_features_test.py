@@ -16,26 +16,26 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import feature_maker, feature_store, local_runner, photo_scan
-from im2txt import (
-    bad_records,
-    caption_styles,
-    configuration,
-    encoder_weights,
-    encoders,
-    feature_cache,
-    image_processing,
-    inputs,
-    sequence_example,
-    shard_captions,
+from data_prep.features import feature_maker, feature_store, image_scan
+from data_prep.runners import local_runner
+from im2txt import configuration, encoders
+from im2txt.checkpoints import encoder_weights
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import (
+  feature_cache,
+  image_processing,
+  sequence_example,
+  tfrecords,
 )
-from im2txt.sequence_example import Caption
+from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.sequence_example import Caption
+from im2txt.text import caption_styles
 
 tf1 = tf.compat.v1
 
 HEIGHT, WIDTH = 96, 64
 # What is said behind the fault of a record.
-ADVICE = str(bad_records.Fault('', 0, '').error()).removeprefix(
+ADVICE = str(tfrecords.Fault('', 0, '').error()).removeprefix(
     ', record 0: ')
 SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
 # Photo and caption of each record, in im2txt's layout; shards of 4 and 5.
@@ -468,7 +468,7 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
 def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
   # Or features from then could not be gone on with.
   files = sorted(map(str, (photos / 'image').glob('*-of-*')))
-  groups = photo_scan.scan(runner, files, configuration.ModelConfig())
+  groups = image_scan.scan(runner, files, configuration.ModelConfig())
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
@@ -478,7 +478,7 @@ def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
           .encode() + hashlib.sha256(data(example, 'image/data')).digest())
       hashed.update(hashlib.sha256(example.feature_lists.SerializeToString(
           deterministic=True)).digest())
-  assert photo_scan.digest(groups) == hashed.hexdigest()
+  assert image_scan.digest(groups) == hashed.hexdigest()
 
 
 @pytest.mark.parametrize('raw', [[], ['x'], ['x', 'y', 'z']])
@@ -492,7 +492,7 @@ def test_raw_captions_of_another_number_are_refused(runner, raw, tmp_path):
   write(tmp_path / 'train-00000-of-00001', [*images({0: 'a'}), example])
   file = str(tmp_path / 'train-00000-of-00001')
   with pytest.raises(ValueError) as error:
-    photo_scan.scan(runner, [file], configuration.ModelConfig())
+    image_scan.scan(runner, [file], configuration.ModelConfig())
   assert str(error.value) == (
       f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
       f'captions, image/caption 2{ADVICE}')
@@ -606,7 +606,7 @@ def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [*images({0: 'a', 1: 'a'}), example])
   with pytest.raises(ValueError) as error:
-    photo_scan.scan(runner, files, configuration.ModelConfig())
+    image_scan.scan(runner, files, configuration.ModelConfig())
   assert str(error.value).startswith(f'{files[1]}, record 2: ')
   assert said in str(error.value)
 
@@ -681,7 +681,7 @@ def test_what_is_whole_of_a_damaged_folder_may_be_reused(
   shard = tmp_path / 'train-00000-of-00002'
   records = [example for example in map(
       tf.train.SequenceExample.FromString, map(
-          lambda numbered: numbered[1], bad_records.read(str(shard))))]
+          lambda numbered: numbered[1], tfrecords.read(str(shard))))]
   digests = [example.context.feature['features/digest'].bytes_list.value[0]
              for example in records]
   del records[-1].context.feature['features/pooled'].bytes_list.value[:]

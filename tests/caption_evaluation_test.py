@@ -9,20 +9,20 @@ import pytest
 import tensorflow as tf
 from conftest import NO_JAVA, draw_picture
 
-from im2txt import (
-    beam_search,
-    caption_styles,
-    checkpoints,
-    consensus,
-    metrics,
-    picture_captioner,
-    sequence_example,
-    shard_captions,
-    trained_model,
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import trained_model
+from im2txt.evaluation.caption_evaluation import (
+  CaptionEvaluation,
+  digest_of_pictures,
 )
-from im2txt.caption_evaluation import CaptionEvaluation, digest_of_pictures
-from im2txt.caption_rules import Rules
-from im2txt.sequence_example import Caption
+from im2txt.inference import batch_captioner, consensus
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import sequence_example
+from im2txt.inputs.sequence_example import Caption
+from im2txt.scoring import metrics
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.text import caption_styles
 
 PICTURES = {
     70: ('red', 'square'), 30: ('green', 'circle'), 50: ('blue', 'square'),
@@ -105,7 +105,7 @@ def expected(model, folder):
   def captions(rules, options):
     search = functools.partial(
         beam_search.beam_search, rules=rules, options=options)
-    [results] = picture_captioner.caption_files(
+    [results] = batch_captioner.caption_files(
         [model], [str(folder / f'{number}.jpg') for number in PICTURES], search,
         batch_size=9)
     return {number: result.captions[0].text
@@ -286,7 +286,7 @@ def test_captions_chosen_by_those_of_other_photos(
     order = agreed.rank(features, [caption.text for caption in found],
                         [caption.log_probability for caption in found])
     return [found[order[0]]]
-  [results] = picture_captioner.caption_files(
+  [results] = batch_captioner.caption_files(
       [model], [str(folder / f'{number}.jpg') for number in PICTURES],
       functools.partial(
           beam_search.beam_search, rules=rules, options=options),

@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from data_prep import flickr8k
-from im2txt import caption_styles
+from data_prep.datasets import flickr8k
+from im2txt.text import caption_styles
 
 FLICKR = (pathlib.Path(__file__).resolve().parents[2] /
           'shared/data/flickr8k')

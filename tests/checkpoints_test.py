@@ -9,13 +9,11 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from im2txt import (
-    captioner,
-    checkpoints,
-    configuration,
-    encoder_weights,
-    optimization,
-)
+from im2txt import configuration
+from im2txt.checkpoints import encoder_weights
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.models import captioner
+from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 

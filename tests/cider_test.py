@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from im2txt import cider
+from im2txt.scoring import cider
 
 pytest.importorskip('pycocoevalcap')
 

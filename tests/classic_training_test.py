@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import classic_training
-from im2txt import captioner, configuration, inputs
+from im2txt import configuration
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from conftest import free_hosts
 
-from im2txt import cluster, cluster_signals
+from im2txt.training.cluster import signals as cluster_signals
+from im2txt.training.cluster import task as cluster
 
 tf1 = tf.compat.v1
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from im2txt import cluster
+from im2txt.training.cluster import task as cluster
 
 CLUSTER = {'chief': ['a:1'], 'worker': ['b:2', 'c:3', 'd:4'],
            'ps': ['e:5', 'f:6']}

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import captioner, lstm
 from im2txt.decoders import CnnLstmConfig
 from im2txt.encoders import Encoding
+from im2txt.layers import lstm
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from im2txt import coco_results
-from im2txt.results import Caption, Result
+from im2txt.results import coco_results
+from im2txt.results.result import Caption, Result
 
 NAMES = {'val/COCO_val2014_000000000042.jpg': 42,
          'COCO_train2014_000000581929.jpg': 581929,

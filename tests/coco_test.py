@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data_prep import coco
-from data_prep.captioned_images import CaptionedImage
+from data_prep.datasets import coco
+from data_prep.datasets.captioned_images import CaptionedImage
 
 
 def images(*ids):

@@ -30,9 +30,9 @@ sys.path[0] = os.getcwd()
 from ml_collections import config_flags  # noqa: E402, F401
 
 import im2txt.caption_generator  # noqa: E402
-import im2txt.contact_sheet  # noqa: E402
 import im2txt.inference_wrapper  # noqa: E402
-import im2txt.training_hooks  # noqa: E402, F401
+import im2txt.results.contact_sheet  # noqa: E402
+import im2txt.training.hooks  # noqa: E402, F401
 
 
 def serve() -> dict[str, Any] | None:

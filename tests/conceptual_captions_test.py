@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from data_prep import conceptual_captions
-from data_prep.captioned_images import CaptionedImage
-from data_prep.photo_fetcher import Photo
+from data_prep.datasets import conceptual_captions
+from data_prep.datasets.captioned_images import CaptionedImage
+from data_prep.images.image_fetcher import Photo
 
 DOG, CAT, COW = (f'http://example.org/{name}.jpg?w=1&h="2"'
                  for name in ('dog', 'cat', 'cow'))

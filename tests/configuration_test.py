@@ -7,7 +7,9 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, configuration, encoders, inputs
+from im2txt import configuration, encoders
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

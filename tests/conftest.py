@@ -29,7 +29,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image, ImageDraw
 
-from im2txt import sequence_example
+from im2txt.inputs import sequence_example
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # METEOR takes seconds to start; where it is not what matters, do without.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from im2txt import cider
-from im2txt.consensus import Consensus
+from im2txt.inference.consensus import Consensus
+from im2txt.scoring import cider
 
 # Two kinds of photos, four of each, that differ in the first feature.
 DOGS = ['a dog runs on grass', 'a brown dog runs', 'the dog jumps', 'two dogs']

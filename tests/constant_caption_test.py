@@ -6,7 +6,7 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from im2txt import constant_caption
+from im2txt.scoring import constant_captions
 
 REFERENCES = (
     ('a dog runs on the grass', 'the brown dog runs', 'dog'),
@@ -34,7 +34,7 @@ def brute_force(name, caption, references):
 
 
 def best(name, candidates, references):
-  words, score = constant_caption.best(
+  words, score = constant_captions.best(
       map(str.split, candidates),
       [list(map(str.split, of_picture)) for of_picture in references])[name]
   return ' '.join(words), score

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from im2txt import contact_sheet
-from im2txt.results import Caption, Result
+from im2txt.results import contact_sheet
+from im2txt.results.result import Caption, Result
 
 BAR = (201, 220, 242)
 PAPER = (255, 255, 255)

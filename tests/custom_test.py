@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data_prep import captioned_images, custom
-from data_prep.captioned_images import CaptionedImage
+from data_prep.datasets import captioned_images, custom
+from data_prep.datasets.captioned_images import CaptionedImage
 
 CSV = '''image,caption,part
 dogs/rex.jpg,"A dog, asleep.",train

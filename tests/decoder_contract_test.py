@@ -17,27 +17,23 @@ import tensorflow as tf
 from attending import HEIGHT, WIDTH, Attending, AttendingConfig, Cells, L
 from PIL import Image
 
-from im2txt import (
-    beam_search,
-    captioner,
-    checkpoints,
-    configuration,
-    encoders,
-    image_processing,
-    inference_wrapper,
-    inputs,
-    optimization,
-)
+from im2txt import configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.caption_rules import Rules
-from im2txt.captioner import Mode
+from im2txt.checkpoints import folder as checkpoints
 from im2txt.decoders import (
-    DECODERS,
-    CnnLstmConfig,
-    ShowAttendTellConfig,
-    TransformerConfig,
+  DECODERS,
+  CnnLstmConfig,
+  ShowAttendTellConfig,
+  TransformerConfig,
 )
 from im2txt.encoders import ENCODERS
+from im2txt.inputs import image_processing
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
+from im2txt.models.captioner import Mode
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from conftest import draw_picture
 
-from data_prep import build, local_runner, worker_pool
-from data_prep.captioned_images import CaptionedImage
-from im2txt import checkpoints
+from data_prep.datasets.captioned_images import CaptionedImage
+from data_prep.runners import local_runner, worker_pool
+from data_prep.shards import build
+from im2txt.checkpoints import folder as checkpoints
 
 tf1 = tf.compat.v1
 

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from im2txt import devices
+from im2txt.training.cluster import devices
 
 Gpu = collections.namedtuple('Gpu', 'name')
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import load_command
 from PIL import Image
 
-from im2txt.results import Caption, Result
+from im2txt.results.result import Caption, Result
 
 draw_captions = load_command('im2txt.draw_captions')
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, configuration, layers
+from im2txt import configuration
 from im2txt.decoders import (
-    DECODERS,
-    CnnLstmConfig,
-    ShowAttendTellConfig,
-    TransformerConfig,
+  DECODERS,
+  CnnLstmConfig,
+  ShowAttendTellConfig,
+  TransformerConfig,
 )
 from im2txt.encoders import Encoding
+from im2txt.layers import core as layers
+from im2txt.models import captioner
 
 B, T, E, H, L, C, FEED_FORWARD, HEADS = 2, 5, 12, 13, 7, 17, 19, 3
 SMALL = {'vocab_size': 29, 'embedding_size': E, 'num_lstm_units': H,

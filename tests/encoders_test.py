@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, image_processing
+from im2txt import configuration
 from im2txt.encoders import (
-    ENCODERS,
-    EfficientNetLite0,
-    EfficientNetLite2,
-    Encoding,
-    InceptionV3,
-    encoder,
-    pytorch_weights,
+  ENCODERS,
+  EfficientNetLite0,
+  EfficientNetLite2,
+  Encoding,
+  InceptionV3,
+  encoder,
+  pytorch_weights,
 )
+from im2txt.inputs import image_processing
 
 tf1 = tf.compat.v1
 

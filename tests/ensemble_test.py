@@ -12,11 +12,14 @@ import pytest
 import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells, L
 
-from im2txt import beam_search, captioner, configuration, ensemble
-from im2txt.caption_rules import Rules
+from im2txt import configuration
+from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.decoders import ShowAttendTellConfig, TransformerConfig
 from im2txt.encoders import ENCODERS
-from im2txt.trained_model import TrainedModel
+from im2txt.inference import ensemble
+from im2txt.models import captioner
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
 
 tf1 = tf.compat.v1
 

@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 from conftest import NO_JAVA, TRAIN_CAPTIONS
 
-from im2txt import captioner, evaluation, inference_wrapper
+from im2txt import inference_wrapper
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

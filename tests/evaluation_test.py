@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from conftest import NO_JAVA
 
-from im2txt import captioner, evaluation, optimization
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.models import captioner
+from im2txt.training import optimization
 
 AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
             'lstm/basic_lstm_cell/kernel', 'lstm/basic_lstm_cell/bias',

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import captioner, checkpoints
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import (
-    configuration,
-    encoders,
-    feature_cache,
-    image_processing,
-    inputs,
-    sequence_example,
-)
+from im2txt import configuration, encoders
+from im2txt.inputs import feature_cache, image_processing, sequence_example
+from im2txt.inputs import pipeline as inputs
 
 tf1 = tf.compat.v1
 

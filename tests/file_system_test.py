@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from im2txt import file_system as files
+from im2txt.files import file_system as files
 
 _numbers = itertools.count()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_prep import flickr8k
-from data_prep.captioned_images import CaptionedImage
+from data_prep.datasets import flickr8k
+from data_prep.datasets.captioned_images import CaptionedImage
 
 TOKENS = """10_a.jpg#0\tA child in a dress .
 10_a.jpg#1\tA girl .

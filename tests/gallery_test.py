@@ -10,7 +10,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from im2txt import gallery, results
+from im2txt.results import gallery
+from im2txt.results import result as results
 
 HOSTILE = ['<script>alert(1)</script>', '"onerror="alert(1)', "'><b>&amp;",
            '</figure></main>', '--><!--', '\\u003c & 100%', 'a\nb\0c']

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from im2txt import graph_errors
+from im2txt.inputs import graph_errors
 
 tf1 = tf.compat.v1
 

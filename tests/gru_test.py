@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import gru
+from im2txt.layers import gru
 
 tf1 = tf.compat.v1
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import configuration, image_processing
+from im2txt import configuration
+from im2txt.inputs import image_processing
 
 tf1 = tf.compat.v1
 

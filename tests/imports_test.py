@@ -60,12 +60,12 @@ FILES = re.compile(
     r'glob\.(glob|iglob)|shutil\.\w+|filecmp\.\w+|tempfile\.\w+|'
     r'(pathlib\.)?Path|tf\.io\.(gfile\..*|TFRecordWriter)')
 MAY_NAME_FILES = {
-    'im2txt/file_system.py': FILES.pattern,
+    'im2txt/files/file_system.py': FILES.pattern,
     'im2txt/command_line.py': r'os\.open',         # The device that is no file.
     # The kernel's locks are of files on this machine.
-    'im2txt/locks.py': r'open|os\.(path\.exists|remove|stat)',
-    'im2txt/metrics.py': r'shutil\.which',         # A program.
-    'im2txt/sequence_example.py': r'tf\.io\.TFRecordWriter',
+    'im2txt/files/locks.py': r'open|os\.(path\.exists|remove|stat)',
+    'im2txt/scoring/metrics.py': r'shutil\.which',         # A program.
+    'im2txt/inputs/sequence_example.py': r'tf\.io\.TFRecordWriter',
     # A package's own files.
     'im2txt/encoders/efficientnet_lite.py': r'os\.listdir',
     # Unpacks archives on this machine, and says so.
@@ -182,9 +182,9 @@ def test_the_reader_sees_imports(tmp_path):
   path = tmp_path / 'x.py'
   path.write_text('import a.b as c, d\nfrom im2txt import train, inputs\n'
                   'def f():\n  from im2txt.encoders.encoder import Encoder\n'
-                  'import im2txt.layers\n')
+                  'import im2txt.layers.core\n')
   assert imported(path) == {
-      'a.b', 'd', 'im2txt.train', 'im2txt.inputs', 'im2txt.layers',
+      'a.b', 'd', 'im2txt.train', 'im2txt.inputs.pipeline', 'im2txt.layers.core',
       'im2txt.encoders.encoder.Encoder'}
   assert of_im2txt(path) == {
       'train', 'inputs', 'layers', 'encoders.encoder.Encoder'}

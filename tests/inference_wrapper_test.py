@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import captioner, configuration, encoders, inference_wrapper
+from im2txt import configuration, encoders, inference_wrapper
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import (
-    configuration,
-    feature_cache,
-    image_processing,
-    inputs,
-    sequence_example,
-    shard_faults,
+from im2txt import configuration
+from im2txt.inputs import (
+  bad_records,
+  feature_cache,
+  image_processing,
+  sequence_example,
 )
-from im2txt.sequence_example import Caption
+from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.sequence_example import Caption
 
 tf1 = tf.compat.v1
 
@@ -347,7 +347,7 @@ def test_a_bad_record_is_one_line_about_the_shards(
   config = make_config(str(tmp_path / 'x'), pipeline)
   batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        shard_faults.explained_errors(config)):
+        bad_records.explained_errors(config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/x, record 1: ')
@@ -367,7 +367,7 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
   config = make_config(str(path), pipeline)
   batch = inputs.make_batch(config, False)
   with (pytest.raises(ValueError) as error,
-        shard_faults.explained_errors(config)):
+        bad_records.explained_errors(config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(
@@ -377,7 +377,7 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
 
 def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
-        shard_faults.explained_errors(make_config('x'))):
+        bad_records.explained_errors(make_config('x'))):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 

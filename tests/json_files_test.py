@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from im2txt import json_files
+from im2txt.files import json_files
 
 
 @pytest.mark.parametrize('content, said', [

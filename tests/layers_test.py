@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import layers
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from im2txt import locks
+from im2txt.files import locks
 
 HOLD = """
 import sys

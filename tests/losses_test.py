@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import losses
+from im2txt.models import losses
 
 tf1 = tf.compat.v1
 

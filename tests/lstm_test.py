@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import lstm
+from im2txt.layers import lstm
 
 tf1 = tf.compat.v1
 

@@ -20,19 +20,15 @@ from attending import WIDTH as CELLS_WIDTH
 from attending import C, Cells
 from PIL import Image
 
-from im2txt import (
-    beam_search,
-    captioner,
-    configuration,
-    encoders,
-    inputs,
-    losses,
-    optimization,
-)
+from im2txt import configuration, encoders
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.caption_rules import Rules
 from im2txt.decoders import DECODERS
 from im2txt.encoders import ENCODERS, Encoding
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner, losses
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 

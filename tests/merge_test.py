@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import captioner, configuration, losses
+from im2txt import configuration
 from im2txt.encoders import Encoding
+from im2txt.models import captioner, losses
 
 tf1 = tf.compat.v1
 

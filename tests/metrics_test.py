@@ -27,8 +27,10 @@ import time
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
-from im2txt import annotations, coco_results, metrics
-from im2txt.ptb_tokenizer import tokenize
+from im2txt.results import coco_results
+from im2txt.scoring import metrics
+from im2txt.scoring.ptb_tokenizer import tokenize
+from im2txt.text import annotations
 
 TESTS = pathlib.Path(__file__).resolve().parent
 GOLDEN = json.loads(

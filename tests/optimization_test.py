@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, gru, optimization
+from im2txt import configuration
+from im2txt.layers import gru
+from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 

@@ -9,8 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from im2txt import checkpoints, configuration, losses, packed_model
+from im2txt import configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import packed_model
 from im2txt.encoders import EfficientNetLite0
+from im2txt.models import losses
 
 
 @pytest.fixture(scope='module')

@@ -16,10 +16,11 @@ import pytest
 import requests
 from PIL import Image
 
-from data_prep import conceptual_captions, photo_fetcher
-from data_prep.photo_fetcher import Photo
+from data_prep.datasets import conceptual_captions
+from data_prep.images import image_fetcher
+from data_prep.images.image_fetcher import Photo
 
-QUICK = photo_fetcher.Limits(max_bytes=5000, retries=2, wait_secs=0)
+QUICK = image_fetcher.Limits(max_bytes=5000, retries=2, wait_secs=0)
 
 
 def drawn(kind='JPEG'):
@@ -92,7 +93,7 @@ def ok(body):
 
 def fetch(folder, *urls, limits=QUICK, retry_failed=False):
   photos = [Photo(url, str(folder / url.rpartition('/')[2])) for url in urls]
-  photo_fetcher.fetch(photos, str(folder), limits, 3, retry_failed)
+  image_fetcher.fetch(photos, str(folder), limits, 3, retry_failed)
 
 
 def journal(folder):
@@ -127,7 +128,7 @@ def test_photos_are_fetched_whatever_their_kind(server, tmp_path):
 
 def test_a_folder_in_the_folder_is_made(server, tmp_path):
   server.answers['a'] = ok(JPEG)
-  photo_fetcher.fetch([Photo(server.url('a'), str(tmp_path / 'b' / 'c.jpg'))],
+  image_fetcher.fetch([Photo(server.url('a'), str(tmp_path / 'b' / 'c.jpg'))],
                       str(tmp_path), QUICK, 1, False)
   assert (tmp_path / 'b' / 'c.jpg').read_bytes() == JPEG
 
@@ -152,7 +153,7 @@ def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
 
 def test_an_address_of_two_files_is_asked_for_each(server, tmp_path):
   server.answers['a'] = ok(JPEG)
-  photo_fetcher.fetch([Photo(server.url('a'), str(tmp_path / name))
+  image_fetcher.fetch([Photo(server.url('a'), str(tmp_path / name))
                        for name in 'bcb'], str(tmp_path), QUICK, 1, False)
   assert files(tmp_path) == {'b': JPEG, 'c': JPEG}
   assert server.requests == ['a', 'a']
@@ -358,7 +359,7 @@ def test_only_a_few_photos_are_read_ahead(server, tmp_path):
   server.answers = {str(i): ok(JPEG) for i in range(99)}
   (tmp_path / '1').mkdir()
   with pytest.raises(OSError):
-    photo_fetcher.fetch(endless(), str(tmp_path), QUICK, 2, False)
+    image_fetcher.fetch(endless(), str(tmp_path), QUICK, 2, False)
   assert len(read) < 9
 
 

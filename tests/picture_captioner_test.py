@@ -13,12 +13,14 @@ import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells
 from PIL import Image
 
-from im2txt import captioner, configuration, picture_captioner
-from im2txt.beam_search import Options, beam_search
-from im2txt.caption_rules import Rules
+from im2txt import configuration
+from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.encoders import ENCODERS
-from im2txt.trained_model import TrainedModel
-from im2txt.vocabulary import Vocabulary
+from im2txt.inference import batch_captioner
+from im2txt.models import captioner
+from im2txt.search.beam_search import Options, beam_search
+from im2txt.search.rules import Rules
+from im2txt.text.vocabulary import Vocabulary
 
 tf1 = tf.compat.v1
 
@@ -89,7 +91,7 @@ def search_of(model, length=7, **options):
 
 
 def caption(model, files, batch_size=32, thumbnail_side=None, **options):
-  return list(picture_captioner.caption_files(
+  return list(batch_captioner.caption_files(
       [model], [str(file) for file in files], search_of(model, **options),
       batch_size, thumbnail_side))
 
@@ -224,7 +226,7 @@ def test_pictures_of_other_kinds(model, tmp_path):
 def test_results_come_while_pictures_are_left(model, pictures, tmp_path):
   # A pipe without a writer: who opens it to read waits.
   os.mkfifo(tmp_path / 'pipe.jpg')
-  results = picture_captioner.caption_files(
+  results = batch_captioner.caption_files(
       [model], [*pictures, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
   # The tenth batch is searched for while the next is encoded.
   assert [len(next(results)) for _ in range(9)] == [7] * 9

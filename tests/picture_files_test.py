@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from im2txt import picture_files
+from im2txt.inference import image_files
 
 LATIN = os.fsdecode(b'caf\xe9.jpg')  # As a disk of before UTF-8 has it.
 
@@ -37,7 +37,7 @@ def sorted_in_folders(files):
 @pytest.mark.parametrize('meant', ['d', 'd/', './d', '../{}/d'])
 def test_a_folder_means_the_pictures_within(tree, meant):
   meant = meant.format(tree.name)
-  assert picture_files.find(meant) == [
+  assert image_files.find(meant) == [
       os.path.join(meant, file.removeprefix('d/'))
       for file in sorted_in_folders(IN_D)]
 
@@ -45,8 +45,8 @@ def test_a_folder_means_the_pictures_within(tree, meant):
 @pytest.mark.parametrize('file', [
     *IN_D, 'd/jpg', 'd/a/notes.txt', 'odd*.jpg/o.jpg'])
 def test_a_file_means_itself_whatever_it_is_called(tree, file):
-  assert picture_files.find(file) == [file]
-  assert picture_files.find(str(tree / file)) == [str(tree / file)]
+  assert image_files.find(file) == [file]
+  assert image_files.find(str(tree / file)) == [str(tree / file)]
 
 
 @pytest.mark.parametrize('pattern, files', [
@@ -57,13 +57,13 @@ def test_a_file_means_itself_whatever_it_is_called(tree, file):
     ('odd[*].jpg/*', ['odd*.jpg/o.jpg']),
     ('d/caf*', [f'd/{LATIN}'])])
 def test_a_pattern_means_files_in_order(tree, pattern, files):
-  assert picture_files.find(pattern) == files
+  assert image_files.find(pattern) == files
 
 
 def test_a_pattern_means_folders_too(tree):
   (tree / 'd2').mkdir()
   (tree / 'd2' / 'y.jpg').touch()
-  assert picture_files.find('[de]*') == [
+  assert image_files.find('[de]*') == [
       *sorted_in_folders(IN_D), 'd2/y.jpg', 'e/e1.jpg']
 
 
@@ -71,8 +71,8 @@ def test_what_exists_is_no_pattern(tree):
   (tree / 'oddity.jpg').mkdir()
   (tree / 'oddity.jpg' / 'p.jpg').touch()
   (tree / 'd' / 'e1.bmp').touch()
-  assert picture_files.find('odd*.jpg') == ['odd*.jpg/o.jpg']
-  assert picture_files.find('d/e[1].bmp') == ['d/e[1].bmp']
+  assert image_files.find('odd*.jpg') == ['odd*.jpg/o.jpg']
+  assert image_files.find('d/e[1].bmp') == ['d/e[1].bmp']
 
 
 @pytest.mark.parametrize('meant', [
@@ -80,14 +80,14 @@ def test_what_exists_is_no_pattern(tree):
     'a\0b', 'x' * 300, f'gone/{LATIN}', 'none', 'empty'])
 def test_nothing_is_refused_by_name(tree, meant):
   with pytest.raises(ValueError) as refused:
-    picture_files.find(meant)
+    image_files.find(meant)
   assert str(refused.value).startswith(f'{meant}: there is no ')
 
 
 def test_other_file_systems_are_tensorflows(tree):
-  assert picture_files.find(f'file://{tree}/e') == [f'file://{tree}/e/e1.jpg']
+  assert image_files.find(f'file://{tree}/e') == [f'file://{tree}/e/e1.jpg']
   with pytest.raises(ValueError, match='nosuch://disk/a.jpg: .*nosuch'):
-    picture_files.find('nosuch://disk/a.jpg')
+    image_files.find('nosuch://disk/a.jpg')
 
 
 def test_links(tree):
@@ -95,7 +95,7 @@ def test_links(tree):
   (tree / 'e' / 'broken.jpg').symlink_to('nowhere')
   (tree / 'e' / 'link.jpg').symlink_to('../d/b.jpg')
   (tree / 'shortcut').symlink_to('e')
-  assert picture_files.find('shortcut') == [
+  assert image_files.find('shortcut') == [
       f'shortcut/{name}' for name in ('broken.jpg', 'e1.jpg', 'link.jpg')]
 
 
@@ -104,7 +104,7 @@ def test_a_list(tmp_path):
   path.write_bytes(
       'd/a b, c.jpeg\r\n\n   \r\n d/ spaced .jpg \nd/*.jpg\nd/naïve 犬.gif\n'
       .encode() + b'd/caf\xe9.jpg\nd/a b, c.jpeg\nlast')
-  assert list(picture_files.read_list(str(path))) == [
+  assert list(image_files.read_list(str(path))) == [
       'd/a b, c.jpeg', ' d/ spaced .jpg ', 'd/*.jpg', 'd/naïve 犬.gif',
       f'd/{LATIN}', 'd/a b, c.jpeg', 'last']
 
@@ -115,10 +115,10 @@ def test_a_list(tmp_path):
 def test_lists_of_nothing_and_of_windows(tmp_path, content, names):
   path = tmp_path / 'list.txt'
   path.write_bytes(content)
-  assert list(picture_files.read_list(str(path))) == names
+  assert list(image_files.read_list(str(path))) == names
 
 
 def test_no_list(tmp_path):
   for path in (tmp_path, tmp_path / 'gone.txt'):
     with pytest.raises(OSError, match=path.name):
-      list(picture_files.read_list(str(path)))
+      list(image_files.read_list(str(path)))

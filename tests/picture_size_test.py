@@ -7,7 +7,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from im2txt import picture_size
+from im2txt.inputs import image_size
 
 
 def png(width, height):
@@ -55,7 +55,7 @@ def cut_gif(size, frames):
     (cut_gif((2000, 1000), 60), 'frames of 2000 x 1000 pixels are more than'),
 ], ids=['png', 'large png', 'jpeg', 'gif', 'cut gif'])
 def test_what_is_too_large(data, said):
-  assert said in picture_size.problem(data)
+  assert said in image_size.problem(data)
 
 
 @pytest.mark.parametrize('data', [
@@ -63,4 +63,4 @@ def test_what_is_too_large(data, said):
     saved('BMP', (9, 9)), b'', b'no picture', gif((20, 10), 3)[:-40]],
     ids=['png', 'jpeg', 'gif', 'bmp', 'empty', 'other', 'cut gif'])
 def test_what_is_left_to_tensorflow(data):
-  assert picture_size.problem(data) == ''
+  assert image_size.problem(data) == ''

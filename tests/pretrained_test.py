@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from im2txt import trained_model
+from im2txt.checkpoints import trained_model
 
 FOLDER = pathlib.Path(trained_model.PRETRAINED)
 FLICKR8K = ROOT.parent / 'shared' / 'data' / 'flickr8k'

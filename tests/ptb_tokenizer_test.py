@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from im2txt import ptb_tokenizer
+from im2txt.scoring import ptb_tokenizer
 
 TESTS = pathlib.Path(__file__).resolve().parent
 # Captions of our own with the official tokenizer's words:

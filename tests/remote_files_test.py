@@ -10,20 +10,19 @@ import os
 import pytest
 from PIL import Image
 
-from data_prep import beam_runner, build, captioned_images, custom
-from im2txt import (
-    beam_search,
-    configuration,
-    evaluation,
-    feature_cache,
-    file_system,
-    picture_captioner,
-    picture_files,
-    run_history,
-    shard_records,
-    trained_model,
-)
-from im2txt.caption_rules import Rules
+from data_prep.datasets import captioned_images, custom
+from data_prep.runners import beam_runner
+from data_prep.shards import build
+from im2txt import configuration
+from im2txt.checkpoints import trained_model
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import run_history
+from im2txt.files import file_system
+from im2txt.inference import batch_captioner, image_files
+from im2txt.inputs import feature_cache
+from im2txt.inputs import records as shard_records
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
 
 ROOT = 'ram://remote_files_test'
 NUM_PICTURES = 10
@@ -133,8 +132,8 @@ def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
   for run in (folder, f'{folder}/best'):
     model = trained_model.find(run, None)
     assert model.prefix.startswith(f'{run}/model.ckpt-')
-  [batch] = picture_captioner.caption_files(
-      [model], picture_files.find(f'{made}/photos'), functools.partial(
+  [batch] = batch_captioner.caption_files(
+      [model], image_files.find(f'{made}/photos'), functools.partial(
           beam_search.beam_search, rules=Rules(model.vocab),
           options=beam_search.Options()), NUM_PICTURES)
   assert [result.file for result in batch] == [
@@ -151,4 +150,4 @@ def test_what_is_not_there_is_one_line():
     with pytest.raises(OSError, match='nosuch:// is not implemented'):
       act()
   with pytest.raises(ValueError, match='nosuch:// is not implemented'):
-    picture_files.find('nosuch://a/*.jpg')
+    image_files.find('nosuch://a/*.jpg')

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import configuration, learning_curves, run_history
+from im2txt import configuration
+from im2txt.evaluation import learning_curves, run_history
 
 tf1 = tf.compat.v1
 

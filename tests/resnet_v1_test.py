@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, encoders, variable_loader
+from im2txt import configuration, encoders
+from im2txt.checkpoints import variable_loader
 
 tf1 = tf.compat.v1
 

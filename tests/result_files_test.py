@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from im2txt import result_files
-from im2txt.results import Caption, Result
+from im2txt.results import text_files
+from im2txt.results.result import Caption, Result
 
 RESULTS = (
     Result('photos/b.jpg', (Caption('a dog .', math.log(0.040413)),
@@ -42,18 +42,18 @@ def write(kind, path, results):
 
 
 def test_lines(path):
-  assert write(result_files.lines, path, RESULTS) == LINES
+  assert write(text_files.lines, path, RESULTS) == LINES
 
 
 def test_printed_lines_are_the_same():
   file = io.TextIOWrapper(io.BytesIO(), 'utf-8', 'backslashreplace')
   for result in RESULTS:
-    result_files.print_captions(result, file)
+    text_files.print_captions(result, file)
   assert file.buffer.getvalue().decode() == LINES
 
 
 def test_json_lines(path):
-  lines = write(result_files.json_lines, path, RESULTS).splitlines()
+  lines = write(text_files.json_lines, path, RESULTS).splitlines()
   assert [json.loads(line) for line in lines] == [
       {'file': 'photos/b.jpg', 'captions': [
           {'caption': 'a dog .', 'probability': pytest.approx(0.040413),
@@ -66,12 +66,12 @@ def test_json_lines(path):
           {'caption': 'a 犬', 'probability': 1.0, 'log_probability': 0.0}]}]
 
 
-@pytest.mark.parametrize('kind', [result_files.lines, result_files.json_lines])
+@pytest.mark.parametrize('kind', [text_files.lines, text_files.json_lines])
 def test_no_results_are_an_empty_file(kind, path):
   assert write(kind, path, ()) == ''
 
 
-@pytest.mark.parametrize('kind', [result_files.lines, result_files.json_lines])
+@pytest.mark.parametrize('kind', [text_files.lines, text_files.json_lines])
 def test_a_failure_keeps_the_older_file(kind, path):
   path.write_text('old')
   with pytest.raises(ZeroDivisionError), kind(str(path)) as add:

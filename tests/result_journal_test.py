@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from im2txt.result_journal import Journal
-from im2txt.results import Caption, Result
+from im2txt.results.journal import Journal
+from im2txt.results.result import Caption, Result
 
 SETTINGS = {'beam_size': 3, 'banned_words': ['é', '<UNK>'], 'vocab_file': None}
 GOOD = [Result(f'{name}.jpg', (Caption(f'a {name} .', -math.pi * i),),

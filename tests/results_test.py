@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from im2txt.results import Caption, Result, as_fields, from_line, to_line
+from im2txt.results.result import Caption, Result, as_fields, from_line, to_line
 
 CAPTIONS = (Caption('a dog .', -1.25), Caption('', -math.pi))
 

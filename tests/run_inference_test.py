@@ -11,7 +11,9 @@ import tensorflow as tf
 from conftest import BEST, WORDS, biases, block, draw_picture
 from PIL import Image
 
-from im2txt import captioner, checkpoints, inference_wrapper
+from im2txt import inference_wrapper
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration, optimization, run_start
+from im2txt import configuration
+from im2txt.training import optimization
+from im2txt.training import start as run_start
 
 tf1 = tf.compat.v1
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from data_prep import beam_runner, local_runner
-from data_prep.runner import Label
+from data_prep.runners import beam_runner, local_runner
+from data_prep.runners.runner import Label
 
 LABEL = Label('working', 'item')
 

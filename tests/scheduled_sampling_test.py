@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, scheduled_sampling
+from im2txt import configuration
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.encoders import Encoding
+from im2txt.models import scheduled_sampling
 
 tf1 = tf.compat.v1
 

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from conftest import NO_JAVA
 
-from im2txt import metrics, sequence_example
-from im2txt.annotations import AnnotatedImage
+from im2txt.inputs import sequence_example
+from im2txt.scoring import metrics
+from im2txt.text.annotations import AnnotatedImage
 
 WRITTEN = {
     'dog.jpg': ['A dog runs.', 'The brown dog is running on grass.'],

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells
 
-from im2txt import captioner, configuration
-from im2txt.beam_search import Options, beam_search
+from im2txt import configuration
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.caption_rules import Rules
 from im2txt.encoders import ENCODERS
+from im2txt.models import captioner
+from im2txt.search.beam_search import Options, beam_search
+from im2txt.search.rules import Rules
 
 tf1 = tf.compat.v1
 

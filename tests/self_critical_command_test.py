@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 from conftest import make_pair
 
-from im2txt import captioner, checkpoints, sequence_example
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.inputs import sequence_example
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

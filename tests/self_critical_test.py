@@ -12,21 +12,18 @@ import pytest
 import tensorflow as tf
 from attending import HEIGHT, WIDTH, Attending, AttendingConfig, C, Cells
 
-from im2txt import (
-    captioner,
-    configuration,
-    inputs,
-    optimization,
-    self_critical,
-    vocabulary,
-)
+from im2txt import configuration
 from im2txt.decoders import (
-    DECODERS,
-    CnnLstmConfig,
-    ShowAttendTellConfig,
-    TransformerConfig,
+  DECODERS,
+  CnnLstmConfig,
+  ShowAttendTellConfig,
+  TransformerConfig,
 )
 from im2txt.encoders import ENCODERS, Encoding
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
+from im2txt.text import vocabulary
+from im2txt.training import optimization, self_critical
 
 tf1 = tf.compat.v1
 

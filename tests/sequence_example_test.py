@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from im2txt import sequence_example
-from im2txt.sequence_example import IMAGE_DATA, Caption
+from im2txt.inputs import sequence_example
+from im2txt.inputs.sequence_example import IMAGE_DATA, Caption
 
 tf1 = tf.compat.v1
 

@@ -3,8 +3,9 @@
 import pytest
 import tensorflow as tf
 
-from im2txt import sequence_example, shard_captions
-from im2txt.sequence_example import Caption
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import sequence_example
+from im2txt.inputs.sequence_example import Caption
 
 
 def caption(text):

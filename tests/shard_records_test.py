@@ -1,6 +1,6 @@
 """Which shards a pattern means."""
 
-from im2txt import shard_records
+from im2txt.inputs import records as shard_records
 
 
 def test_files_come_in_order(tmp_path):

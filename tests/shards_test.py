@@ -8,9 +8,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import images, shard_writer, shards
-from data_prep.captioned_images import CaptionedImage
-from im2txt import caption_styles, sequence_example, vocabulary
+from data_prep.datasets.captioned_images import CaptionedImage
+from data_prep.images import stored_images
+from data_prep.shards import items as shards
+from data_prep.shards import shard_writer
+from im2txt.inputs import sequence_example
+from im2txt.text import caption_styles, vocabulary
 
 CAPTIONED = [
     CaptionedImage(i, f'{i}.jpg', [f'caption {i} {k}' for k in range(3)])
@@ -22,7 +25,7 @@ def recipe(tmp_path, request):
   path = str(tmp_path / 'word_counts.txt')
   vocabulary.write_word_counts(path, [('<S>', 9), ('a', 5), ('</S>', 9)])
   return shards.Recipe(
-      request.param, images.Form(), caption_styles.named('nltk'),
+      request.param, stored_images.Form(), caption_styles.named('nltk'),
       vocabulary.Vocabulary(path, '<S>', '</S>', '<UNK>'))
 
 
@@ -150,7 +153,7 @@ def test_raw_captions_stand_beside_the_words(tmp_path, recipe):
 def test_write_shard_shrinks(tmp_path, recipe):
   Image.new('RGB', (50, 30), 'red').save(tmp_path / 'large.jpg')
   small = write_jpeg(tmp_path / 'small.jpg')
-  recipe = recipe._replace(form=images.Form(max_side=20))
+  recipe = recipe._replace(form=stored_images.Form(max_side=20))
   _, records = write(shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
       make_item(1, tmp_path / 'large.jpg', 'a'),
       make_item(2, tmp_path / 'small.jpg', 'a')]),

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from im2txt import (
-    captioner,
-    checkpoints,
-    configuration,
-    encoders,
-    show_and_tell_model,
-)
+from im2txt import configuration, encoders, show_and_tell_model
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

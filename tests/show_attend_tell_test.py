@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import captioner
 from im2txt.decoders import ShowAttendTellConfig
 from im2txt.encoders import Encoding
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 

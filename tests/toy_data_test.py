@@ -12,7 +12,7 @@ import pytest
 from conftest import load_command
 from PIL import Image
 
-from data_prep import toy_pictures, toy_scenes
+from data_prep.toy import toy_images, toy_scenes
 
 build_toy_data = load_command('data_prep.build_toy_data')
 score_toy_captions = load_command('data_prep.score_toy_captions')
@@ -142,13 +142,13 @@ def test_captions_are_true_english():
 
 def test_things_stay_inside_the_central_part_and_apart():
   rng = random.Random(4)
-  margin = toy_pictures.SIZE / 10
+  margin = toy_images.SIZE / 10
   for scene in toy_scenes.choose_scenes(1440, rng):
-    boxes = toy_pictures.place_things(scene, rng)
+    boxes = toy_images.place_things(scene, rng)
     assert len(boxes) == scene.count
     for left, top, width in boxes:
       assert min(left, top) >= margin
-      assert max(left, top) + width <= toy_pictures.SIZE - margin
+      assert max(left, top) + width <= toy_images.SIZE - margin
     for i, (x1, y1, width) in enumerate(boxes):
       for x2, y2, _ in boxes[:i]:
         assert max(abs(x1 - x2), abs(y1 - y2)) > 0.9 * width, scene
@@ -158,8 +158,8 @@ def test_things_stay_inside_the_central_part_and_apart():
 @pytest.mark.parametrize('colour', toy_scenes.COLOURS)
 def test_things_have_their_colour(kind, colour):
   scene = toy_scenes.Scene(kind, colour, 1, 'snow', 'large', 'middle')
-  picture = toy_pictures.draw_picture(scene, random.Random(5))
-  [(left, top, width)] = toy_pictures.place_things(scene, random.Random(5))
+  picture = toy_images.draw_picture(scene, random.Random(5))
+  [(left, top, width)] = toy_images.place_things(scene, random.Random(5))
   hues = collections.Counter()
   box = (left, top, left + width, top + width)
   for hue, saturation, value in picture.convert('HSV').crop(

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from conftest import CONFIG, make_pair
 
-from im2txt import locks, sequence_example
+from im2txt.files import locks
+from im2txt.inputs import sequence_example
 
 
 @pytest.mark.parametrize('pipeline, reason', [

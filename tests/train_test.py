@@ -19,16 +19,12 @@ import tensorflow as tf
 from conftest import ROOT, SECONDS, make_pair
 from PIL import Image
 
-from im2txt import (
-    caption_styles,
-    captioner,
-    checkpoints,
-    configuration,
-    encoder_weights,
-    encoders,
-    image_processing,
-    sequence_example,
-)
+from im2txt import configuration, encoders
+from im2txt.checkpoints import encoder_weights
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.inputs import image_processing, sequence_example
+from im2txt.models import captioner
+from im2txt.text import caption_styles
 
 tf1 = tf.compat.v1
 

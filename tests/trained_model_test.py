@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from im2txt import captioner, configuration, trained_model
+from im2txt import configuration
+from im2txt.checkpoints import trained_model
+from im2txt.models import captioner
 
 
 @pytest.fixture

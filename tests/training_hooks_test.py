@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from im2txt import training_hooks
+from im2txt.training import hooks as training_hooks
 
 tf1 = tf.compat.v1
 

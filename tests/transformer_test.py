@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt import beam_search, captioner, graph_errors
-from im2txt.caption_rules import Rules
 from im2txt.decoders import TransformerConfig
 from im2txt.encoders import Encoding
+from im2txt.inputs import graph_errors
+from im2txt.models import captioner
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
 
 tf1 = tf.compat.v1
 

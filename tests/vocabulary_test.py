@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from im2txt import caption_styles, vocabulary
+from im2txt.text import caption_styles, vocabulary
 
 PUBLISHED = (pathlib.Path(__file__).resolve().parents[2] /
              'shared/data/im2txt_checkpoints/word_counts.txt')

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from im2txt import file_system, whole_file
+from im2txt.files import atomic_files, file_system
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def remote(tmp_path):
 
 
 def test_it_takes_its_name_when_the_block_ends(path):
-  with whole_file.write(str(path)) as f:
+  with atomic_files.write(str(path)) as f:
     f.write('one\n')
     assert [p.name for p in path.parent.iterdir()] == ['out.txt.tmp']
     f.write('two\n')
@@ -41,7 +41,7 @@ def test_it_is_on_the_disk_before_it_takes_its_name(path, monkeypatch):
 
   monkeypatch.setattr(os, 'fsync', fsync)
   monkeypatch.setattr(os, 'replace', replace)
-  whole_file.write_bytes(str(path), b'12345')
+  atomic_files.write_bytes(str(path), b'12345')
   assert done == [5, str(path)]
 
 
@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_at_the_end(path, monkeypatch):
   path.write_text('old')
   monkeypatch.setattr(os, 'fsync', fsync)
   with pytest.raises(OSError, match='No space'):
-    whole_file.write_bytes(str(path), b'new')
+    atomic_files.write_bytes(str(path), b'new')
   assert path.read_text() == 'old'
   assert list(path.parent.iterdir()) == [path]
 
@@ -60,7 +60,7 @@ def test_a_disk_that_fills_up_at_the_end(path, monkeypatch):
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_keeps_the_older_file(path, error):
   path.write_text('old')
-  with pytest.raises(error), whole_file.write(str(path)) as f:
+  with pytest.raises(error), atomic_files.write(str(path)) as f:
     f.write('new' * 100_000)
     raise error
   assert path.read_text() == 'old'
@@ -68,7 +68,7 @@ def test_a_failure_keeps_the_older_file(path, error):
 
 
 def test_a_failure_leaves_nothing_where_nothing_was(path):
-  with pytest.raises(RuntimeError), whole_file.write(str(path)):
+  with pytest.raises(RuntimeError), atomic_files.write(str(path)):
     raise RuntimeError
   assert not list(path.parent.iterdir())
 
@@ -76,14 +76,14 @@ def test_a_failure_leaves_nothing_where_nothing_was(path):
 def test_an_older_file_and_what_a_crash_left_are_replaced(path):
   path.write_text('old')
   (path.parent / 'out.txt.tmp').write_text('left by a crash, and longer')
-  with whole_file.write(str(path)) as f:
+  with atomic_files.write(str(path)) as f:
     f.write('new')
   assert path.read_text() == 'new'
   assert list(path.parent.iterdir()) == [path]
 
 
 def test_utf8_whatever_the_machine_prefers(path):
-  with whole_file.write(str(path)) as f:
+  with atomic_files.write(str(path)) as f:
     f.write('Hünd 犬 🐕\r\n')
     f.write(os.fsdecode(b'caf\xe9\n'))
   assert path.read_bytes() == 'Hünd 犬 🐕\r\ncaf\\udce9\n'.encode()
@@ -91,7 +91,7 @@ def test_utf8_whatever_the_machine_prefers(path):
 
 def test_a_name_that_is_no_utf8(tmp_path):
   name = os.fsencode(tmp_path) + b'/caf\xe9.txt'
-  with whole_file.write(os.fsdecode(name)) as f:
+  with atomic_files.write(os.fsdecode(name)) as f:
     f.write('x')
   assert os.listdir(os.fsencode(tmp_path)) == [b'caf\xe9.txt']
 
@@ -101,7 +101,7 @@ def test_paths_that_cannot_be_written(tmp_path):
   (tmp_path / 'file').touch()
   for path in ('folder', 'none/out.txt', 'file/out.txt'):
     with (pytest.raises(OSError, match=path),
-          whole_file.write(str(tmp_path / path))):
+          atomic_files.write(str(tmp_path / path))):
       pass
   assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
 
@@ -109,13 +109,13 @@ def test_paths_that_cannot_be_written(tmp_path):
 def test_remote_files_too(remote):
   folder = os.path.dirname(remote)
   for text in ('old', 'new'):
-    with whole_file.write(remote) as f:
+    with atomic_files.write(remote) as f:
       f.write(text)
       assert f'{os.path.basename(remote)}.tmp' in file_system.listdir(folder)
     with file_system.open(remote) as f:
       assert f.read() == text
     assert file_system.listdir(folder) == ['out.txt']
-  with pytest.raises(KeyboardInterrupt), whole_file.write(remote) as f:
+  with pytest.raises(KeyboardInterrupt), atomic_files.write(remote) as f:
     f.write('newer' * 999_999)
     raise KeyboardInterrupt
   with file_system.open(remote) as f:
@@ -124,10 +124,10 @@ def test_remote_files_too(remote):
 
 
 def test_two_may_write_one_file(path):
-  with (whole_file.replacing(str(path), shared=True) as one,
-        whole_file.replacing(str(path), shared=True) as other):
+  with (atomic_files.replacing(str(path), shared=True) as one,
+        atomic_files.replacing(str(path), shared=True) as other):
     assert one != other
     for name in (one, other):
-      assert whole_file.is_temporary(name)
+      assert atomic_files.is_temporary(name)
       file_system.copy(__file__, name)
   assert list(path.parent.iterdir()) == [path]

@@ -15,19 +15,16 @@ import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells
 from conftest import WORDS
 
-from im2txt import (
-    beam_search,
-    captioner,
-    configuration,
-    inputs,
-    optimization,
-    vocabulary,
-    word_values,
-)
-from im2txt.caption_rules import Rules
+from im2txt import configuration
 from im2txt.decoders import TransformerConfig
 from im2txt.encoders import ENCODERS
-from im2txt.losses import BANNED
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
+from im2txt.models.losses import BANNED
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
+from im2txt.training import optimization, word_initialization
 
 tf1 = tf.compat.v1
 
@@ -90,7 +87,7 @@ VECTORS = (
     VECTORS, VECTORS.rstrip(), VECTORS.replace('\n', '\r\n'),
     VECTORS.replace('\n', ' \n'), '\ufeff' + VECTORS])
 def test_vectors_are_read(text, name, vocab, write):
-  vectors = word_values.read_vectors(write(text, name), vocab)
+  vectors = word_initialization.read_vectors(write(text, name), vocab)
   assert {i: x.tolist() for i, x in vectors.items()} == {
       4: [0.5, np.float32(-1e-2), 3], 3: [4, 5, 6], 5: [-1, 0, 1]}
   assert {x.dtype for x in vectors.values()} == {np.dtype(np.float32)}
@@ -99,7 +96,7 @@ def test_vectors_are_read(text, name, vocab, write):
 def test_phrases_are_passed_over(vocab, write):
   # glove.840B.300d has such lines; their first words are others' too.
   path = write('a 1 2 3\n. . . 4 4 4\ndog name@domain.com 5 5 5\n. 6 6 6\n')
-  vectors = word_values.read_vectors(path, vocab)
+  vectors = word_initialization.read_vectors(path, vocab)
   assert {i: x.tolist() for i, x in vectors.items()} == {
       0: [1, 2, 3], 5: [6, 6, 6]}
 
@@ -121,7 +118,7 @@ def test_phrases_are_passed_over(vocab, write):
 def test_a_malformed_line_is_named(text, number, vocab, write):
   path = write(text)
   with pytest.raises(ValueError) as error:
-    word_values.read_vectors(path, vocab)
+    word_initialization.read_vectors(path, vocab)
   assert str(error.value).startswith(f'{path}:{number}: ')
   assert '\n' not in str(error.value)
 
@@ -138,8 +135,8 @@ def test_what_is_no_text_is_one_line_that_names_it(name, tmp_path, vocab):
   path = tmp_path / name
   path.write_bytes(NO_TEXT[name])
   for read in (
-      lambda: word_values.read_vectors(str(path), vocab),
-      lambda: word_values.resolve_width(dataclasses.replace(
+      lambda: word_initialization.read_vectors(str(path), vocab),
+      lambda: word_initialization.resolve_width(dataclasses.replace(
           CONFIG, word_vectors_file=str(path), embedding_size=0))):
     with pytest.raises(ValueError) as error:
       read()
@@ -148,14 +145,14 @@ def test_what_is_no_text_is_one_line_that_names_it(name, tmp_path, vocab):
 
 def test_no_file_of_vectors_is_an_os_error(vocab):
   with pytest.raises(OSError, match='nowhere'):
-    word_values.read_vectors('nowhere', vocab)
+    word_initialization.read_vectors('nowhere', vocab)
 
 
 @pytest.mark.parametrize('embedding_size', [0, 3])
 def test_the_width_is_that_of_the_file(embedding_size, write):
   config = dataclasses.replace(
       CONFIG, embedding_size=embedding_size, word_vectors_file=write(VECTORS))
-  word_values.resolve_width(config)
+  word_initialization.resolve_width(config)
   assert config.embedding_size == 3
 
 
@@ -170,19 +167,19 @@ def test_widths_that_do_not_fit(fields, text, said, write):
   path = None if text is None else write(text)
   config = dataclasses.replace(CONFIG, word_vectors_file=path, **fields)
   with pytest.raises(ValueError, match=said):
-    word_values.resolve_width(config)
+    word_initialization.resolve_width(config)
 
 
 def test_vectors_that_are_not_trained_come_from_a_file():
   config = dataclasses.replace(CONFIG, train_word_vectors=False)
-  word_values.resolve_width(config)  # A checkpoint may have them.
+  word_initialization.resolve_width(config)  # A checkpoint may have them.
   with pytest.raises(ValueError, match='^train_word_vectors is false, but no '):
-    word_values.first_values(config, None)
+    word_initialization.first_values(config, None)
 
 
 def test_a_width_without_a_file_stays():
   config = dataclasses.replace(CONFIG)
-  word_values.resolve_width(config)
+  word_initialization.resolve_width(config)
   assert config == CONFIG
 
 
@@ -190,7 +187,7 @@ def test_words_that_are_not_found_begin_at_zero_and_are_counted(
     vocab_file, write, caplog):
   path = write(VECTORS)
   with caplog.at_level('INFO'):
-    values = word_values.first_values(
+    values = word_initialization.first_values(
         dataclasses.replace(CONFIG, word_vectors_file=path), vocab_file)
   assert values.keys() == {'seq_embedding/map'}
   [table] = values.values()
@@ -203,11 +200,11 @@ def test_words_that_are_not_found_begin_at_zero_and_are_counted(
 
 
 def test_first_values_need_a_vocabulary_only_if_there_are_any(write):
-  assert word_values.first_values(CONFIG, None) == {}
+  assert word_initialization.first_values(CONFIG, None) == {}
   for fields in ({'bias_from_counts': True},
                  {'word_vectors_file': write(VECTORS)}):
     with pytest.raises(ValueError, match='give --vocab_file$'):
-      word_values.first_values(dataclasses.replace(CONFIG, **fields), None)
+      word_initialization.first_values(dataclasses.replace(CONFIG, **fields), None)
 
 
 def test_the_vectors_of_users():
@@ -215,10 +212,10 @@ def test_the_vectors_of_users():
     pytest.skip('shared/data/glove or im2txt_checkpoints is not here')
   config = dataclasses.replace(
       CONFIG, embedding_size=0, word_vectors_file=str(GLOVE))
-  word_values.resolve_width(config)
+  word_initialization.resolve_width(config)
   assert config.embedding_size == 50
   words = vocabulary.Vocabulary(str(PUBLISHED), *MARKERS)
-  vectors = word_values.read_vectors(str(GLOVE), words)
+  vectors = word_initialization.read_vectors(str(GLOVE), words)
   assert 10_000 < len(vectors) < len(words)
   assert {x.shape for x in vectors.values()} == {(50,)}
 
@@ -230,7 +227,7 @@ def test_the_vectors_of_users():
 
 
 def test_log_frequencies(vocab_file, vocab):
-  biases = word_values.log_frequencies(vocab_file, vocab, V)
+  biases = word_initialization.log_frequencies(vocab_file, vocab, V)
   assert biases.shape == (V,) and biases.dtype == np.float32
   # Neither the start marker, nor outputs 6 (the unknown word) to 8.
   possible = [0, 2, 3, 4, 5]
@@ -244,7 +241,7 @@ def test_a_word_that_no_caption_has_is_banned(tmp_path):
   path = tmp_path / 'word_counts.txt'
   path.write_text('<pad> 0\nstart 5\nend 5\ndog 5\n<unk> 3\n')
   words = vocabulary.Vocabulary(str(path), 'start', 'end', '<unk>')
-  biases = word_values.log_frequencies(str(path), words, 5)
+  biases = word_initialization.log_frequencies(str(path), words, 5)
   np.testing.assert_allclose(
       biases, [BANNED, BANNED, math.log(.5), math.log(.5), BANNED], rtol=1e-6)
 
@@ -254,7 +251,7 @@ def test_a_vocabulary_without_counts_is_one_line(tmp_path):
   path.write_text('a 3\n<S>\n</S>\n')
   with pytest.raises(ValueError, match=re.escape(
       f'{path}:2: no count behind the word')):
-    word_values.log_frequencies(
+    word_initialization.log_frequencies(
         str(path), vocabulary.Vocabulary(str(path), *MARKERS), V)
 
 
@@ -281,7 +278,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
       decoder='transformer', encoder='cells', image_height=HEIGHT,
       image_width=WIDTH, vocab_size=size, embedding_size=16,
       feed_forward_size=19, bias_from_counts=True)
-  values = word_values.first_values(config, str(path))
+  values = word_initialization.first_values(config, str(path))
   frequencies = np.array([*counts, 0.0])  # No caption has the unknown word.
   frequencies[START] = 0
   frequencies /= frequencies.sum()
@@ -310,7 +307,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
 
 def test_banned_words_are_never_said(vocab_file, vocab):
   config = dataclasses.replace(CONFIG, bias_from_counts=True)
-  values = word_values.first_values(config, vocab_file)
+  values = word_initialization.first_values(config, vocab_file)
   # All else speaks for them.
   weights = np.full([7, V], -9.0, np.float32)
   weights[:, [START, UNKNOWN, 7, 8]] = 9.0
@@ -349,7 +346,7 @@ def build_training(config, words, mask):
 
 def test_the_unknown_word_is_read_but_not_trained_on(vocab_file):
   config = dataclasses.replace(CONFIG, bias_from_counts=True)
-  values = word_values.first_values(config, vocab_file)
+  values = word_initialization.first_values(config, vocab_file)
   words = np.random.default_rng(1).choice([0, 2, 3, 4, 5], [B, T + 1])
   words[0, 3] = words[2, 1] = UNKNOWN
   # As if these targets were padding; what is read stays, for an LSTM reads
@@ -385,7 +382,7 @@ def test_word_vectors_can_be_left_as_they_are(
     trained, optimizer, vocab_file, write):
   config = dataclasses.replace(
       CONFIG, word_vectors_file=write(VECTORS), train_word_vectors=trained)
-  values = word_values.first_values(config, vocab_file)
+  values = word_initialization.first_values(config, vocab_file)
   words = np.random.default_rng(1).integers(0, 6, [B, T + 1])
   with tf.Graph().as_default(), tf1.Session() as session:
     outputs = build_training(config, words, np.ones([B, T]))

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from data_prep import worker_pool
+from data_prep.runners import worker_pool
 
 
 def make_pool(workers=2):
   # The first pool of a test run decides what is imported for all of them.
-  return worker_pool.worker_pool(workers, ['data_prep.shard_writer'])
+  return worker_pool.worker_pool(workers, ['data_prep.shards.shard_writer'])
 
 
 def wait_for_ever(_):

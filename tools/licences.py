@@ -16,7 +16,8 @@ from packaging import licenses
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from im2txt import command_line, whole_file
+from im2txt import command_line
+from im2txt.files import atomic_files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOCK = ROOT / 'requirements.txt'
@@ -142,7 +143,7 @@ def main() -> None:
       f'| {", ".join(needed_by(name, pinned))} |\n'
       for name, package in pinned.items()]
   prose, _, _ = LIST.read_text('utf-8').partition(HEAD)
-  with whole_file.write(str(LIST)) as f:
+  with atomic_files.write(str(LIST)) as f:
     f.write(prose + HEAD + ''.join(rows))
 
 

@@ -11,9 +11,11 @@ Shapes: B images, n captions of each, E embedding, H units.
 
 import tensorflow as tf
 
-from im2txt import configuration, layers, lstm
+from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
 from im2txt.encoders import Encoding
+from im2txt.layers import core as layers
+from im2txt.layers import lstm
 
 
 class Merge(decoder.Decoder):

@@ -6,9 +6,11 @@ and initialisation as in im2txt.
 
 import tensorflow as tf
 
-from im2txt import configuration, layers, lstm
+from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
 from im2txt.encoders import Encoding
+from im2txt.layers import core as layers
+from im2txt.layers import lstm
 
 
 class ShowAndTell(decoder.Decoder):

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from im2txt import configuration, gru, layers, lstm
+from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
 from im2txt.encoders import Encoding
+from im2txt.layers import core as layers
+from im2txt.layers import gru, lstm
 
 tf1 = tf.compat.v1
 

@@ -6,7 +6,8 @@ vocabulary.
 
 import tensorflow as tf
 
-from im2txt import configuration, layers
+from im2txt import configuration
+from im2txt.layers import core as layers
 
 # Names of the variables that may begin with values of files.
 EMBEDDING = 'seq_embedding/map'

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration, optimization
+from im2txt import configuration
+from im2txt.training import optimization
 
 
 class Encoding(NamedTuple):

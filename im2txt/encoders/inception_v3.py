@@ -5,8 +5,8 @@ import tensorflow as tf
 import tf_slim as slim
 from tf_slim.nets import inception_v3
 
-from im2txt import layers
 from im2txt.encoders import encoder, keras_weights
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

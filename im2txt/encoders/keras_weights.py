@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import h5py
 import numpy as np
 
-from im2txt import file_system
+from im2txt.files import file_system
 
 _CONVOLUTION = 'conv2d'
 _MAX_RATIO = 20  # Of an array's bytes to those in the file.

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tf_slim as slim
 
-from im2txt import layers
 from im2txt.encoders import encoder, keras_weights
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from im2txt import file_system
+from im2txt.files import file_system
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _DTYPES = {

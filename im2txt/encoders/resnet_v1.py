@@ -7,8 +7,8 @@ import tensorflow as tf
 import tf_slim as slim
 from tf_slim.nets import resnet_v1
 
-from im2txt import layers
 from im2txt.encoders import encoder
+from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
 

@@ -14,7 +14,8 @@ import numpy as np
 from bench import Row, Workplace, error_of, tail
 from PIL import Image
 
-from im2txt import configuration, vocabulary
+from im2txt import configuration
+from im2txt.text import vocabulary
 
 _INCEPTION = (
     '--config.model.encoder=inception_v3', '--config.model.image_height=80',

@@ -141,7 +141,7 @@ def _wait_for_events(
 
 def _lost_steps(log: str, folder: pathlib.Path) -> int:
   """Steps that a killed training has done since its newest checkpoint."""
-  from im2txt import checkpoints
+  from im2txt.checkpoints import folder as checkpoints
 
   done = [int(step) for step in re.findall(r' step (\d+): loss', log)]
   newest = checkpoints.newest(str(folder))

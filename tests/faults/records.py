@@ -8,7 +8,7 @@ import tensorflow as tf
 from bench import Row, Workplace, error_of, tail
 from tasks import Task
 
-from im2txt import bad_records, sequence_example
+from im2txt.inputs import sequence_example, tfrecords
 
 _BAD = 1  # The record that is made a bad one, counted from 0.
 
@@ -24,16 +24,16 @@ def _flip(shard: pathlib.Path) -> None:
 
 
 def _start(shard: pathlib.Path) -> int:
-  return bad_records.BEFORE + sum(
-      bad_records.BEFORE + len(record) + bad_records.BEHIND
-      for number, record in bad_records.read(str(shard)) if number < _BAD)
+  return tfrecords.BEFORE + sum(
+      tfrecords.BEFORE + len(record) + tfrecords.BEHIND
+      for number, record in tfrecords.read(str(shard)) if number < _BAD)
 
 
 def _with(
     change: Callable[[tf.train.SequenceExample], None]
 ) -> Callable[[pathlib.Path], None]:
   def apply(shard: pathlib.Path) -> None:
-    records = [record for _, record in bad_records.read(str(shard))]
+    records = [record for _, record in tfrecords.read(str(shard))]
     example = tf.train.SequenceExample.FromString(records[_BAD])
     change(example)
     records[_BAD] = example.SerializeToString()

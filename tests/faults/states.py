@@ -7,7 +7,7 @@ import shutil
 from bench import Row, Workplace, error_of, tail
 from tasks import Task
 
-from im2txt import locks
+from im2txt.files import locks
 
 
 def _cut(path: pathlib.Path) -> None:

@@ -152,7 +152,8 @@ def train(config: pathlib.Path, shards: pathlib.Path) -> Task:
 
 
 def _trained(folder: pathlib.Path) -> dict[str, object]:
-  from im2txt import checkpoints, run_history
+  from im2txt.checkpoints import folder as checkpoints
+  from im2txt.evaluation import run_history
 
   return {
       'newest': checkpoints.step_of(checkpoints.newest(str(folder))),

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
-    changed_json,
-    damaged,
-    read_or_refuse,
-    texts_gone_wrong,
-    whole_texts,
+  changed_json,
+  damaged,
+  read_or_refuse,
+  texts_gone_wrong,
+  whole_texts,
 )
 
-from data_prep import coco, conceptual_captions, custom, flickr8k
-from im2txt import annotations, picture_files
+from data_prep.datasets import coco, conceptual_captions, custom, flickr8k
+from im2txt.inference import image_files
+from im2txt.text import annotations
 
 COCO = {
     'images': [{'id': 7, 'file_name': 'a/b.jpg'}, {'id': 0, 'file_name': 'c'},
@@ -222,7 +223,7 @@ def test_conceptual_captions_are_read_as_they_were_written(folder, rows):
 @given(content=texts_gone_wrong(names))
 def test_lists_of_pictures(folder, content):
   for name in read_or_refuse(
-      lambda path: list(picture_files.read_list(path)), f'{folder}/pictures',
+      lambda path: list(image_files.read_list(path)), f'{folder}/pictures',
       content):
     assert name.strip()
     os.fsencode(name)

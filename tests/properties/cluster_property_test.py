@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import changed_json
 
-from im2txt import cluster
+from im2txt.training.cluster import task as cluster
 
 addresses = st.builds(
     '{}:{}'.format, st.from_regex(r'[a-z0-9.]+', fullmatch=True)

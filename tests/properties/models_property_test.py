@@ -16,27 +16,27 @@ from absl import flags
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import (
-    changed_json,
-    damaged,
-    read_or_refuse,
-    texts,
-    whole_texts,
+  changed_json,
+  damaged,
+  read_or_refuse,
+  texts,
+  whole_texts,
 )
 
-from im2txt import (
-    bad_records,
-    captioner,
-    checkpoints,
-    config_flag,
-    configuration,
-    feature_cache,
-    packed_model,
-    sequence_example,
-    shard_captions,
-    shard_faults,
-)
+from im2txt import configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import packed_model
 from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
+from im2txt.flags import config as config_flag
+from im2txt.inputs import (
+  bad_records,
+  feature_cache,
+  sequence_example,
+  tfrecords,
+)
+from im2txt.inputs import captions as shard_captions
+from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -334,9 +334,9 @@ def read_shard(path):
   ids, num_records = shard_captions.read_ids(
       path, sequence_example.CAPTION_IDS)
   assert num_records == len(found.first) and len(ids) == sum(found.first)
-  with shard_faults.explained_errors(
+  with bad_records.explained_errors(
       configuration.ModelConfig(input_file_pattern=path)):
-    for _, serialized in bad_records.read(path):
+    for _, serialized in tfrecords.read(path):
       sequence_example.parse(serialized)
   return found
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import damaged
 
-from data_prep import images
-from im2txt import picture_size
+from data_prep.images import stored_images
+from im2txt.inputs import image_size
 
 KINDS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'PPM')
 
@@ -25,15 +25,15 @@ whole = st.builds(picture, st.sampled_from(KINDS), st.integers(1, 23),
 
 @given(data=whole)
 def test_what_is_whole_has_no_problem(data):
-  assert picture_size.problem(data) == ''
-  with picture_size.opened(data) as found:
+  assert image_size.problem(data) == ''
+  with image_size.opened(data) as found:
     found.load()
 
 
 @given(data=whole.flatmap(damaged))
 def test_what_is_damaged_is_judged(tmp_path_factory, data):
-  assert '\n' not in picture_size.problem(data)
+  assert '\n' not in image_size.problem(data)
   path = tmp_path_factory.getbasetemp() / 'damaged'
   path.write_bytes(data)
-  problem = images.problem(str(path), images.Form())
+  problem = stored_images.problem(str(path), stored_images.Form())
   assert problem is None or (problem and '\n' not in problem)

@@ -9,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 from strategies import (
-    changed_json,
-    damaged,
-    json_values,
-    read_or_refuse,
-    texts,
-    whole_texts,
+  changed_json,
+  damaged,
+  json_values,
+  read_or_refuse,
+  texts,
+  whole_texts,
 )
 
-from data_prep import build, photo_fetcher
-from data_prep.captioned_images import CaptionedImage
-from im2txt import coco_results, evaluation, result_journal, results
+from data_prep.datasets.captioned_images import CaptionedImage
+from data_prep.images import image_fetcher
+from data_prep.shards import build
+from im2txt.evaluation import evaluator as evaluation
+from im2txt.results import coco_results
+from im2txt.results import journal as result_journal
+from im2txt.results import result as results
 
 FIELDS = {'file': 'a.jpg', 'thumbnail': 'aaaa', 'seen': 0.5, 'captions': [
     {'caption': 'a dog', 'probability': 0.5, 'log_probability': -0.7,
@@ -196,8 +200,8 @@ def test_metrics_are_read_as_they_were_written(
         b'\n\n', b'\n')).flatmap(damaged))
 def test_journals_of_fetched_photos(folder, lines):
   read_or_refuse(
-      lambda path: photo_fetcher.fetch(
-          [], folder, photo_fetcher.Limits(), 1, False),
+      lambda path: image_fetcher.fetch(
+          [], folder, image_fetcher.Limits(), 1, False),
       f'{folder}/{photo_fetcher.JOURNAL}', lines)
 
 

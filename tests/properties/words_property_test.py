@@ -5,16 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
-    changed_json,
-    damaged,
-    read_or_refuse,
-    texts,
-    texts_gone_wrong,
-    words,
+  changed_json,
+  damaged,
+  read_or_refuse,
+  texts,
+  texts_gone_wrong,
+  words,
 )
 
-from data_prep import shards
-from im2txt import caption_styles, ptb_tokenizer, vocabulary, word_values
+from data_prep.shards import items as shards
+from im2txt.scoring import ptb_tokenizer
+from im2txt.text import caption_styles, vocabulary
+from im2txt.training import word_initialization
 
 COUNTS = '<S> 9\n</S> 9\na 7\nhund 3\n'
 OLD_COUNTS = "b'<S>' 9\nb'</S>' 9\nb'a' 7\nb'caf\\xc3\\xa9' 3\n"
@@ -52,7 +54,7 @@ def test_vocabularies(folder, content):
     vocab, counts = counted
     # The unknown word may stand in the file.
     assert len(counts) in (len(vocab), len(vocab) - 1)
-    biases = word_values.log_frequencies(path, vocab, len(vocab))
+    biases = word_initialization.log_frequencies(path, vocab, len(vocab))
     assert not np.isnan(biases).any() or not sum(counts)
 
 
@@ -161,7 +163,7 @@ vector_lines = st.builds(
 def read_vectors(path):
   with open(f'{path}.words', 'w', encoding='utf-8') as f:
     f.write(COUNTS)
-  return word_values.read_vectors(
+  return word_initialization.read_vectors(
       path, vocabulary.Vocabulary(f'{path}.words'))
 
 

@@ -1,0 +1,1 @@
+"""Readers of captioned image data sets."""

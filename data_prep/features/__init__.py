@@ -1,0 +1,1 @@
+"""Encoder features computed once and cached in shards."""

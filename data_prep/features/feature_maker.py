@@ -1,0 +1,318 @@
+"""The step that writes a shard of features; the only one with an encoder.
+
+A process reads the encoder's weights once and keeps it for all its shards. The
+pictures of a shard are encoded in the same batches wherever it is written, for
+a batch of another size may round otherwise.
+"""
+
+import base64
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep.features import feature_store, image_scan
+from im2txt import configuration, encoders
+from im2txt.checkpoints import encoder_weights, variable_loader
+from im2txt.inputs import (
+  bad_records,
+  feature_cache,
+  image_processing,
+  sequence_example,
+)
+
+tf1 = tf.compat.v1
+
+KEYS = {'pooled': [feature_cache.POOLED],
+        'regions': [feature_cache.REGIONS],
+        'both': [feature_cache.POOLED, feature_cache.REGIONS]}
+
+
+class Photo(NamedTuple):
+  """A photo of a shard to write, in values that JSON has.
+
+  Attributes:
+    image_id: its id.
+    digest: SHA-256 of its file, in hex.
+    captions: as `photo_scan.Photo` has them, each in base64.
+    place: of features to reuse, or None where it is to be encoded.
+  """
+
+  image_id: int
+  digest: str
+  captions: Sequence[str]
+  place: Sequence[Any] | None
+
+
+class Shard(NamedTuple):
+  """A shard to write, in values that JSON has.
+
+  Attributes:
+    path: the file.
+    sources: shards of photos, each with the numbers of its records that are to
+      be encoded.
+    photos: what becomes its records.
+  """
+
+  path: str
+  sources: Sequence[tuple[str, Sequence[int]]]
+  photos: Sequence[Photo]
+
+
+class Recipe(NamedTuple):
+  """How photos become features.
+
+  Attributes:
+    config: the encoder, its weights and the size of its pictures.
+    description: what features are made.
+    batch_size: pictures encoded at once.
+  """
+
+  config: configuration.ModelConfig
+  description: feature_cache.Description
+  batch_size: int
+
+
+def make_shard(photos: Sequence[tuple[image_scan.Photo, str, int]],
+               path: str, store: feature_store.FeatureStore | None) -> Shard:
+  """Describes a shard.
+
+  Args:
+    photos: each with the file and the record that it lies in.
+    path: of the shard.
+    store: has photos that need not be encoded.
+  """
+  found = []
+  sources = {}
+  for photo, file, record in photos:
+    place = store.find(photo.digest) if store else None
+    if place is None:
+      sources.setdefault(file, []).append(record)
+    found.append(Photo(
+        photo.image_id, photo.digest.hex(),
+        [base64.b64encode(captions).decode('ascii')
+         for captions in photo.captions], place))
+  return Shard(path, list(sources.items()), found)
+
+
+def num_encoded(shard: Shard) -> int:
+  """How many photos of a shard have to be encoded."""
+  return sum(len(records) for _, records in shard.sources)
+
+
+class FeatureMaker:
+  """The encoder with its weights; `close` it in the end."""
+
+  def __init__(self, config: configuration.ModelConfig):
+    """Reads the weights.
+
+    Args:
+      config: the encoder, its weights and the size of its pictures.
+
+    Raises:
+      OSError: the weights are not there.
+      ValueError: there are none, or they are of another network.
+    """
+    if not encoder_weights.find(config):
+      raise ValueError(f'the encoder {config.encoder} needs its weights: give '
+                       '--inception_checkpoint_file')
+    self._config = config
+    self._reading = image_scan.reading(config)
+    self._session = None
+    self._graph = tf.Graph()
+    with self._graph.as_default():
+      self._encoding = self._encode(tf.zeros(
+          [1, config.image_height, config.image_width, 3]))
+      variables = encoder_weights.variables(config)
+      self._loader = variable_loader.VariableLoader(variables)
+      self._values = encoder_weights.read(config, variables)
+    self._digest = encoder_weights.digest(config, self._values)
+
+  def describe(
+      self, features: str, precision: str, augmentations: int, source: str
+  ) -> feature_cache.Description:
+    """What the features will have been made with."""
+    return feature_cache.Description(
+        encoder=self._config.encoder,
+        weights=self._digest,
+        image_height=self._config.image_height,
+        image_width=self._config.image_width,
+        preprocessing=image_processing.describe(
+            self._config, augmentations),
+        precision=precision,
+        augmentations=augmentations,
+        shapes={key: self._encoding[key].shape[1:].as_list()
+                for key in KEYS[features]},
+        source=source)
+
+  def check(self, description: feature_cache.Description) -> None:
+    """Refuses to make features that other weights were to make.
+
+    Raises:
+      ValueError: the description is of others.
+    """
+    if description.weights != self._digest:
+      raise ValueError(
+          f'{encoder_weights.find(self._config)} has other weights here than '
+          'where the work began; all machines must see the same file')
+
+  def make(
+      self,
+      sources: Sequence[tuple[str, Sequence[int]]],
+      description: feature_cache.Description,
+      batch_size: int,
+  ) -> Iterator[dict[str, bytes]]:
+    """Encodes the photos of some records of shards, in order.
+
+    Args:
+      sources: shards and, of each, the records to be encoded, in order.
+      description: what to make; the same one each time.
+      batch_size: pictures encoded at once; likewise.
+
+    Yields:
+      A photo's features as they lie in a record, by key.
+
+    Raises:
+      ValueError: a picture cannot be decoded.
+    """
+    if self._session is None:
+      self._open(description, batch_size)
+    for path, records in sources:
+      chosen = np.zeros(max(records) + 1, bool)
+      chosen[records] = True
+      self._session.run(
+          self._initializer, {self._file: path, self._chosen: chosen})
+      while True:
+        try:
+          with bad_records.explained_errors(self._reading, [path]):
+            found = self._session.run(self._fetches)
+        except tf.errors.OutOfRangeError:
+          break
+        for arrays in zip(*found.values(), strict=True):
+          try:
+            packed = {key: description.pack(array)
+                      for key, array in zip(found, arrays, strict=True)}
+          except ValueError as error:
+            raise ValueError(f'{path}, of a photo: {error}') from None
+          yield packed
+
+  def close(self) -> None:
+    """Ends its session; an interrupted program does not end before."""
+    if self._session is not None:
+      self._session.close()
+      self._session = None
+
+  def _open(
+      self, description: feature_cache.Description, batch_size: int
+  ) -> None:
+    versions = description.augmentations + 1
+    with self._graph.as_default():
+      self._file = tf1.placeholder(tf.string, [])
+      self._chosen = tf1.placeholder(tf.bool, [None])
+      photos = self._read(self._file, self._chosen, versions).batch(
+          max(1, batch_size // versions)).prefetch(2)
+      iterator = tf1.data.make_initializable_iterator(photos)
+      self._initializer = iterator.initializer
+      images = iterator.get_next()  # [P, versions, height, width, 3]
+      encoding = self._encode(tf.reshape(images, [-1, *images.shape[2:]]))
+      self._fetches = {
+          key: tf.reshape(encoding[key], [-1, versions, *shape])
+          for key, shape in description.shapes.items()}
+      self._session = tf1.Session()
+      self._loader.load(self._session, self._values)
+
+  def _encode(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    encoding = encoders.make(self._config).encode(images, False, False)
+    return {feature_cache.POOLED: encoding.pooled,
+            feature_cache.REGIONS: encoding.regions}
+
+  def _read(
+      self, file: tf.Tensor, chosen: tf.Tensor, versions: int
+  ) -> tf.data.Dataset:
+    """The plain version of each photo and then the distorted ones.
+
+    Those follow from the photo's bytes, so that they are the same whenever it
+    is its turn and whatever was made before.
+    """
+    config = self._config
+
+    def decode(serialized: tf.Tensor) -> tf.Tensor:
+      record = sequence_example.parse(
+          serialized, [config.image_feature_name], config.caption_feature_name)
+      encoded_image = record.data[config.image_feature_name]
+      image = image_processing.decode_image(encoded_image)
+      photo = tf.strings.to_hash_bucket_fast(encoded_image, 2**62)
+      return tf.stack([image_processing.fit_image(image, False, config)] + [
+          image_processing.fit_image(
+              image, True, config, photo + i, tf.stack([photo, i]))
+          for i in range(1, versions)])
+
+    plain = tf.autograph.experimental.do_not_convert
+    # Behind the last one that is chosen the shard may be damaged.
+    records = tf.data.TFRecordDataset(file).take(
+        tf.size(chosen, out_type=tf.int64))
+    records = tf.data.Dataset.zip((
+        records, tf.data.Dataset.from_tensor_slices(chosen)))
+    return (records.filter(plain(lambda _, chosen: chosen))
+            .map(plain(lambda serialized, _: decode(serialized)),
+                 config.num_preprocess_threads))
+
+
+# An encoder keeps all CPUs busy, and has one session: one shard at a time,
+# where a runner has several threads.
+_lock = threading.Lock()
+_makers: dict[str, FeatureMaker] = {}  # By configuration; one, as a rule.
+
+
+def maker_of(config: configuration.ModelConfig) -> FeatureMaker:
+  """This process's encoder, made the first time; see `FeatureMaker`."""
+  key = repr(config)
+  if key not in _makers:
+    _makers[key] = FeatureMaker(config)
+  return _makers[key]
+
+
+def close() -> None:
+  """Ends this process's encoders."""
+  while _makers:
+    _makers.popitem()[1].close()
+
+
+def write_shard(shard: Sequence[Any], recipe: Recipe) -> None:
+  """Writes a shard of features whole or not at all.
+
+  Args:
+    shard: a `Shard`, or what JSON has made of it.
+    recipe: how.
+
+  Raises:
+    ValueError: a picture cannot be decoded, or this machine has other weights
+      under the name than the one where the work began.
+    OSError: a file cannot be read or the shard not written.
+  """
+  with _lock:
+    _write_shard(Shard(*shard), recipe)
+
+
+def _write_shard(shard: Shard, recipe: Recipe) -> None:
+  config, description, batch_size = recipe
+  maker = maker_of(config)
+  maker.check(description)
+  features = maker.make(shard.sources, description, batch_size)
+
+  def records() -> Iterator[bytes]:
+    for image_id, digest, captions, place in shard.photos:
+      data = (next(features, None) if place is None else feature_store.read(
+          feature_store.Place(*place), description.shapes))
+      if data is None:
+        raise ValueError(
+            f'{", ".join(path for path, _ in shard.sources)}: fewer records '
+            'than when the work began')
+      example = sequence_example.make_image(
+          image_id, {feature_cache.DIGEST: bytes.fromhex(digest), **data},
+          image_scan.captions_of(map(base64.b64decode, captions)))
+      yield example.SerializeToString(deterministic=True)
+
+  sequence_example.write_records(shard.path, records())

@@ -1,0 +1,1 @@
+"""Fetching images and preparing them for shards."""

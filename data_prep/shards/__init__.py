@@ -1,0 +1,1 @@
+"""Building shards and vocabularies."""

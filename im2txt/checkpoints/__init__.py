@@ -1,0 +1,1 @@
+"""Checkpoints: names, reading, restoring, packed and trained models."""

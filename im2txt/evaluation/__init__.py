@@ -1,0 +1,1 @@
+"""Perplexity and scores of a run's checkpoints."""

@@ -1,0 +1,204 @@
+"""Captions the pictures of evaluation shards and scores the captions."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from im2txt import configuration
+from im2txt.checkpoints import encoder_weights, variable_loader
+from im2txt.inference import consensus
+from im2txt.inputs import bad_records
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import pipeline as inputs
+from im2txt.models import captioner
+from im2txt.scoring import metrics
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+
+tf1 = tf.compat.v1
+
+
+class CaptionEvaluation:
+  """The captioning graph and the references, for any checkpoint of a model."""
+
+  def __init__(
+      self,
+      config: configuration.ModelConfig,
+      training_pattern: str | None,
+      rules: Rules,
+      options: beam_search.Options,
+      consensus_config: configuration.ModelConfig | None = None,
+  ):
+    """Reads the references and builds the graph.
+
+    Args:
+      config: the model; `input_file_pattern` says what to caption.
+      training_pattern: the shards that it was trained on; None, or where they
+        cannot be read any more: what is said of captions lacks them.
+      rules: what a caption may be, and its vocabulary.
+      options: how to search; the best caption of each picture is scored.
+      consensus_config: names the shards by whose photos the best one is
+        chosen, see `consensus.read`; None: it is the search that says.
+
+    Raises:
+      ValueError: the shards cannot be used, or pycocoevalcap is missing, or
+        the choice would be made with the references themselves.
+    """
+    metrics.check_available()
+    self._config = config
+    self._vocab = rules.vocab
+    found = shard_captions.read(
+        config.input_file_pattern, bad_records.left_out(config))
+    self._num_images = len(found.of_images)
+    training = training_pattern and _read(training_pattern)
+    self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
+    settings = dataclasses.asdict(options) | {
+        field.name: getattr(rules, field.name)
+        for field in dataclasses.fields(rules) if field.name != 'vocab'}
+    settings['vocabulary'] = _digest(
+        map(rules.vocab.id_to_word, range(len(rules.vocab))))
+    settings['pictures'] = digest_of_pictures(found)
+    settings['training_captions'] = training and _digest(training)
+    self._consensus_config = consensus_config
+    self._consensus = None
+    if consensus_config:
+      photos = shard_captions.read(
+          consensus_config.input_file_pattern,
+          bad_records.left_out(consensus_config))
+      _check_differ(found, photos, consensus_config.input_file_pattern)
+      self._consensus = consensus.read(consensus_config, photos)
+      settings['consensus'] = digest_of_pictures(photos)
+    # As they are when they are read again.
+    self._settings = json.loads(json.dumps(settings))
+    self._graph = tf.Graph()
+    with self._graph.as_default():
+      # Of first values, which no one sees; seeded training asks for one.
+      tf1.set_random_seed(0)
+      encoding = captioner.encode(
+          config, inputs.make_images(config, found.first))
+      decoder, memory = captioner.build_memory(config, encoding)
+      captions = beam_search.beam_search(
+          decoder, memory, rules, dataclasses.replace(
+              options, num_captions=None if self._consensus else 1))
+      self._fetches = (
+          encoding.pooled, captions.sentences, captions.log_probabilities)
+      self._loader = variable_loader.VariableLoader(tf1.global_variables())
+      self._init = tf1.tables_initializer()
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The scores that there will be; METEOR needs Java."""
+    return self._scorer.names
+
+  def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
+    """Whether earlier scores are what this would find, all of it."""
+    return (bool(scores) and scores.get('settings') == self._settings
+            and set(self.names) <= set(scores.get('captions', ())))
+
+  def evaluate(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Captions and scores.
+
+    Args:
+      values: of the model's variables.
+
+    Returns:
+      `metrics.Evaluation.summary` and the `settings` of the search.
+
+    Raises:
+      ValueError: the data cannot be used, or is of another encoder.
+    """
+    encoder_weights.check_features(self._config, values)
+    if self._consensus_config:
+      encoder_weights.check_features(self._consensus_config, values)
+    captions = []
+    logging.info('captioning %d pictures and scoring the captions',
+                 self._num_images)
+    with (tf1.Session(graph=self._graph) as session,
+          bad_records.explained_errors(self._config),
+          tqdm.tqdm(total=self._num_images, unit='picture', disable=None,
+                    desc='Captioning', leave=False) as bar):
+      self._loader.load(session, values)
+      session.run(self._init)
+      while len(captions) < self._num_images:
+        found = session.run(self._fetches)
+        captions += map(self._best, *found)
+        bar.update(len(found[0]))
+    evaluation = self._scorer.evaluate(dict(enumerate(captions)))
+    return evaluation.summary() | {'settings': self._settings}
+
+  def _best(
+      self, features: np.ndarray, sentences: np.ndarray,
+      log_probabilities: np.ndarray,
+  ) -> str:
+    """The best caption found of a picture; '' if there is none."""
+    there = np.isfinite(log_probabilities)
+    captions = list(map(self._vocab.to_sentence, sentences[there]))
+    if self._consensus:
+      order = self._consensus.rank(
+          features, captions, log_probabilities[there])
+      captions = [captions[i] for i in order]
+    return captions[0] if captions else ''
+
+
+def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
+  """Tells pictures, by their ids and references, from others.
+
+  Shards of either layout and any caption style have the same one.
+  """
+  return _digest(sorted(
+      ' '.join([str(image_id), *sorted(map(_letters, references))])
+      for image_id, references in zip(
+          found.image_ids, found.of_images, strict=True)))
+
+
+def _check_differ(
+    found: shard_captions.ShardCaptions, photos: shard_captions.ShardCaptions,
+    pattern: str,
+) -> None:
+  """Refuses to choose by photos that are evaluated.
+
+  Those have the same id and a caption in common: ids alone may be the same in
+  two data sets, and so may captions.
+  """
+  known = set(_captions_with_ids(found))
+  shared = {image_id for image_id, caption in _captions_with_ids(photos)
+            if (image_id, caption) in known}
+  if shared:
+    raise ValueError(f'{pattern} has {len(shared)} of the pictures that are to '
+                     'be evaluated; choose by those of training')
+
+
+def _captions_with_ids(
+    found: shard_captions.ShardCaptions
+) -> Iterator[tuple[int, str]]:
+  for image_id, captions in zip(found.image_ids, found.of_images, strict=True):
+    yield from ((image_id, _letters(caption)) for caption in captions)
+
+
+def _letters(caption: str) -> str:
+  # What nltk's tokens keep of a caption whatever it holds. The scorer's words
+  # will not do: its tokenizer reads `D.C.` and nltk's `d.c .` differently.
+  return ''.join(filter(str.isalnum, caption.lower()))
+
+
+def _read(training_pattern: str) -> list[str] | None:
+  try:
+    return shard_captions.read(training_pattern).everything()
+  except ValueError as error:
+    logging.info('Without the captions of training it is unknown which are '
+                 'new, and constant captions are chosen from the references: '
+                 '%s; give --train_file_pattern', error)
+    return None
+
+
+def _digest(texts: Iterable[str]) -> str:
+  """Tells texts from others: 16 hexadecimal digits."""
+  return hashlib.sha256('\n'.join(texts).encode(
+      errors='surrogateescape')).hexdigest()[:16]

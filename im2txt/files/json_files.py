@@ -1,0 +1,116 @@
+"""JSON that others wrote, mistrusted: one clear line for what is wrong."""
+
+import contextlib
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TextIO, TypeVar
+
+from im2txt.files import file_system
+
+# What reading raises if a file is no text, or no gzip, or cut off.
+NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
+
+# Texts shrink to a tenth; of what shrinks more, there is little.
+_MAX_RATIO = 100
+_SMALL = 2**24  # Bytes.
+
+_Kind = TypeVar('_Kind')
+
+
+class _BoundedGzip(gzip.GzipFile):
+  """Gives no more than text may unpack to: some 10 MB could be 10 GB."""
+
+  def __init__(self, opened: BinaryIO, size: int):
+    super().__init__(fileobj=opened)
+    self._most = _SMALL + _MAX_RATIO * size
+
+  def read1(self, size: int = -1) -> bytes:
+    data = super().read1(size)
+    if self.tell() > self._most:
+      raise gzip.BadGzipFile(f'it unpacks to more than {self._most} bytes')
+    return data
+
+  def read(self, size: int | None = -1) -> bytes:
+    if size is not None and size >= 0:
+      return self.read1(size)
+    return b''.join(iter(lambda: self.read1(_SMALL), b''))
+
+
+@contextlib.contextmanager
+def open_text(path: str) -> Iterator[TextIO]:
+  """Opens a file of UTF-8 text; gzipped, if its name ends in .gz."""
+  with file_system.open(path, 'rb') as f, io.TextIOWrapper(
+      _BoundedGzip(f, file_system.size(path)) if path.endswith('.gz') else f,
+      encoding='utf-8-sig') as text:
+    yield text
+
+
+def read(path: str) -> Any:
+  """Reads a JSON file; gzipped, if its name ends in .gz.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is no JSON.
+  """
+  try:
+    with open_text(path) as f:
+      return parse(f.read())
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{path}:{error.lineno}:{error.colno}: broken JSON: '
+                     f'{error.msg}') from None
+  except (ValueError, *NO_TEXT) as error:
+    raise ValueError(f'{path} is no JSON text: {error}') from None
+
+
+def parse(text: str | bytes, constants: bool = False) -> Any:
+  """Reads JSON as its standard has it, which is stricter than Python's reader.
+
+  Args:
+    text: the JSON.
+    constants: whether NaN and Infinity, which Python writes, may be in it.
+
+  Raises:
+    ValueError: it is none, or has NaN or an object with a key twice, or is
+      nested too deeply to be read.
+  """
+  try:
+    return json.loads(
+        text, parse_constant=None if constants else _refuse,
+        object_pairs_hook=_to_object)
+  except RecursionError:
+    raise ValueError('it is nested too deeply') from None
+
+
+def _refuse(constant: str) -> None:
+  raise ValueError(f'{constant} is no number of JSON')
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  made = {}
+  for key, value in pairs:
+    if key in made:
+      raise ValueError(f'the key {key!r} stands twice in an object')
+    made[key] = value
+  return made
+
+
+def get(entry: Any, key: str, kind: type[_Kind], where: str) -> _Kind:
+  """Returns a value of an object.
+
+  Args:
+    entry: the object.
+    key: of the value.
+    kind: what the value must be.
+    where: file and place of the object, for the message.
+
+  Raises:
+    ValueError: the object is none, or has no such value.
+  """
+  value = entry.get(key) if isinstance(entry, dict) else None
+  # JSON's true is an int to Python.
+  if not isinstance(value, kind) or isinstance(value, bool):
+    raise ValueError(f'{where}: {key!r} is missing or no {kind.__name__}')
+  return value

@@ -1,0 +1,1 @@
+"""Captioning image files with one model or several."""

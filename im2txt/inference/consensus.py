@@ -1,0 +1,149 @@
+"""Ranks captions of a picture by what people wrote of photos like it.
+
+Consensus re-ranking: the best of the captions that a search found is the one
+that agrees most with the captions of the nearest photos (Devlin et al. 2015,
+https://arxiv.org/abs/1505.04467, section 3.2; Mao et al. 2015,
+https://arxiv.org/abs/1412.6632, section 8) and, a little, with the others that
+were found, by their probabilities (minimum Bayes risk; Kumar and Byrne 2004,
+https://aclanthology.org/N04-1022). Agreement is CIDEr-D.
+
+Shapes: P photos, C features of a photo.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from im2txt import configuration
+from im2txt.inputs import bad_records
+from im2txt.inputs import captions as shard_captions
+from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import records as shard_records
+from im2txt.scoring import cider
+from im2txt.scoring.ptb_tokenizer import tokenize
+
+tf1 = tf.compat.v1
+
+_NUM_NEIGHBORS = 20
+# Photos count by their cosines to the power of this.
+_SHARPNESS = 4
+# Agreement with the other captions found, where that with the photos' is 1.
+_OWN_SHARE = 0.02
+
+
+class Consensus:
+  """Captioned photos, found by features of a picture."""
+
+  def __init__(
+      self, features: np.ndarray, captions: Sequence[Sequence[str]]
+  ):
+    """Counts in how many photos each n-gram is.
+
+    Args:
+      features: float [P, C], what an encoder says of each photo.
+      captions: what people wrote of each.
+
+    Raises:
+      ValueError: there is no caption.
+    """
+    captioned = np.array(list(map(bool, captions)), bool)
+    self._captions = [
+        list(map(tokenize, of_photo)) for of_photo in captions if of_photo]
+    self._cider = cider.CiderD(self._captions)
+    features = features[captioned].astype(np.float32, copy=False)
+    self._mean = features.mean(0)
+    deviation = features.std(0)
+    # What is the same in all photos says nothing. Its deviation may be a
+    # little above 0, as its mean is rounded.
+    self._scale = np.divide(
+        1.0, deviation, out=np.zeros_like(deviation),
+        where=np.ptp(features, 0) > 0.0)
+    self._directions = self._direct(features)
+
+  def rank(
+      self, features: np.ndarray, captions: Sequence[str],
+      log_probabilities: Sequence[float],
+  ) -> list[int]:
+    """Orders captions of a picture.
+
+    Args:
+      features: float [C], what the encoder says of it.
+      captions: of the picture; where two agree as much, the earlier is better.
+      log_probabilities: of the captions, nats.
+
+    Returns:
+      The captions' places, the best one's first.
+    """
+    if not captions:
+      return []
+    words = list(map(tokenize, captions))
+    shares = np.exp(np.subtract(log_probabilities, max(log_probabilities)))
+    agreement = np.array(self._cider.scores(words, *self._nearest(features)))
+    agreement += _OWN_SHARE * np.array(
+        self._cider.scores(words, words, shares / shares.sum()))
+    return np.argsort(-agreement, kind='stable').tolist()
+
+  def _nearest(
+      self, features: np.ndarray
+  ) -> tuple[list[list[str]], list[float]]:
+    """Captions of the nearest photos, and how much each counts."""
+    cosines = self._directions @ self._direct(features)
+    nearest = np.argsort(-cosines, kind='stable')[:_NUM_NEIGHBORS]
+    # Where no photo is near, all are as good.
+    weights = (np.maximum(cosines[nearest], 0.0) ** _SHARPNESS
+               if cosines[nearest[0]] > 0.0 else np.ones(len(nearest)))
+    weights /= weights.sum()
+    captions, shares = [], []
+    for photo, weight in zip(nearest, weights, strict=True):
+      of_photo = self._captions[photo]
+      captions += of_photo
+      shares += [weight / len(of_photo)] * len(of_photo)
+    return captions, shares
+
+  def _direct(self, features: np.ndarray) -> np.ndarray:
+    """Standardised features, [..., C], as vectors of length 1 or 0."""
+    standard = features - self._mean
+    standard *= self._scale
+    lengths = np.linalg.norm(standard, axis=-1, keepdims=True)
+    # What has length 0 stays as it is.
+    return np.divide(standard, lengths, out=standard, where=lengths > 0.0)
+
+
+def read(
+    config: configuration.ModelConfig, found: shard_captions.ShardCaptions
+) -> Consensus:
+  """Reads the photos of feature shards.
+
+  Args:
+    config: of the model; `input_file_pattern` names the shards. That its
+      encoder made them is to be seen by `encoder_weights.check_features`.
+    found: the captions of the shards.
+
+  Raises:
+    ValueError: they are no feature shards or cannot be used.
+  """
+  pattern = config.input_file_pattern
+  if shard_records.find_features(config) is None:
+    raise ValueError(f'{pattern} holds pictures; a consensus needs features: '
+                     'make them with data_prep.cache_features')
+  if not any(found.of_images):
+    raise ValueError(f'{pattern}: no photo has a caption to choose by')
+  number = len(found.of_images)
+  features = None
+  done = 0
+  with tf.Graph().as_default(), tf1.Session() as session:
+    pooled = inputs.make_images(config, found.first).pooled
+    session.run(tf1.tables_initializer())
+    with (bad_records.explained_errors(config),
+          tqdm.tqdm(total=number, unit='photo', disable=None,
+                    desc='reading features', leave=False) as bar):
+      while done < number:
+        batch = session.run(pooled)
+        if features is None:
+          features = np.empty([number, batch.shape[1]], np.float32)
+        features[done:done + len(batch)] = batch
+        done += len(batch)
+        bar.update(len(batch))
+  return Consensus(features, found.of_images)

@@ -1,0 +1,128 @@
+"""The captions that shards hold, as text; for scoring, not for training."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+import tqdm
+from google.protobuf.message import DecodeError
+
+from im2txt.inputs import records as shard_records
+from im2txt.inputs import sequence_example, tfrecords
+
+
+class ShardCaptions(NamedTuple):
+  """What shards hold, in their order.
+
+  Attributes:
+    of_images: captions of each picture, in the order of their first records.
+    first: of each record that is not left out beforehand, whether it is the
+      first one of its picture.
+    words: captions of all pictures as a model is told them, where that is not
+      all that people wrote.
+    image_ids: of each picture; two may have the same.
+  """
+
+  of_images: list[list[str]]
+  first: list[bool]
+  words: list[str]
+  image_ids: list[int]
+
+  def everything(self) -> list[str]:
+    """All captions in either form."""
+    return [caption for captions in (*self.of_images, self.words)
+            for caption in captions]
+
+
+def read(
+    pattern: str, left_out: Sequence[tfrecords.Fault] | None = None
+) -> ShardCaptions:
+  """Reads all captions of shards of either layout.
+
+  Args:
+    pattern: comma-separated patterns of shards.
+    left_out: of `shard_faults.left_out`; records that lack the words of their
+      captions are then left out too. None: they are errors.
+
+  Raises:
+    ValueError: no shard matches, one is damaged, or a record lacks the words
+      of its captions.
+  """
+  of_image = {}
+  first = []
+  words = []
+  image_ids = []
+  wordless = []
+  for file, number, record in _records(pattern, left_out):
+    try:
+      example = tf.train.SequenceExample.FromString(record)
+      captions = sequence_example.captions_of(example)
+      image_id = sequence_example.image_id_of(example)
+    except (DecodeError, ValueError) as error:
+      fault = tfrecords.Fault(
+          file, number, f'no picture with captions in words: {error}')
+      if left_out is None:
+        raise fault.error() from None
+      wordless.append(fault)
+      first.append(False)
+      continue
+    image = _digest_of_image(example)
+    first.append(image not in of_image)
+    if first[-1]:
+      image_ids.append(image_id)
+    of_image.setdefault(image, []).extend(
+        caption.text for caption in captions)
+    words.extend(' '.join(caption.words[1:-1]) for caption in captions
+                 if caption.raw)
+  if wordless and not of_image:
+    raise wordless[0].error()
+  tfrecords.say(wordless)
+  return ShardCaptions(list(of_image.values()), first, words, image_ids)
+
+
+def read_ids(
+    pattern: str, caption_feature: str,
+    left_out: Sequence[tfrecords.Fault] | None = None,
+) -> tuple[list[list[list[int]]], int]:
+  """Reads the captions of each picture as word ids, markers included.
+
+  Args:
+    pattern: comma-separated patterns of shards.
+    caption_feature: feature-list key of the captions' ids.
+    left_out: of `shard_faults.left_out`.
+
+  Returns:
+    The captions, and the number of records that they are in.
+
+  Raises:
+    ValueError: no shard matches, one is damaged, or a record has no ids.
+  """
+  of_image = {}
+  num_records = 0
+  for file, number, record in _records(pattern, left_out):
+    num_records += 1
+    try:
+      example = tf.train.SequenceExample.FromString(record)
+      captions = sequence_example.ids_of(example, caption_feature)
+    except (DecodeError, ValueError) as error:
+      raise tfrecords.Fault(
+          file, number, f'no picture with captions: {error}').error() from None
+    of_image.setdefault(_digest_of_image(example), []).extend(captions)
+  return list(of_image.values()), num_records
+
+
+def _digest_of_image(example: tf.train.SequenceExample) -> bytes:
+  # Ids alone may be the same in two data sets.
+  return hashlib.sha256(
+      example.context.SerializeToString(deterministic=True)).digest()
+
+
+def _records(
+    pattern: str, left_out: Sequence[tfrecords.Fault] | None
+) -> Iterator[tuple[str, int, bytes]]:
+  """Yields shard, number and bytes of each record."""
+  for file in tqdm.tqdm(shard_records.find_shards(pattern), unit='shard',
+                        desc='reading captions', disable=None, leave=False):
+    for number, record in tfrecords.read(file, left_out or ()):
+      yield file, number, record

@@ -1,0 +1,1 @@
+"""The graph of an encoder and a decoder, and its losses."""

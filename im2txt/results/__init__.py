@@ -1,0 +1,1 @@
+"""Captions on their way into files, pages and sheets."""

@@ -1,0 +1,1 @@
+"""Search for captions inside the graph."""

@@ -1,0 +1,1 @@
+"""Words, captions and what people write."""

@@ -1,0 +1,162 @@
+"""Reads the captions that people wrote, in COCO's or Flickr8k's form.
+
+COCO's (2014's, 2017's, any of their schema) is JSON with
+  images:       [{"id": 391895, "file_name": "COCO_val2014_000000391895.jpg"}]
+  annotations:  [{"id": 770337, "image_id": 391895, "caption": "A man ..."}]
+and further keys that are of no interest here. Flickr8k.token.txt (and
+Flickr30k's) has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from im2txt.files import json_files
+
+MAX_INT64 = 2**63 - 1
+
+
+class AnnotatedImage(NamedTuple):
+  """A picture and its captions.
+
+  Attributes:
+    image_id: COCO's id, which fits int64; in Flickr8k the file's name.
+    file_name: None where COCO's file does not say.
+    captions: as people wrote them; none is empty, but there may be none.
+    where: file and place that has the picture, for messages.
+  """
+
+  image_id: int | str
+  file_name: str | None
+  captions: list[str]
+  where: str
+
+
+def read(path: str) -> list[AnnotatedImage]:
+  """Reads captions of either form.
+
+  Raises:
+    ValueError: the file is of neither.
+    OSError: it cannot be read.
+  """
+  for _, line in lines(path):
+    if line.lstrip().startswith(('{', '[')):
+      return read_coco(path)
+    break
+  return read_flickr8k(path)
+
+
+def read_coco(path: str) -> list[AnnotatedImage]:
+  """Reads a caption file of COCO's schema, in the order of its images.
+
+  Raises:
+    ValueError: it is not of that schema, or has an id twice or an empty
+      caption.
+    OSError: it cannot be read.
+  """
+  content = json_files.read(path)
+  images = {}
+  for i, entry in enumerate(get_list(content, 'images', path)):
+    where = f'{path}: images[{i}]'
+    image_id = get_image_id(entry, 'id', where)
+    if image_id in images:
+      raise ValueError(f'{where}: the image id {image_id} is there twice')
+    name = entry.get('file_name')
+    if name is not None:
+      json_files.get(entry, 'file_name', str, where)
+    images[image_id] = AnnotatedImage(image_id, name, [], where)
+  annotation_ids = set()
+  for i, entry in enumerate(get_list(content, 'annotations', path)):
+    where = f'{path}: annotations[{i}]'
+    annotation_id = json_files.get(entry, 'id', int, where)
+    where = f'{path}: annotation {annotation_id}'
+    if annotation_id in annotation_ids:
+      raise ValueError(f'{where}: this id is there twice')
+    annotation_ids.add(annotation_id)
+    image_id = json_files.get(entry, 'image_id', int, where)
+    if image_id not in images:
+      raise ValueError(f'{where}: no picture has the image id {image_id}')
+    images[image_id].captions.append(
+        check_caption(json_files.get(entry, 'caption', str, where), where))
+  return list(images.values())
+
+
+def read_flickr8k(path: str) -> list[AnnotatedImage]:
+  """Reads a token file, in the order of its pictures.
+
+  Raises:
+    ValueError: a line is not of its form, or there twice.
+    OSError: the file cannot be read.
+  """
+  images = {}
+  keys = set()
+  for where, line in lines(path):
+    key, tab, caption = line.partition('\t')
+    name, hash_mark, number = key.rpartition('#')
+    if not (tab and hash_mark and name and number.strip().isdigit()):
+      raise ValueError(f'{where}: not of the form NAME.jpg#NUMBER<TAB>CAPTION')
+    if key in keys:
+      raise ValueError(f'{where}: {key} stands in the file twice')
+    keys.add(key)
+    images.setdefault(name, AnnotatedImage(name, name, [], where)).captions \
+        .append(check_caption(caption.strip(), where))
+  return list(images.values())
+
+
+def lines(path: str) -> Iterator[tuple[str, str]]:
+  """Yields FILE:LINE and the line of a text, without those that are empty."""
+  try:
+    with json_files.open_text(path) as f:
+      for number, line in enumerate(f, 1):
+        if line.strip():
+          yield f'{path}:{number}', line
+  except json_files.NO_TEXT as error:
+    raise ValueError(f'{path} is no UTF-8 text: {error}') from None
+
+
+def check_caption(caption: str, where: str) -> str:
+  """Returns the caption.
+
+  Args:
+    caption: as read.
+    where: file and line (or id) that has the caption, for the message.
+
+  Raises:
+    ValueError: it is empty, or cannot be written as UTF-8.
+  """
+  if not caption.strip():
+    raise ValueError(f'{where}: the caption is empty; remove or fill it')
+  check_text(caption, f'{where}: the caption')
+  return caption
+
+
+def check_text(text: str, what: str) -> None:
+  """Raises ValueError where the text cannot be written as UTF-8."""
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:  # JSON can spell half a character.
+    raise ValueError(f'{what} is broken text: {error}') from None
+
+
+def get_image_id(entry: Any, key: str, where: str) -> int:
+  """Returns an image id of COCO's schema, as `json_files.get` does.
+
+  Raises:
+    ValueError: it is missing, or fits no int64.
+  """
+  image_id = json_files.get(entry, key, int, where)
+  if not -MAX_INT64 <= image_id <= MAX_INT64:
+    raise ValueError(f'{where}: the image id {image_id} is no int64')
+  return image_id
+
+
+def get_list(content: Any, key: str, path: str) -> list[Any]:
+  """Returns a list of a file of COCO's schema.
+
+  Raises:
+    ValueError: the file does not have it.
+  """
+  values = content.get(key) if isinstance(content, dict) else None
+  if not isinstance(values, list):
+    raise ValueError(f'{path}: no list {key!r}; is it a captions file of '
+                     'COCO\'s schema?')
+  return values

@@ -1,0 +1,88 @@
+"""Captions one picture again and again, to see what training has learnt."""
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from im2txt import configuration
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import variable_loader
+from im2txt.files import file_system
+from im2txt.inputs import graph_errors, image_processing
+from im2txt.models import captioner
+from im2txt.search import beam_search
+from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
+
+tf1 = tf.compat.v1
+
+# 0: the most probable word each time.
+TEMPERATURES = (0.0, 0.5, 1.0)
+
+
+class CaptionSamples:
+  """The captioning graph of one picture, for any checkpoint of a model."""
+
+  def __init__(
+      self,
+      config: configuration.ModelConfig,
+      vocab: vocabulary.Vocabulary,
+      picture: str,
+      seed: int | None = None,
+  ):
+    """Builds the graph.
+
+    Args:
+      config: the model.
+      vocab: its words.
+      picture: the file.
+      seed: the same gives the same captions of a checkpoint; None: others each
+        time.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is no picture.
+    """
+    self._vocab = vocab
+    with file_system.open(picture, 'rb') as f:
+      encoded_image = f.read()
+    self._graph = tf.Graph()
+    with self._graph.as_default(), tf1.Session() as session:
+      tf1.set_random_seed(seed)
+      try:
+        image = session.run(image_processing.process_image(
+            tf.constant(encoded_image), False, config))
+      except tf.errors.OpError as error:
+        raise ValueError(f'{picture}: {graph_errors.reason(error)}') from None
+      decoder, memory = captioner.build_memory(
+          config, captioner.encode(config, tf.constant(image[np.newaxis])))
+      rules = Rules(vocab)
+      self._sentences = [
+          (beam_search.sample(decoder, memory, rules, temperature=temperature)
+           if temperature else beam_search.greedy(decoder, memory, rules)
+           ).sentences[0, 0] for temperature in TEMPERATURES]
+      self._variables = tf1.global_variables()
+      self._loader = variable_loader.VariableLoader(self._variables)
+
+  def draw(self, prefix: str) -> dict[float, str]:
+    """A caption by each temperature.
+
+    Args:
+      prefix: the checkpoint.
+
+    Raises:
+      ValueError: it cannot be read, or is of another model.
+    """
+    values = checkpoints.read_values(prefix, self._variables, averaged=True)
+    with tf1.Session(graph=self._graph) as session:
+      self._loader.load(session, values)
+      return dict(zip(
+          TEMPERATURES,
+          map(self._vocab.to_sentence, session.run(self._sentences)),
+          strict=True))
+
+  def log(self, prefix: str) -> None:
+    """Logs a caption by each temperature; see `draw`."""
+    for temperature, caption in self.draw(prefix).items():
+      logging.info('Step %d, temperature %g: %s', checkpoints.step_of(prefix),
+                   temperature, caption)

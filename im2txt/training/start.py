@@ -1,0 +1,197 @@
+"""What a run begins with: configuration, vocabulary, values of variables."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from im2txt import configuration
+from im2txt.checkpoints import encoder_weights, variable_loader
+from im2txt.checkpoints import folder as checkpoints
+from im2txt.files import file_system
+from im2txt.inputs import records as shard_records
+from im2txt.models import captioner
+from im2txt.text import caption_styles, vocabulary
+from im2txt.training import optimization
+
+tf1 = tf.compat.v1
+
+
+def initial_config(prefix: str) -> configuration.Config | None:
+  """The configuration beside a checkpoint to begin with, if there is one."""
+  folder = os.path.dirname(prefix)
+  if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
+    return None
+  config = captioner.load_config(folder)
+  # The checkpoint has the words' values.
+  config.model.word_vectors_file = None
+  config.model.bias_from_counts = False
+  return config
+
+
+def find_vocabulary(
+    config: configuration.ModelConfig, vocab_file: str | None,
+    begins_with: str | None,
+) -> str | None:
+  """Finds the shards' vocabulary and sees that the model has room for it.
+
+  Args:
+    config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
+      that the vocabulary's captions have.
+    vocab_file: the vocabulary, or None to look beside the shards and then
+      beside the checkpoint.
+    begins_with: the checkpoint that training begins with, if any.
+
+  Returns:
+    The file, or None if none was named or found.
+
+  Raises:
+    ValueError: the vocabulary has more words than the model outputs, or the
+      model's size is to be the vocabulary's and there is none.
+  """
+  if vocab_file is None:
+    shard = shard_records.find_shards(config.input_file_pattern)[0]
+    vocab_file = next(filter(file_system.exists, (
+        os.path.join(folder, vocabulary.FILE_NAME)
+        for folder in map(os.path.dirname, filter(
+            None, (shard, begins_with))))), None)
+  if vocab_file is None:
+    if config.vocab_size == 0:
+      raise ValueError(
+          'vocab_size is 0, the size of the vocabulary; give --vocab_file')
+    return None
+  style = caption_styles.read(vocab_file)
+  if style:
+    config.start_word = style.start_word
+    config.end_word = style.end_word
+    config.unknown_word = style.unknown_word
+  size = len(vocabulary.Vocabulary(
+      vocab_file, config.start_word, config.end_word, config.unknown_word))
+  if config.vocab_size == 0:
+    config.vocab_size = size
+  if size > config.vocab_size:
+    raise ValueError(f'{vocab_file} has {size} words, the unknown one '
+                     f'included, but vocab_size is {config.vocab_size}')
+  return vocab_file
+
+
+def check_vocabulary(vocab_file: str, prefix: str) -> None:
+  """Refuses to go on with ids that mean other words.
+
+  Args:
+    vocab_file: the shards' vocabulary.
+    prefix: the checkpoint that training begins with.
+
+  Raises:
+    ValueError: it was trained with another vocabulary.
+  """
+  copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
+  if file_system.exists(copy) and not _same(vocab_file, copy):
+    raise ValueError(
+        f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
+        f'{copy}; build the shards with that one, or begin anew: another '
+        '--train_dir, no --init_checkpoint')
+
+
+def keep(
+    config: configuration.Config, vocab_file: str | None, train_dir: str
+) -> None:
+  """Writes into the run folder what later commands need.
+
+  Args:
+    config: the system.
+    vocab_file: its vocabulary, if there is one.
+    train_dir: the run folder.
+  """
+  configuration.save(config, train_dir)
+  copy = os.path.join(train_dir, vocabulary.FILE_NAME)
+  if vocab_file and not _same(vocab_file, copy):
+    vocabulary.copy(vocab_file, train_dir)
+
+
+def _same(path: str, other: str) -> bool:
+  return file_system.exists(other) and file_system.same(path, other)
+
+
+def check_encoder(
+    config: configuration.ModelConfig,
+    train_dir: str,
+    init_checkpoint: str | None,
+) -> None:
+  """Refuses to train on a frozen encoder of random weights.
+
+  Raises:
+    ValueError: nothing gives the encoder weights.
+  """
+  if (init_checkpoint or checkpoints.newest(train_dir)
+      or encoder_weights.find(config)):
+    return
+  raise ValueError(
+      f'the encoder {config.encoder} is frozen but has no pretrained weights: '
+      'get them with `python -m data_prep.download inception_v3` and give '
+      '--inception_checkpoint_file, or use '
+      '--config.model.encoder=efficientnet_lite0, which brings its own '
+      '(--allow_random_encoder trains all the same)')
+
+
+def check_first_values(config: configuration.ModelConfig) -> None:
+  """Refuses first values of words where a checkpoint gives their values.
+
+  Raises:
+    ValueError: the configuration asks for some.
+  """
+  for name, off in (('word_vectors_file', "''"), ('bias_from_counts', 'false')):
+    if getattr(config, name):
+      raise ValueError(
+          f'--init_checkpoint has values of the words already, which {name} '
+          f'would replace; give --config.model.{name}={off}')
+
+
+def make_init_fn(
+    config: configuration.ModelConfig,
+    train_dir: str,
+    init_checkpoint: str | None,
+    eval_config: configuration.ModelConfig | None,
+    first_values: Mapping[str, np.ndarray],
+) -> variable_loader.RestoreFn:
+  """Makes the function that gives variables their values in a new session.
+
+  Resume from the run folder > start warm from a checkpoint > start from the
+  encoder's pretrained weights and first values of others; initialised is only
+  what has no value then, for others may be training with the rest. Features to
+  train on (`config`) and to evaluate on (`eval_config`) must be of them.
+  """
+  variables = tf1.global_variables()
+  model_variables = [
+      v for v in variables if v is not tf1.train.get_global_step()
+      and not v.op.name.startswith(f'{optimization.VARIABLE_SCOPE}/')]
+  loader = variable_loader.VariableLoader(variables)
+
+  def init(session: tf1.Session) -> None:
+    found = checkpoints.newest(train_dir)
+    if found:
+      logging.info('Resuming from %s', found)
+      values = checkpoints.read_values(
+          found, variables, f'{optimization.VARIABLE_SCOPE}/')
+    elif init_checkpoint:
+      prefix = checkpoints.latest(init_checkpoint)
+      logging.info('Starting warm from %s, at step 0', prefix)
+      values = checkpoints.read_values(
+          prefix, model_variables, averaged=True)
+    elif encoder_weights.find(config):
+      logging.info('Starting from scratch, with a pretrained encoder')
+      values = encoder_weights.read(
+          config, encoder_weights.variables(config)) | first_values
+    else:
+      logging.info('Starting from scratch, with a random encoder')
+      values = dict(first_values)
+    for shards in filter(None, (config, eval_config)):
+      encoder_weights.check_features(shards, values)
+    optimization.complete(variables, values)
+    session.run([v.initializer for v in variables
+                 if v.op.name not in values])
+    loader.load(session, values)
+
+  return init
