@@ -1,11 +1,11 @@
-r"""Photos a CPU second of each step from photos to features.
+r"""Images a CPU second of each step from images to features.
 
   python -m benchmarks.build_steps --image_dir=photos
-  python -m benchmarks.build_steps --image_dir=photos --max_photos=8 --side=32
+  python -m benchmarks.build_steps --image_dir=photos --max_images=8 --side=32
 
 Each step is the very function that the commands run, in this process; the time
 is the CPU's, all threads together, so that other work on the machine counts
-little. Reading is from memory where the photos have been read before.
+little. Reading is from memory where the images have been read before.
 """
 
 import os
@@ -26,10 +26,10 @@ from im2txt.text import caption_styles, vocabulary
 
 _IMAGE_DIR = flags.DEFINE_string(
     'image_dir', None, 'Folder of JPEGs.', required=True)
-_MAX_PHOTOS = flags.DEFINE_integer(
-    'max_photos', 200, 'How many to take.', lower_bound=2)
+_MAX_IMAGES = flags.DEFINE_integer(
+    'max_images', 200, 'How many to take.', lower_bound=2)
 _MAX_SIDE = flags.DEFINE_integer(
-    'max_side', 346, 'To which photos are shrunk.', lower_bound=1)
+    'max_side', 346, 'To which images are shrunk.', lower_bound=1)
 _ENCODER = flags.DEFINE_string(
     'encoder', 'efficientnet_lite0', 'One that brings its weights.')
 _SIDE = flags.DEFINE_integer(
@@ -48,14 +48,14 @@ def report(name: str, number: int, work: Callable[[], object]) -> None:
 
 def main() -> None:
   """Reads the flags and measures."""
-  photos = image_files.find(_IMAGE_DIR.value)[:_MAX_PHOTOS.value]
+  files = image_files.find(_IMAGE_DIR.value)[:_MAX_IMAGES.value]
   plain, small = stored_images.Form(), stored_images.Form(_MAX_SIDE.value)
   style = caption_styles.named('nltk')
-  print(f'{len(photos)} photos of '
-        f'{sum(map(os.path.getsize, photos)) / len(photos):,.0f} bytes')
-  stored_images.problem(photos[0], plain)
-  report('check', len(photos),
-         lambda: [stored_images.problem(photo, plain) for photo in photos])
+  print(f'{len(files)} images of '
+        f'{sum(map(os.path.getsize, files)) / len(files):,.0f} bytes')
+  stored_images.problem(files[0], plain)
+  report('check', len(files),
+         lambda: [stored_images.problem(file, plain) for file in files])
   shards.words_of(_CAPTION, style)
   report('count words (captions)', 1000,
          lambda: [shards.words_of(_CAPTION, style) for _ in range(1000)])
@@ -63,31 +63,31 @@ def main() -> None:
     words = os.path.join(folder, vocabulary.FILE_NAME)
     vocabulary.write_word_counts(words, [('<S>', 1), ('</S>', 1), ('a', 1)])
     vocab = vocabulary.Vocabulary(words)
-    items = [shards.Item(i, photo, [_CAPTION])
-             for i, photo in enumerate(photos)]
+    items = [shards.Item(i, file, [_CAPTION])
+             for i, file in enumerate(files)]
     for name, form in (('write as it is', plain),
                        (f'shrink to {_MAX_SIDE.value} and write', small)):
       shard = shards.Shard(os.path.join(folder, 'train-00000-of-00001'), items)
       recipe = shards.Recipe('image', form, style, vocab)
       shard_writer.make_record(items[0], recipe)
-      report(name, len(photos),
+      report(name, len(files),
              lambda: shard_writer.write_shard(shard, recipe))  # noqa: B023
     print(f'{"bytes of such a record":<34}'
-          f'{os.path.getsize(shard.path) / len(photos):>10,.0f}')
+          f'{os.path.getsize(shard.path) / len(files):>10,.0f}')
     config = configuration.ModelConfig(
         encoder=_ENCODER.value, image_height=_SIDE.value,
         image_width=_SIDE.value)
     with local_runner.in_this_process() as runner:
-      report('scan shards', len(photos), lambda: image_scan.scan(
+      report('scan shards', len(files), lambda: image_scan.scan(
           runner, [shard.path], config))
     maker = feature_maker.maker_of(config)
     description = maker.describe('pooled', 'float16', 0, '')
 
     def encode() -> None:
-      list(maker.make([(shard.path, range(len(photos)))], description, 32))
+      list(maker.make([(shard.path, range(len(files)))], description, 32))
 
     encode()
-    report(f'encode at {_SIDE.value}', len(photos), encode)
+    report(f'encode at {_SIDE.value}', len(files), encode)
     feature_maker.close()
 
 

@@ -6,8 +6,8 @@ r"""How fast each way to caption is, beside the encoder and the arithmetic.
   python -m benchmarks.captioning --quick
 
 All in one process, on the same weights, drawn at random, and on the same
-pictures: with such weights captions do not end before the greatest length.
-`search` is the time of the search alone, from encoded pictures; `whole` also
+images: with such weights captions do not end before the greatest length.
+`search` is the time of the search alone, from encoded images; `whole` also
 has the encoder, reading and decoding the JPEGs, as run_inference has them; it
 is timed in turn with the encoder alone, and `of encoder/s` is the median of
 their ratios. The floor is the decoder's multiply-adds over the rate of a large
@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import classic_search, model_flags, pictures
+from benchmarks import classic_search, images, model_flags
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
@@ -51,8 +51,8 @@ _MAX_CAPTION_LENGTH = flags.DEFINE_integer(
     lower_bound=3)
 _BATCH_SIZES = flags.DEFINE_list(
     'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the graph.')
-_NUM_PICTURES = flags.DEFINE_integer(
-    'num_pictures', 64, 'Pictures that are drawn, and captioned over and '
+_NUM_IMAGES = flags.DEFINE_integer(
+    'num_images', 64, 'Images that are drawn, and captioned over and '
     'over.', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
     'rounds', 3, 'Times that each thing is timed; the best counts.',
@@ -62,7 +62,7 @@ _QUICK = flags.DEFINE_boolean(
 
 
 def floor(config: configuration.ModelConfig) -> float:
-  """Multiply-adds of a caption: picture, first word, then a beam of words."""
+  """Multiply-adds of a caption: image, first word, then a beam of words."""
   h, e = config.num_lstm_units, config.embedding_size
   lstm = (e + h) * 4 * h
   captions = 1 + (_MAX_CAPTION_LENGTH.value - 2) * _BEAM_SIZE.value
@@ -86,7 +86,7 @@ def make_model(folder: str) -> TrainedModel:
 
 @contextlib.contextmanager
 def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
-  """Yields what times the encoder on a batch of 32: seconds a picture."""
+  """Yields what times the encoder on a batch of 32: seconds an image."""
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
@@ -97,7 +97,7 @@ def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
 
 
 class Times(NamedTuple):
-  """Seconds a picture."""
+  """Seconds an image."""
 
   name: str
   batch_size: int
@@ -107,13 +107,13 @@ class Times(NamedTuple):
 
 
 class FromStates:
-  """A model whose pictures are encoded already: states [1, S]."""
+  """A model whose images are encoded already: states [1, S]."""
 
   def __init__(self, model: inference_wrapper.InferenceWrapper):
     self.inference_step = model.inference_step
 
   def feed_image(self, sess: tf1.Session, encoded_image: Any) -> np.ndarray:
-    """Returns the picture, which is its state."""
+    """Returns the image, which is its state."""
     return encoded_image
 
 
@@ -130,20 +130,20 @@ def time_step_by_step(
   with tf.Graph().as_default(), tf1.Session() as session:
     wrapper = inference_wrapper.InferenceWrapper()
     wrapper.build_graph_from_config(model.config, model.prefix)(session)
-    states = [wrapper.feed_image(session, picture) for picture in encoded]
+    states = [wrapper.feed_image(session, image) for image in encoded]
 
-    def classic(source, picture):
+    def classic(source, image):
       classic_search.search(
-          source, model.vocab, picture, beam_size, length, session=session)
+          source, model.vocab, image, beam_size, length, session=session)
 
-    def with_partial_sort(source, picture):
+    def with_partial_sort(source, image):
       CaptionGenerator(source, model.vocab, beam_size, length).beam_search(
-          session, picture)
+          session, image)
 
-    def time_all(search, source, pictures):
+    def time_all(search, source, images):
       return best_time(lambda: [
-          search(source, picture) for picture in pictures], rounds
-      ) / len(pictures)
+          search(source, image) for image in images], rounds
+      ) / len(images)
 
     for name, search in (('classic', classic),
                          ('CaptionGenerator', with_partial_sort)):
@@ -194,13 +194,13 @@ def main() -> None:
   """Reads the flags, times and prints a table."""
   rounds = 2 if _QUICK.value else _ROUNDS.value
   with tempfile.TemporaryDirectory() as folder:
-    files = pictures.draw(folder, _NUM_PICTURES.value)
+    files = images.draw(folder, _NUM_IMAGES.value)
     model = make_model(folder)
     rate = matrix_rate(rounds)
     least = floor(model.config) / rate
     with encoder_alone(model) as time_encoder:
       print(f'{model.config.encoder} alone: {1e3 * time_encoder():.1f} ms a '
-            'picture\n'
+            'image\n'
             f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
             f"decoder's floor: {1e3 * least:.2f} ms a caption\n", flush=True)
       row = '| {:16} | {:>5} | {:>10} | {:>9} | {:>9} | {:>9} | {:>12} |'

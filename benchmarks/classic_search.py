@@ -1,6 +1,6 @@
 """im2txt's beam search written plainly, to compare others with.
 
-A picture at a time, the graph run for each word, and the probabilities of all
+An image at a time, the graph run for each word, and the probabilities of all
 words sorted in Python.
 """
 
@@ -13,15 +13,15 @@ from im2txt.caption_generator import Model
 
 
 def search(
-    model: Model, vocab: Any, picture: Any, beam_size: int,
+    model: Model, vocab: Any, image: Any, beam_size: int,
     max_caption_length: int, factor: float = 0.0, session: Any = None,
 ) -> list[tuple[list[int], float, float, np.ndarray]]:
-  """Captions a picture.
+  """Captions an image.
 
   Args:
     model: gives the probabilities.
     vocab: has `start_id` and `end_id`.
-    picture: what the model takes for one.
+    image: what the model takes for one.
     beam_size: partial captions kept at each step.
     max_caption_length: in words, both markers counted.
     factor: complete captions are ranked by their log probability over their
@@ -34,7 +34,7 @@ def search(
   def best(captions):
     return sorted(captions, key=lambda c: c[2], reverse=True)[:beam_size]
 
-  state = model.feed_image(session, picture)[0]
+  state = model.feed_image(session, image)[0]
   partial, complete = [([vocab.start_id], 0.0, 0.0, state)], []
   for _ in range(max_caption_length - 1):
     softmax, states, _ = model.inference_step(

@@ -1,6 +1,6 @@
 """im2txt's training graph written plainly, to compare ours with.
 
-The encoder runs on every picture of every batch; each word's inputs and the
+The encoder runs on every image of every batch; each word's inputs and the
 last output go through one product with the whole kernel; padding is projected
 to the vocabulary as words are, and weighted with 0.
 """
@@ -55,7 +55,7 @@ def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
 
   Args:
     config: the model; Show and Tell.
-    batch: of pictures, a caption each.
+    batch: of images, a caption each.
 
   Returns:
     The loss, float32 [], nats per word.

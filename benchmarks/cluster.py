@@ -41,7 +41,7 @@ _WORKERS = flags.DEFINE_list('workers', ['1', '2', '4'], 'Rows of a cluster.')
 _PS = flags.DEFINE_integer('ps', 1, 'Parameter servers.', lower_bound=1)
 _STEPS = flags.DEFINE_integer(
     'steps', 100, 'Steps that are timed, of each row.', lower_bound=1)
-_PICTURES_A_SHARD = 200
+_IMAGES_A_SHARD = 200
 _WARM_UP = 20
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     shards = max(workers)
     features = os.path.join(folder, 'features')
     drawn_shards.write_features(
-        features, config, digest, shards * _PICTURES_A_SHARD, shards)
+        features, config, digest, shards * _IMAGES_A_SHARD, shards)
 
     def train(name: str, *more: str) -> list[str]:
       return [

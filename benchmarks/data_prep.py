@@ -1,18 +1,18 @@
-r"""How fast captioned photos become shards, beside a plain threaded builder.
+r"""How fast captioned images become shards, beside a plain threaded builder.
 
-  python -m benchmarks.data_prep                   # photos drawn at random
+  python -m benchmarks.data_prep                   # images drawn at random
   python -m benchmarks.data_prep --image_dir=Flicker8k_Dataset \
     --captions_file=Flickr8k.token.txt
-  python -m benchmarks.data_prep --num_photos=20 --rounds=1
+  python -m benchmarks.data_prep --num_images=20 --rounds=1
 
 The plain builder does as im2txt's build_mscoco_data.py: it tokenizes all
 captions, counts words, and its threads then read each image-caption pair's
-photo, decode it with TensorFlow to see that it has three channels, and write it
+image, decode it with TensorFlow to see that it has three channels, and write it
 with the caption. The others are `python -m data_prep.build_flickr8k_data` with
 the flags that are shown. Each is a process of its own and timed from its start
 to its end, the import of TensorFlow included, which is most of a small build;
-all write 8 shards and take turns. The photos have been read once
-before, so that the disk is not what is timed. Photos a second are those of the
+all write 8 shards and take turns. The images have been read once
+before, so that the disk is not what is timed. Images a second are those of the
 best round, and `x plain` is the median of all rounds' ratios.
 """
 
@@ -38,12 +38,12 @@ from im2txt import command_line
 from im2txt.text import caption_styles, vocabulary
 
 _IMAGE_DIR = flags.DEFINE_string(
-    'image_dir', None, 'Folder of photos. Default: some are drawn.')
+    'image_dir', None, 'Folder of images. Default: some are drawn.')
 _CAPTIONS_FILE = flags.DEFINE_string(
     'captions_file', None, 'Their captions, in the form of '
-    'Flickr8k.token.txt; photos without are left out.')
-_NUM_PHOTOS = flags.DEFINE_integer(
-    'num_photos', 3000, 'How many to draw, or to take of --image_dir at most.',
+    'Flickr8k.token.txt; images without are left out.')
+_NUM_IMAGES = flags.DEFINE_integer(
+    'num_images', 3000, 'How many to draw, or to take of --image_dir at most.',
     lower_bound=1)
 _MAX_SIDE = flags.DEFINE_integer(
     'max_side', 256, 'Of the last builder.', lower_bound=1)
@@ -55,14 +55,14 @@ _NUM_THREADS = 8  # im2txt's, and here the greatest number of processes.
 _MIN_WORD_COUNT = 4
 
 
-def draw_photos(folder: str, number: int) -> tuple[str, str]:
+def draw_images(folder: str, number: int) -> tuple[str, str]:
   """Draws JPEGs of 640 x 480 pixels and some 80 kB, with five captions each.
 
   Returns:
-    The photos' folder and the file of captions.
+    The images' folder and the file of captions.
   """
   rng = np.random.default_rng(0)
-  image_dir = os.path.join(folder, 'photos')
+  image_dir = os.path.join(folder, 'images')
   os.mkdir(image_dir)
   words = [f'word{i}' for i in range(2000)]
   captions = []
@@ -84,19 +84,19 @@ def draw_photos(folder: str, number: int) -> tuple[str, str]:
   return image_dir, captions_file
 
 
-def list_photos(
+def list_images(
     image_dir: str, captions_file: str, list_file: str, at_most: int
 ) -> tuple[int, int]:
-  """Lists photos that have captions, reading each once.
+  """Lists images that have captions, reading each once.
 
   Returns:
-    The number of photos and of their bytes.
+    The number of images and of their bytes.
   """
   with open(captions_file, encoding='utf-8') as f:
     captioned = {line.partition('#')[0] for line in f}
   names = sorted(captioned.intersection(os.listdir(image_dir)))[:at_most]
   if not names:
-    raise ValueError(f'no photo of {image_dir} has a caption in '
+    raise ValueError(f'no image of {image_dir} has a caption in '
                      f'{captions_file}')
   with open(list_file, 'w', encoding='utf-8') as f:
     f.writelines(f'{name}\n' for name in names)
@@ -211,13 +211,13 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     image_dir, captions_file = (
         (_IMAGE_DIR.value, _CAPTIONS_FILE.value) if _IMAGE_DIR.value else
-        draw_photos(folder, _NUM_PHOTOS.value))
+        draw_images(folder, _NUM_IMAGES.value))
     flags_of_build = {'image_dir': image_dir, 'captions_file': captions_file,
                       'train_list': os.path.join(folder, 'list.txt')}
-    photos, num_bytes = list_photos(
+    images, num_bytes = list_images(
         image_dir, captions_file, flags_of_build['train_list'],
-        _NUM_PHOTOS.value)
-    print(f'{photos} photos of {num_bytes / photos / 1e3:.1f} kB\n', flush=True)
+        _NUM_IMAGES.value)
+    print(f'{images} images of {num_bytes / images / 1e3:.1f} kB\n', flush=True)
     times = {name: [] for name in builders}
     written = {}
     for _ in range(_ROUNDS.value):
@@ -232,7 +232,7 @@ def main() -> None:
     ratio = statistics.median(
         plain / own for plain, own in zip(times['plain'], seconds, strict=True))
     print(row.format(
-        name, f'{photos / min(seconds):.0f}', f'{ratio:.2f}',
+        name, f'{images / min(seconds):.0f}', f'{ratio:.2f}',
         f'{written[name] / 1e6:.1f}',
         f'{written[name] / written["plain"]:.3f}'))
 

@@ -3,7 +3,7 @@ r"""What it costs that the same seed gives the same training.
   python -m benchmarks.determinism --encoder=efficientnet_lite0 \
     --image_size=224 --vocab_size=2933
 
-Trains as train.py does with a seed and without one, on the pictures and on the
+Trains as train.py does with a seed and without one, on the images and on the
 features of `benchmarks.training`, whose flags it has. A process that has been
 told to be deterministic stays so: each of the two ways has a process of its
 own. They take turns, and the ratio is the median of the rounds'.
@@ -21,12 +21,12 @@ from multiprocessing.connection import Connection
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import drawn_shards, pictures, training
+from benchmarks import drawn_shards, images, training
 from im2txt import command_line
 
 flags.adopt_module_key_flags(training)
 
-CASES = ('pictures', 'features')
+CASES = ('images', 'features')
 
 
 def serve(
@@ -95,7 +95,7 @@ def main() -> None:
   print(row.format('step', 'captions/s', 'with a seed', 'ratio'))
   print(row.format(*(4 * ['---'])))
   with tempfile.TemporaryDirectory() as folder:
-    files = pictures.draw(folder, flags.FLAGS.num_pictures)
+    files = images.draw(folder, flags.FLAGS.num_images)
     config = training.model_config()
     drawn_shards.write_pairs(
         os.path.join(folder, 'pairs'), config.vocab_size, files)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from im2txt import configuration, encoders
 from im2txt.inputs import feature_cache, image_processing, sequence_example
 
-CAPTIONS_A_PICTURE = 5
+CAPTIONS_A_IMAGE = 5
 # How many of 2,151 captions of COCO have so many words, markers included.
 _CAPTION_LENGTHS = {
     9: 5, 10: 85, 11: 352, 12: 447, 13: 428, 14: 299, 15: 194, 16: 111, 17: 90,
@@ -17,21 +17,21 @@ _CAPTION_LENGTHS = {
     28: 4, 29: 4, 31: 1, 32: 1, 42: 1, 46: 1}
 
 
-def write_pairs(path: str, vocab_size: int, pictures: Sequence[str]) -> None:
-  """Writes a shard of layout `im2txt`: a picture with each of its captions."""
+def write_pairs(path: str, vocab_size: int, images: Sequence[str]) -> None:
+  """Writes a shard of layout `im2txt`: an image with each of its captions."""
   captions = _draw_captions(vocab_size)
   with tf.io.TFRecordWriter(path) as writer:
-    for i, data in enumerate(_read(pictures)):
+    for i, data in enumerate(_read(images)):
       for caption in next(captions):
         writer.write(sequence_example.make_pair(
             i, data, caption).SerializeToString())
 
 
-def write_pictures(path: str, vocab_size: int, pictures: Sequence[str]) -> None:
-  """Writes a shard of layout `image`: a picture and all its captions."""
+def write_images(path: str, vocab_size: int, images: Sequence[str]) -> None:
+  """Writes a shard of layout `image`: an image and all its captions."""
   captions = _draw_captions(vocab_size)
   with tf.io.TFRecordWriter(path) as writer:
-    for i, data in enumerate(_read(pictures)):
+    for i, data in enumerate(_read(images)):
       writer.write(sequence_example.make_image(
           i, {sequence_example.IMAGE_DATA: data},
           next(captions)).SerializeToString())
@@ -39,15 +39,15 @@ def write_pictures(path: str, vocab_size: int, pictures: Sequence[str]) -> None:
 
 def write_features(
     folder: str, config: configuration.ModelConfig, weights: str,
-    num_pictures: int, num_shards: int,
+    num_images: int, num_shards: int,
 ) -> int:
   """Writes pooled features to shards `features-?????-of-?????`.
 
   Args:
     folder: made.
-    config: the encoder and the size of its pictures.
+    config: the encoder and the size of its images.
     weights: digest of the encoder's weights.
-    num_pictures: in all shards.
+    num_images: in all shards.
     num_shards: how many.
 
   Returns:
@@ -68,7 +68,7 @@ def write_features(
   for shard in range(num_shards):
     with tf.io.TFRecordWriter(os.path.join(
         folder, f'features-{shard:05d}-of-{num_shards:05d}')) as writer:
-      for i in range(shard, num_pictures, num_shards):
+      for i in range(shard, num_images, num_shards):
         packed = description.pack(random.random(shape, np.float32))
         writer.write(sequence_example.make_image(
             i, {feature_cache.POOLED: packed},
@@ -85,12 +85,12 @@ def _read(files: Sequence[str]) -> Iterator[bytes]:
 def _draw_captions(
     vocab_size: int
 ) -> Iterator[list[sequence_example.Caption]]:
-  """Draws the captions of one picture after the other, for ever."""
+  """Draws the captions of one image after the other, for ever."""
   random = np.random.default_rng(0)
   lengths = np.repeat(list(_CAPTION_LENGTHS), list(_CAPTION_LENGTHS.values()))
   while True:
     found = []
-    for length in random.choice(lengths, CAPTIONS_A_PICTURE):
+    for length in random.choice(lengths, CAPTIONS_A_IMAGE):
       ids = random.integers(0, vocab_size, length).tolist()
       found.append(sequence_example.Caption([f'word{i}' for i in ids], ids))
     yield found

@@ -1,4 +1,4 @@
-"""Pictures to read, where it matters only how large they are."""
+"""Images to read, where it matters only how large they are."""
 
 import os
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def draw(folder: str, number: int) -> list[str]:
-  """Draws JPEGs of 500 x 375 pixels, as large as photos of COCO are."""
+  """Draws JPEGs of 500 x 375 pixels, as large as images of COCO are."""
   random = np.random.default_rng(0)
   files = []
   for i in range(number):

@@ -4,9 +4,9 @@ r"""How fast a training step is, beside im2txt's and beside the arithmetic.
   python -m benchmarks.training --encoder=efficientnet_lite0 --image_size=224 \
     --vocab_size=2933
 
-All in one process, with the same sizes, on weights, pictures and words drawn
+All in one process, with the same sizes, on weights, images and words drawn
 at random; captions are as long as COCO's. `classic` is im2txt's step
-(`classic_training`): its queues read pictures, each stored with each of its
+(`classic_training`): its queues read images, each stored with each of its
 captions, and its graph has the frozen encoder. The others are this project's
 steps, input pipeline included, as train.py runs them. The steps take turns,
 and `x classic` is the median of the rounds' ratios; all else is of the best
@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import classic_training, drawn_shards, model_flags, pictures
+from benchmarks import classic_training, drawn_shards, images, model_flags
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders
 from im2txt.inputs import pipeline as inputs
@@ -40,12 +40,12 @@ tf1 = tf.compat.v1
 
 flags.adopt_module_key_flags(model_flags)
 _BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'B, pictures a step.', lower_bound=1)
-_NUM_PICTURES = flags.DEFINE_integer(
-    'num_pictures', 64, 'Pictures that are drawn, and shown over and over '
+    'batch_size', 32, 'B, images a step.', lower_bound=1)
+_NUM_IMAGES = flags.DEFINE_integer(
+    'num_images', 64, 'Images that are drawn, and shown over and over '
     'under other ids.', lower_bound=1)
 _NUM_RECORDS = flags.DEFINE_integer(
-    'num_records', 4000, 'Pictures that the feature shards have.',
+    'num_records', 4000, 'Images that the feature shards have.',
     lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
     'rounds', 3, 'Times that each thing is timed.', lower_bound=1)
@@ -93,13 +93,13 @@ def make_cases(folder: str) -> list[Case]:
   """The ways to train, the classic one first."""
   pairs, whole, features = (
       {'input_file_pattern': os.path.join(folder, name)}
-      for name in ('pairs', 'pictures', 'features/*-of-*'))
+      for name in ('pairs', 'images', 'features/*-of-*'))
   return [
       Case('classic', model_config(
           input_pipeline='queue', bucket_by_length=False, **pairs),
            classic_training.build, 2),
-      Case('pictures', model_config(**pairs), our_loss, 2),
-      Case('pictures, all captions of each', model_config(
+      Case('images', model_config(**pairs), our_loss, 2),
+      Case('images, all captions of each', model_config(
           all_captions=True, **whole), our_loss, 2),
       Case('features, no buckets', model_config(
           bucket_by_length=False, **features), our_loss, 40),
@@ -159,7 +159,7 @@ def multiply_adds(
   """Multiply-adds of steps on cached features.
 
   A product's two gradients cost as much as itself each. The features have
-  none, and the state is nothing when the picture is read.
+  none, and the state is nothing when the image is read.
   """
   h, e = config.num_lstm_units, config.embedding_size
   return (2 * num_images * channels * e + 3 * captions * e * 4 * h
@@ -171,7 +171,7 @@ def floor(case: Case, timed: Timed, channels: int, rate: float) -> float | None:
   if not shard_records.find_features(case.config):
     return None
   num_images = timed.counts.captions // (
-      drawn_shards.CAPTIONS_A_PICTURE if case.config.all_captions else 1)
+      drawn_shards.CAPTIONS_A_IMAGE if case.config.all_captions else 1)
   return multiply_adds(case.config, num_images, timed.counts.captions,
                        timed.counts.words, channels) / rate
 
@@ -288,9 +288,9 @@ def main() -> None:
   rounds = _ROUNDS.value
   with tempfile.TemporaryDirectory() as folder:
     config = model_config()
-    files = pictures.draw(folder, _NUM_PICTURES.value)
+    files = images.draw(folder, _NUM_IMAGES.value)
     for write, name in ((drawn_shards.write_pairs, 'pairs'),
-                        (drawn_shards.write_pictures, 'pictures')):
+                        (drawn_shards.write_images, 'images')):
       write(os.path.join(folder, name), config.vocab_size, files)
     channels = drawn_shards.write_features(
         os.path.join(folder, 'features'), config, 'drawn at random',

@@ -1,12 +1,12 @@
 r"""How much memory training takes on a set of COCO's size.
 
   python -m benchmarks.training_memory
-  python -m benchmarks.training_memory --num_pictures=100 --steps=3
+  python -m benchmarks.training_memory --num_images=100 --steps=3
 
 Each row is a run of `python -m im2txt.train` and the greatest resident memory
 of its process. The first is of a set of one batch, so of the program and the
 model; the others also have what a large set needs: cached features of as many
-pairs as COCO has, one whole epoch; and pictures of COCO's size, stored with
+pairs as COCO has, one whole epoch; and images of COCO's size, stored with
 each caption, many thousands of which are kept to shuffle.
 The decoder is small, so that the epoch is short.
 """
@@ -19,16 +19,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from benchmarks import drawn_shards, pictures
+from benchmarks import drawn_shards, images
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.text import vocabulary
 
-_NUM_PICTURES = flags.DEFINE_integer(
-    'num_pictures', 117273, 'Pictures of the large set, with five captions '
+_NUM_IMAGES = flags.DEFINE_integer(
+    'num_images', 117273, 'Images of the large set, with five captions '
     'each; 117,273 have as many as COCO.', lower_bound=1)
 _NUM_PAIRS = flags.DEFINE_integer(
-    'num_pairs', 6400, 'Pairs of the set of pictures.', lower_bound=1)
+    'num_pairs', 6400, 'Pairs of the set of images.', lower_bound=1)
 _STEPS = flags.DEFINE_integer(
     'steps', 0, 'Of each row. Default: an epoch.', lower_bound=0)
 
@@ -77,22 +77,22 @@ def main() -> None:
         f'word{i}' for i in range(config.vocab_size - 3))]
     vocabulary.write_word_counts(
         path(vocabulary.FILE_NAME), [(word, 1) for word in words])
-    for name, number in (('small', 7), ('large', _NUM_PICTURES.value)):
+    for name, number in (('small', 7), ('large', _NUM_IMAGES.value)):
       drawn_shards.write_features(
           path(name), config, weights, number, min(256, number))
-    per_picture = drawn_shards.CAPTIONS_A_PICTURE
-    files = pictures.draw(folder, min(64, -(-_NUM_PAIRS.value // per_picture)))
+    per_image = drawn_shards.CAPTIONS_A_IMAGE
+    files = images.draw(folder, min(64, -(-_NUM_PAIRS.value // per_image)))
     repeated = (files * (_NUM_PAIRS.value // len(files) + 1))[
-        :-(-_NUM_PAIRS.value // per_picture)]
+        :-(-_NUM_PAIRS.value // per_image)]
     drawn_shards.write_pairs(path('pairs'), config.vocab_size, repeated)
 
     row = '| {:21} | {:>7} | {:>6} | {:>13} |'
     print(row.format('set', 'pairs', 'steps', 'resident, MiB'))
     print(row.format(*(4 * ['---'])))
     for name, pattern, pairs in (
-        ('features of one batch', 'small/*-of-*', 7 * per_picture),
-        ('features', 'large/*-of-*', _NUM_PICTURES.value * per_picture),
-        ('pictures', 'pairs', _NUM_PAIRS.value)):
+        ('features of one batch', 'small/*-of-*', 7 * per_image),
+        ('features', 'large/*-of-*', _NUM_IMAGES.value * per_image),
+        ('images', 'pairs', _NUM_PAIRS.value)):
       steps = _STEPS.value or max(1, pairs // config.batch_size)
       peak = peak_memory([
           f'--config={path("config.py")}',

@@ -2,11 +2,11 @@ r"""ResNet-152 and an LSTM, as PyTorch's COCO tutorial has them.
 
 Source: Choi's image captioning of pytorch-tutorial, also "Hands-on Natural
 Language Processing with PyTorch" (Packt), chapter 2; the model is Show and
-Tell's, https://arxiv.org/abs/1411.4555, with a batch-normalised picture.
+Tell's, https://arxiv.org/abs/1411.4555, with a batch-normalised image.
 Shards: build_coco_data --start_word='<start>' --end_word='<end>'
   --unknown_word='<unk>' (or with any other markers; they come with the shards).
 Where this differs from the tutorial: padding needs no word of its own, for a
-mask tells it from words. There the picture's own step is trained to say
+mask tells it from words. There the image's own step is trained to say
 `<start>`; here nothing is asked of it. Pixels are brought to what slim's
 weights were trained on: less ImageNet's mean, not over its deviation, which
 belongs to PyTorch's weights. The linear layer before batch normalisation has

@@ -12,7 +12,7 @@ from im2txt import configuration
 
 
 def get_config() -> configuration.Config:
-  """im2txt's decoder on a small encoder that sees small pictures."""
+  """im2txt's decoder on a small encoder that sees small images."""
   return configuration.Config(
       model=configuration.ModelConfig(
           encoder='efficientnet_lite0',

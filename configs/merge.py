@@ -1,4 +1,4 @@
-r"""Merge: the picture meets the sentence behind the LSTM.
+r"""Merge: the image meets the sentence behind the LSTM.
 
 Paper: Tanti et al. 2017, https://arxiv.org/abs/1708.02043, as Lamba's Keras
 tutorial "Image Captioning with Keras" has it, on Flickr8k.
@@ -9,7 +9,7 @@ Train with GloVe's vectors as they are, and stop before a third phase:
     --noconfig.model.train_word_vectors ...
 Where this differs from the tutorial: a rare word is read as the unknown one,
 there it is left out of its caption. Phases are epochs of batches of captions,
-there of three and six photos. Photos seen in training are flipped at random;
+there of three and six images. Images seen in training are flipped at random;
 and here as in all these configurations gradients are clipped.
 """
 

@@ -3,7 +3,7 @@
 Paper: Tanti et al. 2017, https://arxiv.org/abs/1708.02043.
 Commands: README, *Other captioners*; --number_of_steps=7504.
 Time and score on two cores: eight epochs in 8 min 18 s with four evaluations;
-on dev (1,000 photos, here of 224 x 224 pixels) at step 3752 perplexity 18.36;
+on dev (1,000 images, here of 224 x 224 pixels) at step 3752 perplexity 18.36;
 with beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .609 .425 .285 .191,
 METEOR .195, ROUGE_L .449, CIDEr .473, 68.3 % distinct captions. On captions
 cleaned as merge.py's, scored against uncleaned ones, CIDEr .394 (labels as they

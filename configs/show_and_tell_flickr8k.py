@@ -4,7 +4,7 @@ Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
 Commands: README, *Train on Flickr8k*; with the phase of self-critical training
 and packed, `make pretrained`: the model that comes with the package.
 Time and score on two cores: twelve epochs in 8 min 52 s with four evaluations;
-on dev (1,000 photos, here of 224 x 224 pixels) perplexity 15.56; with beam_size
+on dev (1,000 images, here of 224 x 224 pixels) perplexity 15.56; with beam_size
 5, length_normalization_factor 1 BLEU-1 to 4 .611 .430 .294 .200, METEOR .198,
 ROUGE_L .451, CIDEr .472, 72.6 % distinct captions. Then 9,849 self-critical
 steps in 17 min 41 s: likewise .653 .462 .314 .209, .197, .455, CIDEr .527,
@@ -15,7 +15,7 @@ from im2txt import configuration
 
 
 def get_config() -> configuration.Config:
-  """The whole photo at 320 pixels, averaged weights, one word embedding."""
+  """The whole image at 320 pixels, averaged weights, one word embedding."""
   return configuration.Config(
       model=configuration.ModelConfig(
           encoder='efficientnet_lite0',

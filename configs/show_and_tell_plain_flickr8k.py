@@ -12,10 +12,10 @@ Commands (shards: README, *Train on Flickr8k*, without --caption_style and
     --eval_file_pattern='plain_features/val-*' --train_dir=runs/plain \
     --number_of_steps=4690 --config.training.best_metric=CIDEr
 Time and score on two cores: five epochs in 11 min, shards, features and scores
-included; on dev (1,000 photos) perplexity 14.59, BLEU-1 to 4 .574 .380 .243
+included; on dev (1,000 images) perplexity 14.59, BLEU-1 to 4 .574 .380 .243
 .158, METEOR .168, ROUGE_L .406, CIDEr .341, 38.8 % distinct captions. Evaluated
-by perplexity only 9 min 43 s. On photo shards, 20 to 50 captions a second:
-perplexity 14.47. Photos of 224 x 224 pixels, not Flickr's own sizes.
+by perplexity only 9 min 43 s. On image shards, 20 to 50 captions a second:
+perplexity 14.47. Images of 224 x 224 pixels, not Flickr's own sizes.
 """
 
 from im2txt import configuration

@@ -4,9 +4,9 @@ Paper: Xu et al. 2015, https://arxiv.org/abs/1502.03044, as TensorFlow's
 tutorial "Image captioning with visual attention" (the GRU one, to 2022) has
 it.
 Shards: build_coco_data --caption_style=keras --min_word_count=1
-  --max_words=5000 --max_pairs=30000 --split=random (80/20 by picture).
+  --max_words=5000 --max_pairs=30000 --split=random (80/20 by image).
 Where this differs from the tutorial: the loss is the mean over real words;
-there it is divided by padding too. Photos are flipped at random. Dropout,
+there it is divided by padding too. Images are flipped at random. Dropout,
 `cell='lstm'` and `attention_regularization` (the paper's) are options.
 """
 

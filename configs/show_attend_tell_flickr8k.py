@@ -3,7 +3,7 @@
 Paper: Xu et al. 2015, https://arxiv.org/abs/1502.03044.
 Commands: README, *Other captioners*; --number_of_steps=4690.
 Time and score on two cores: ten epochs in 30 min with five evaluations, the
-machine doing other work besides; on dev (1,000 photos, here of 224 x 224
+machine doing other work besides; on dev (1,000 images, here of 224 x 224
 pixels) perplexity 16.99; with beam_size 5, length_normalization_factor 1 BLEU-1
 to 4 .619 .441 .307 .211, METEOR .209, ROUGE_L .467, CIDEr .530, 88.4 % distinct
 captions. With lstm_dropout_keep_prob .5 the best of the five was that of step

@@ -8,7 +8,7 @@ Shards: build_flickr8k_data --caption_style=keras --min_word_count=1
 Where this differs from the tutorial: its heads are 256 wide each (Keras's
 `key_dim` is a head's width); here the heads share the 256 units, as in the
 paper's section 3.2.2. Variances are normalised with 1e-6 added, there with
-Keras's 1e-3. Photos are flipped at random.
+Keras's 1e-3. Images are flipped at random.
 """
 
 from im2txt import configuration, decoders

@@ -3,7 +3,7 @@
 Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 Commands: README, *Other captioners*; --number_of_steps=5000.
 Time and score on two cores: ten epochs in 17 min 50 s with five evaluations,
-after 9 min 20 s for the features; on dev (1,000 photos, here of 224 x 224
+after 9 min 20 s for the features; on dev (1,000 images, here of 224 x 224
 pixels) perplexity 17.88; with beam_size 5, length_normalization_factor .7
 BLEU-1 to 4 .629 .448 .315 .218, METEOR .198, ROUGE_L .455, CIDEr .519, 88.9 %
 distinct captions; of 224 pixels, in training uncropped, CIDEr .500. First loss

@@ -1,1 +1,1 @@
-"""Raw photos and captions in, word counts and TFRecord shards out."""
+"""Raw images and captions in, word counts and TFRecord shards out."""

@@ -1,13 +1,13 @@
 r"""Builds TFRecord shards of COCO 2014 or 2017 (im2txt's build_mscoco_data.py).
 
---split says which pictures train:
+--split says which images train:
   im2txt    the training file and the first 85 % of the validation file train,
             its next 5 % are `val`, its last 10 % `test` (COCO 2014: 117,211 /
-            2,025 / 4,051 pictures)
+            2,025 / 4,051 images)
   official  the training file trains, the validation file is `val`; either may
             be left out
   karpathy  as --karpathy_file says; needs no caption files
-  random    --val_fraction of the pictures of the training file, and of the
+  random    --val_fraction of the images of the training file, and of the
             validation file if it is given, is `val`, the others train
 
 Example:
@@ -35,10 +35,10 @@ flags.DEFINE_string('train_captions_file', None, 'captions_train2014.json.')
 flags.DEFINE_string('val_captions_file', None, 'captions_val2014.json.')
 flags.DEFINE_enum('split', 'im2txt',
                   ['im2txt', 'official', 'karpathy', 'random'],
-                  'Which pictures train; see above.')
+                  'Which images train; see above.')
 flags.DEFINE_string('karpathy_file', None, 'Karpathy\'s dataset_coco.json.')
 flags.DEFINE_float('val_fraction', 0.2, 'With --split=random: share of the '
-                   'pictures for the split val.', lower_bound=0, upper_bound=1)
+                   'images for the split val.', lower_bound=0, upper_bound=1)
 build_flags.define(train_shards=256, val_shards=4, test_shards=8)
 
 

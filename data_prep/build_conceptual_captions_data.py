@@ -1,20 +1,20 @@
 r"""Builds TFRecord shards of Conceptual Captions (Sharma et al., ACL 2018).
 
 The data set (ai.google.com/research/ConceptualCaptions) is TSV files of
-captions and addresses, a line `CAPTION<TAB>URL` each. The photos have to lie
-in --image_dir, each named by the SHA-256 of its address, with any ending of a
-picture or none:
+captions and addresses, a line `CAPTION<TAB>URL` each. The images have to lie
+in --image_dir, each named by the SHA-256 of its address, with any ending of an
+image or none:
 
   printf %s "$URL" | sha256sum
 
 or as a third cell of the line says: `CAPTION<TAB>URL<TAB>FILE`. Captions whose
-photo is not there are left out and counted, and so are validation captions of
-training photos.
+image is not there are left out and counted, and so are validation captions of
+training images.
 
-Nothing is fetched without --fetch. With it, photos that are missing are
+Nothing is fetched without --fetch. With it, images that are missing are
 downloaded first, as far as they can still be had; after a break the same
 command goes on. --image_dir then has a journal, fetch.jsonl, of what failed
-and why. Once --output_dir has a build of these photos, no more are fetched.
+and why. Once --output_dir has a build of these images, no more are fetched.
 
 Example:
   python -m data_prep.build_conceptual_captions_data \
@@ -42,12 +42,12 @@ _LIMITS = image_fetcher.Limits()
 flags.DEFINE_string('train_captions_file', None, 'Train_GCC-training.tsv.')
 flags.DEFINE_string('val_captions_file', None,
                     'Validation_GCC-1.1.0-Validation.tsv.')
-flags.DEFINE_string('image_dir', None, 'Folder of the photos; with --fetch '
+flags.DEFINE_string('image_dir', None, 'Folder of the images; with --fetch '
                     'made if it is not there.')
 flags.mark_flag_as_required('image_dir')
-flags.DEFINE_bool('fetch', False, 'Download the photos that are missing.')
+flags.DEFINE_bool('fetch', False, 'Download the images that are missing.')
 flags.DEFINE_bool('retry_failed', False, 'With --fetch: ask addresses again '
-                  'that failed for good (gone, no picture, too large).')
+                  'that failed for good (gone, no image, too large).')
 flags.DEFINE_integer('fetch_threads', 16, 'Downloads at a time.',
                      lower_bound=1)
 flags.DEFINE_integer('fetch_retries', _LIMITS.retries,
@@ -58,10 +58,10 @@ flags.DEFINE_float('fetch_timeout_secs', _LIMITS.silence_secs,
                    'Seconds that a server may be silent before a download '
                    'counts as broken off.', lower_bound=0.1)
 flags.DEFINE_float('max_photo_secs', _LIMITS.total_secs,
-                   'Seconds that one try of a photo may take in all.',
+                   'Seconds that one try of an image may take in all.',
                    lower_bound=0.1)
 flags.DEFINE_integer('max_photo_bytes', _LIMITS.max_bytes,
-                     'Larger photos are not fetched.', lower_bound=1)
+                     'Larger images are not fetched.', lower_bound=1)
 build_flags.define(train_shards=256, val_shards=4, test_shards=1)
 
 
@@ -77,9 +77,9 @@ def main() -> None:
   if FLAGS.retry_failed and not FLAGS.fetch:
     raise ValueError('--retry_failed needs --fetch')
   if FLAGS.fetch:
-    # More photos would be another build, which cannot go on from this one.
+    # More images would be another build, which cannot go on from this one.
     if file_system.exists(record_path(options.output_dir)):
-      logging.info('fetching nothing: the build in %s goes on with the photos '
+      logging.info('fetching nothing: the build in %s goes on with the images '
                    'that %s has; to fetch more, give another --output_dir',
                    options.output_dir, FLAGS.image_dir)
     else:
@@ -94,10 +94,10 @@ def _fetch(captions_files: dict[str, str]) -> None:
                           '--fetch keeps a journal there')
   file_system.makedirs(FLAGS.image_dir)
   # Finds a broken line, too, before days of fetching and not after them.
-  total = sum(1 for _ in conceptual_captions.missing_photos(
+  total = sum(1 for _ in conceptual_captions.missing_images(
       captions_files, FLAGS.image_dir))
   image_fetcher.fetch(
-      conceptual_captions.missing_photos(captions_files, FLAGS.image_dir),
+      conceptual_captions.missing_images(captions_files, FLAGS.image_dir),
       FLAGS.image_dir,
       _LIMITS._replace(
           silence_secs=FLAGS.fetch_timeout_secs,

@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of your own captioned pictures.
+r"""Builds TFRecord shards of your own captioned images.
 
 The captions file is a CSV or TSV whose first line names the columns, or a
 JSONL; one row a caption:
@@ -7,7 +7,7 @@ JSONL; one row a caption:
   dogs/rex.jpg,"A dog, asleep on a sofa."
   dogs/rex.jpg,A brown dog naps.
 
-The splits are dealt out by picture at random (the same way each time), or
+The splits are dealt out by image at random (the same way each time), or
 stand in a column.
 
 Example:
@@ -33,15 +33,15 @@ flags.DEFINE_string('captions_file', None, 'A .csv, .tsv or .jsonl file.')
 flags.mark_flag_as_required('captions_file')
 flags.DEFINE_string('image_dir', None, 'Folder that the paths in the captions '
                     'file are relative to. Default: that file\'s own.')
-flags.DEFINE_string('image_column', 'image', 'Column of the picture\'s path.')
+flags.DEFINE_string('image_column', 'image', 'Column of the image\'s path.')
 flags.DEFINE_string('caption_column', 'caption', 'Column of the caption.')
 flags.DEFINE_string('split_column', None, 'Column with train, val or test '
                     '(dev and validation mean val). Default: the splits are '
                     'dealt out by --val_fraction and --test_fraction.')
-flags.DEFINE_float('val_fraction', 0.05, 'Share of the pictures for the split '
+flags.DEFINE_float('val_fraction', 0.05, 'Share of the images for the split '
                    'val; unused with --split_column.',
                    lower_bound=0, upper_bound=1)
-flags.DEFINE_float('test_fraction', 0.1, 'Share of the pictures for the split '
+flags.DEFINE_float('test_fraction', 0.1, 'Share of the images for the split '
                    'test; unused with --split_column.',
                    lower_bound=0, upper_bound=1)
 build_flags.define(train_shards=8, val_shards=1, test_shards=1)

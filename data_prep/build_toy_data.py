@@ -8,7 +8,7 @@ Example:
   python -m data_prep.build_toy_data --output_dir /tmp/toy
 
 writes train/*.jpg, val/*.jpg, annotations/captions_{train,val}.json in COCO's
-schema and annotations/scenes.json, the truth about each picture.
+schema and annotations/scenes.json, the truth about each image.
 """
 
 import io
@@ -37,7 +37,7 @@ flags.DEFINE_integer('seed', 0, 'Another seed draws other scenes.')
 
 def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
   buffer = io.BytesIO()
-  toy_images.draw_picture(scene, rng).save(buffer, 'JPEG', quality=88)
+  toy_images.draw_image(scene, rng).save(buffer, 'JPEG', quality=88)
   return buffer.getvalue()
 
 
@@ -65,7 +65,7 @@ def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
           'id': image_id,
       } for image_id in scenes],
       'annotations': [
-          # Five a picture, so the ids are unique across both splits.
+          # Five an image, so the ids are unique across both splits.
           {'image_id': image_id, 'id': 5 * image_id + i, 'caption': caption}
           for image_id in scenes
           for i, caption in enumerate(captions[image_id])
@@ -81,7 +81,7 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
   """Writes both splits; the same arguments give the same bytes.
 
   Args:
-    output_dir: made if absent. An earlier run's pictures are replaced.
+    output_dir: made if absent. An earlier run's images are replaced.
     num_train: number of training scenes.
     num_val: number of held-out scenes.
     seed: what everything follows from.
@@ -107,7 +107,7 @@ def _write(
   annotations_dir = os.path.join(output_dir, 'annotations')
   file_system.makedirs(annotations_dir)
   truth = {}
-  progress = tqdm(total=sum(map(len, splits.values())), unit='picture',
+  progress = tqdm(total=sum(map(len, splits.values())), unit='image',
                   desc='drawing scenes', disable=None)
   for split, members in splits.items():
     image_dir = os.path.join(output_dir, split)
@@ -115,7 +115,7 @@ def _write(
     captions = {}
     for image_id, scene in members.items():
       name = _file_name(split, image_id)
-      # A source for each picture, so that none depends on the others.
+      # A source for each image, so that none depends on the others.
       rng = random.Random(f'{seed}/{name}')
       atomic_files.write_bytes(os.path.join(image_dir, name), _jpeg(scene, rng))
       captions[image_id] = toy_scenes.write_captions(scene, rng)
@@ -133,7 +133,7 @@ def _write(
 
 
 def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
-  # `val/*.jpg` must not caption pictures that scenes.json does not know.
+  # `val/*.jpg` must not caption images that scenes.json does not know.
   for name in file_system.listdir(image_dir):
     if re.fullmatch(r'toy_(train|val)_\d{12}\.jpg', name) and (
         name not in truth):

@@ -4,13 +4,13 @@ r"""Runs the frozen encoder over shards once; training then reads its features.
     --inception_checkpoint_file=inception_v3.ckpt \
     --input_file_pattern='coco_shards/*-of-?????' --output_dir=coco_features
 
-writes shards of the same names, with features in the place of the photos.
+writes shards of the same names, with features in the place of the images.
 Give them to train.py and evaluate.py as --input_file_pattern; everything else
-stays as it is. Each photo is encoded once, whether the shards have it once or,
+stays as it is. Each image is encoded once, whether the shards have it once or,
 as im2txt's do, with each of its captions.
 
-Captions change, photos stay: build the shards anew, and give the features
-there are as --reuse; photos that those have are not encoded again.
+Captions change, images stay: build the shards anew, and give the features
+there are as --reuse; images that those have are not encoded again.
 Interrupted, the same command goes on with the first shard that is not there.
 With --runner=beam many machines share the work, a shard each; the features are
 the same.
@@ -44,7 +44,7 @@ flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
 _INPUT_FILE_PATTERN = flags.DEFINE_string(
     'input_file_pattern', None, 'Comma-separated patterns of shards of '
-    'photos, of all splits at once.', required=True)
+    'images, of all splits at once.', required=True)
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Folder for the feature shards; made if it is not '
     'there.', required=True)
@@ -53,19 +53,19 @@ _INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
     'training; or a checkpoint of a run that trained the encoder.')
 _FEATURES = flags.DEFINE_enum(
     'features', 'pooled', list(feature_maker.KEYS), 'What to keep of a '
-    'photo: one vector, which is all that Show and Tell looks at, or a vector '
+    'image: one vector, which is all that Show and Tell looks at, or a vector '
     'of each region, of which the one is the mean.')
 _PRECISION = flags.DEFINE_enum(
     'precision', 'float16', feature_cache.PRECISIONS, 'Of each number.')
 _AUGMENTATIONS = flags.DEFINE_integer(
     'augmentations', 0, 'Also keep so many randomly cropped, flipped and '
-    'coloured versions of each photo; training draws one of them each time. '
-    '0: training sees each photo plain.', lower_bound=0)
+    'coloured versions of each image; training draws one of them each time. '
+    '0: training sees each image plain.', lower_bound=0)
 _REUSE = flags.DEFINE_string(
-    'reuse', None, 'Folder of features made likewise; photos that it has are '
+    'reuse', None, 'Folder of features made likewise; images that it has are '
     'not encoded again.')
 _BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'Pictures encoded at once.', lower_bound=1)
+    'batch_size', 32, 'Images encoded at once.', lower_bound=1)
 
 runner_flags.define('this process, which keeps all CPUs busy')
 
@@ -88,12 +88,12 @@ def list_shards(
     groups: Sequence[image_scan.Group], output_dir: str,
     store: feature_store.FeatureStore | None,
 ) -> list[feature_maker.Shard]:
-  """Deals out each group's photos to as many shards as it has.
+  """Deals out each group's images to as many shards as it has.
 
   Args:
-    groups: what the shards of photos hold.
+    groups: what the shards of images hold.
     output_dir: folder of the feature shards.
-    store: has photos that need not be encoded.
+    store: has images that need not be encoded.
 
   Raises:
     ValueError: two shards have one name.
@@ -103,13 +103,13 @@ def list_shards(
     places = [(file, int(record))
               for file, first in zip(group.files, group.first, strict=True)
               for record in np.flatnonzero(first)]
-    photos = [(photo, *place)
-              for photo, place in zip(group.photos, places, strict=True)]
+    images = [(image, *place)
+              for image, place in zip(group.images, places, strict=True)]
     found += [
         feature_maker.make_shard(
             part, os.path.join(output_dir, os.path.basename(file)), store)
         for file, part in zip(
-            group.files, cut(photos, len(group.files)), strict=True)]
+            group.files, cut(images, len(group.files)), strict=True)]
   counts = collections.Counter(shard.path for shard in found)
   for path, count in counts.items():
     if count > 1:
@@ -146,7 +146,7 @@ def make(
 
   Args:
     config: the encoder and its weights.
-    files: shards of photos.
+    files: shards of images.
     options: see there.
 
   Raises:
@@ -176,19 +176,19 @@ def make(
       vocabulary.copy(words, folder)
 
     due = [shard for shard in shards if not file_system.exists(shard.path)]
-    total = sum(len(shard.photos) for shard in shards)
-    logging.info('%d photos, %d of them to encode', total,
+    total = sum(len(shard.images) for shard in shards)
+    logging.info('%d images, %d of them to encode', total,
                  sum(map(feature_maker.num_encoded, due)))
     try:
       runner.do(
           functools.partial(
               feature_maker.write_shard, recipe=feature_maker.Recipe(
                   config, description, options.batch_size)),
-          due, [len(shard.photos) for shard in due],
-          Label('making features', 'photo'))
+          due, [len(shard.images) for shard in due],
+          Label('making features', 'image'))
     finally:
       remove_leftovers(folder, shards)
-  logging.info('%s: %d photos in %d shards', folder, total, len(shards))
+  logging.info('%s: %d images in %d shards', folder, total, len(shards))
 
 
 def remove_leftovers(
@@ -197,7 +197,8 @@ def remove_leftovers(
   """Removes what killed writers of a folder's shards left behind."""
   names = {os.path.basename(shard.path) for shard in shards}
   for name in file_system.listdir(folder):
-    if atomic_files.is_temporary(name) and atomic_files.target_of(name) in names:
+    if (atomic_files.is_temporary(name)
+        and atomic_files.target_of(name) in names):
       with contextlib.suppress(FileNotFoundError):
         file_system.remove(os.path.join(folder, name))
 

@@ -70,7 +70,7 @@ def read_captions(path: str) -> dict[str, str]:
 
 
 def read_scenes(path: str) -> dict[str, dict[str, object]]:
-  """Reads the truth about each picture.
+  """Reads the truth about each image.
 
   Args:
     path: the scenes.json of build_toy_data.
@@ -97,7 +97,7 @@ def read_claims(caption: str) -> dict[str, object]:
   """Returns the one colour, object and count that a caption names.
 
   A value is None where the caption names none or several. The count is the
-  last number word before the object: 'a picture of two red boats' says two.
+  last number word before the object: 'an image of two red boats' says two.
   """
   words = re.findall('[a-z]+', caption.lower())
   colours = {word for word in words if word in toy_scenes.COLOURS}

@@ -20,7 +20,7 @@ class Model(Protocol):
   """What the search needs of a model; see `InferenceWrapper`."""
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
-    """Returns the state [1, S] of a picture."""
+    """Returns the state [1, S] of an image."""
 
   def inference_step(
       self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
@@ -143,11 +143,11 @@ class CaptionGenerator:
   def beam_search(
       self, sess: tf1.Session, encoded_image: bytes
   ) -> list[Caption]:
-    """Captions one picture.
+    """Captions one image.
 
     Args:
       sess: with the restored model.
-      encoded_image: the picture file's bytes.
+      encoded_image: the image file's bytes.
 
     Returns:
       At most `beam_size` captions, best first: complete ones or, if nothing

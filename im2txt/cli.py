@@ -9,7 +9,7 @@ import sys
 
 # Imported only when run: TensorFlow takes seconds.
 _COMMANDS = {
-    'caption': ('run_inference', 'captions pictures'),
+    'caption': ('run_inference', 'captions images'),
     'train': ('train', 'trains a captioner, or trains it on'),
     'evaluate': ('evaluate', "perplexity and scores of a run's checkpoints"),
     'score': ('score_captions', 'scores captions in a file'),

@@ -1,6 +1,6 @@
 """How every command line of this project starts and how it fails.
 
-A mistake of the user's (a flag, a file, a broken picture) costs one line on
+A mistake of the user's (a flag, a file, a broken image) costs one line on
 stderr and exit status 1 or 2, never a traceback; anything else is a defect of
 ours and keeps its traceback.
 """

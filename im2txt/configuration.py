@@ -23,7 +23,7 @@ class ModelConfig:
   # File pattern of sharded TFRecord files of SequenceExamples; several are
   # separated by commas. Without one the batch is placeholders, to be fed.
   input_file_pattern: str | None = None
-  # 'jpeg' or 'png', as in im2txt; pictures are decoded by their content.
+  # 'jpeg' or 'png', as in im2txt; images are decoded by their content.
   image_format: str = 'jpeg'
   # Approximate number of records in a shard; the size of the shuffle.
   values_per_input_shard: int = 2300
@@ -33,16 +33,16 @@ class ModelConfig:
   num_input_reader_threads: int = 1
   # Name of the input queue in TensorBoard (`queue` input only).
   shard_queue_name: str = 'filename_queue'
-  # Context key of the encoded picture in a record.
+  # Context key of the encoded image in a record.
   image_feature_name: str = 'image/data'
   # Feature-list key of the caption's word ids in a record.
   caption_feature_name: str = 'image/caption_ids'
   # Number of outputs; at least the words of the vocabulary and one unknown
   # word. (im2txt's vocabulary has 11,520 words under its 12,000 outputs.)
   vocab_size: int = 12000
-  # Threads that decode and distort pictures.
+  # Threads that decode and distort images.
   num_preprocess_threads: int = 4
-  # Pictures in a batch.
+  # Images in a batch.
   batch_size: int = 32
   # File with the encoder's pretrained weights.
   inception_checkpoint_file: str | None = None
@@ -51,7 +51,7 @@ class ModelConfig:
   image_width: int = 299
   # Variables of the decoder begin uniform in +- this.
   initializer_scale: float = 0.08
-  # Width of word embeddings and of the embedded picture; 0: of the word
+  # Width of word embeddings and of the embedded image; 0: of the word
   # vectors.
   embedding_size: int = 512
   # Units of the LSTM, or of the layer that is in its place.
@@ -66,11 +66,11 @@ class ModelConfig:
   encoder: str = 'inception_v3'
   # A name of im2txt.decoders.DECODERS.
   decoder: str = 'show_and_tell'
-  # Pixels to which a picture is resized, over those that are cropped for the
+  # Pixels to which an image is resized, over those that are cropped for the
   # encoder; im2txt's 346 over 299.
   resize_ratio: float = 346 / 299
-  # Whether captioning sees the middle of the resized picture, as in im2txt, or
-  # the whole picture.
+  # Whether captioning sees the middle of the resized image, as in im2txt, or
+  # the whole image.
   central_crop: bool = True
   # Whether training also distorts the colours.
   distort_colors: bool = True
@@ -79,9 +79,9 @@ class ModelConfig:
   # Whether training batches hold captions of about one length, so that little
   # of them is padding (`tf_data` input only).
   bucket_by_length: bool = True
-  # Whether all captions of a picture train in one batch, for which the encoder
+  # Whether all captions of an image train in one batch, for which the encoder
   # runs once (shards of layout `image` and feature shards; in others a record
-  # has one caption). batch_size and num_examples_per_epoch then count pictures.
+  # has one caption). batch_size and num_examples_per_epoch then count images.
   all_captions: bool = False
   # Of the products with the decoder's matrices: 'float32', or 'bfloat16' or
   # 'float16' where the machine gains from it. Variables and all else are
@@ -143,7 +143,7 @@ class TrainingConfig:
 
   # Seconds between checkpoints.
   save_interval_secs: int = 600
-  # Steps between summaries of numbers, and between those of pictures.
+  # Steps between summaries of numbers, and between those of images.
   save_summaries_steps: int = 100
   save_images_steps: int = 2000
   # Of all that is random in training: the same gives the same losses on the
@@ -169,7 +169,7 @@ class TrainingConfig:
   # so many epochs. 0: it reads the captions only.
   scheduled_sampling: float = 0.0
   scheduled_sampling_epochs: float = 10.0
-  # Self-critical training (phase 3): constant learning rate, pictures in a
+  # Self-critical training (phase 3): constant learning rate, images in a
   # batch, captions drawn of each, and the share of the loss that is still the
   # cross-entropy of people's captions.
   self_critical_learning_rate: float = 0.0001
@@ -186,7 +186,7 @@ class TrainingConfig:
   # with the wait for processes that are being started again.
   replica_timeout_secs: int = 1800
   # What makes a checkpoint better than another: 'perplexity', or one of
-  # im2txt.scoring.metrics.NAMES, for which evaluation captions the pictures.
+  # im2txt.scoring.metrics.NAMES, for which evaluation captions the images.
   best_metric: str = 'perplexity'
 
 

@@ -1,9 +1,9 @@
-r"""Draws pictures with the captions that files of results have of them.
+r"""Draws images with the captions that files of results have of them.
 
   python -m im2txt.draw_captions --output=sheet.jpg \
     before.jsonl after.jsonl
 
-The files are of run_inference's --output_jsonl. A picture that is in one of
+The files are of run_inference's --output_jsonl. An image that is in one of
 them is drawn with its captions and their probabilities; one that is in several
 with the best caption of each, by the file's name.
 """
@@ -23,14 +23,14 @@ from im2txt.results import result as results
 
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'The sheet, .png or .jpg; of the first '
-    f'{contact_sheet.MAX_PICTURES} pictures.', required=True)
+    f'{contact_sheet.MAX_IMAGES} images.', required=True)
 
 
 def read(path: str) -> dict[str, results.Result]:
-  """Reads a file of results; pictures that could not be read are left out.
+  """Reads a file of results; images that could not be read are left out.
 
   Returns:
-    The results by the pictures' files, in their order.
+    The results by the images' files, in their order.
 
   Raises:
     OSError: there is no such file.
@@ -51,10 +51,10 @@ def read(path: str) -> dict[str, results.Result]:
 def merge(
     of_files: Sequence[dict[str, results.Result]], names: Sequence[str]
 ) -> list[results.Result]:
-  """A result a picture, in the order in which they come first.
+  """A result an image, in the order in which they come first.
 
   Args:
-    of_files: results by the pictures' files.
+    of_files: results by the images' files.
     names: of the files of results.
   """
   merged = []
@@ -71,7 +71,7 @@ def merge(
 
 
 def thumbnail(file: str) -> bytes:
-  """A small JPEG of a picture.
+  """A small JPEG of an image.
 
   Raises:
     ValueError: it cannot be read.
@@ -79,10 +79,10 @@ def thumbnail(file: str) -> bytes:
   buffer = io.BytesIO()
   try:
     with (file_system.open(file, 'rb') as f,
-          image_size.opened(f.read()) as picture):
-      picture = ImageOps.exif_transpose(picture).convert('RGB')
-      picture.thumbnail(2 * (contact_sheet.PICTURE_SIDE,))
-      picture.save(buffer, 'JPEG', quality=90)
+          image_size.opened(f.read()) as image):
+      image = ImageOps.exif_transpose(image).convert('RGB')
+      image.thumbnail(2 * (contact_sheet.IMAGE_SIDE,))
+      image.save(buffer, 'JPEG', quality=90)
   except OSError as error:
     raise ValueError(f'{file} cannot be drawn: {error}; run this in the '
                      'folder in which it was captioned') from None
@@ -100,9 +100,9 @@ def main(paths: list[str]) -> None:
                      'captions would be told apart; rename one')
   merged = merge(list(map(read, paths)), names)
   if not merged:
-    raise ValueError(f'{", ".join(paths)} have captions of no picture')
+    raise ValueError(f'{", ".join(paths)} have captions of no image')
   with contact_sheet.write(_OUTPUT.value) as write:
-    for result in merged[:contact_sheet.MAX_PICTURES]:
+    for result in merged[:contact_sheet.MAX_IMAGES]:
       write(result._replace(thumbnail=thumbnail(result.file)))
   logging.info('wrote %s', _OUTPUT.value)
 

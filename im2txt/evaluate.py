@@ -7,7 +7,7 @@ Perplexity = exp(sum of cross-entropies / number of words). It goes to the
 log, to TensorBoard and to `metrics.jsonl` in --eval_dir, from where a later
 run knows what has been evaluated. Once and no more: add --run_once.
 
-With --metrics the pictures are captioned as well, and the captions scored
+With --metrics the images are captioned as well, and the captions scored
 (BLEU, METEOR, ROUGE_L, CIDEr; see im2txt.score_captions) beside what the best
 constant captions score; --keep_best=CIDEr then keeps the best checkpoint.
 """
@@ -46,7 +46,7 @@ _EVAL_INTERVAL_SECS = flags.DEFINE_integer(
 _NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
     'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
     'of which to take the perplexity; all of the shards if they have fewer. '
-    '(--metrics captions all pictures.)', lower_bound=1)
+    '(--metrics captions all images.)', lower_bound=1)
 _MIN_GLOBAL_STEP = flags.DEFINE_integer(
     'min_global_step', 0, 'Checkpoints of earlier steps are left out.')
 _MAX_EVALS = flags.DEFINE_integer(
@@ -54,7 +54,7 @@ _MAX_EVALS = flags.DEFINE_integer(
 _RUN_ONCE = flags.DEFINE_bool(
     'run_once', False, 'Evaluate the newest checkpoint and stop.')
 _METRICS = flags.DEFINE_bool(
-    'metrics', False, 'Also caption the pictures, by the flags of the search, '
+    'metrics', False, 'Also caption the images, by the flags of the search, '
     'and score the captions. METEOR needs Java.')
 _TRAIN_FILE_PATTERN = flags.DEFINE_string(
     'train_file_pattern', None, 'With --metrics: the training shards, for '

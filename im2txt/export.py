@@ -3,7 +3,7 @@ r"""Exports a trained model, vocabulary and search included, to be served.
   python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
 
 writes a SavedModel that needs nothing of this project. Its signature
-`serving_default` takes `image_bytes`, string [B], whole picture files, and
+`serving_default` takes `image_bytes`, string [B], whole image files, and
 gives, best first,
 
   captions           string [B, R]
@@ -17,8 +17,8 @@ the flags ask for. The signature `with_options` takes `beam_size` and
   model = tf.saved_model.load('served/1')
   model.signatures['serving_default'](image_bytes=tf.constant([jpeg]))
 
-TensorFlow Serving takes the folder `served`; in JSON the pictures are
-`{"image_bytes": {"b64": "..."}}`. A file that is no picture fails its batch.
+TensorFlow Serving takes the folder `served`; in JSON the images are
+`{"image_bytes": {"b64": "..."}}`. A file that is no image fails its batch.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 def captioning_signatures(
     models: Sequence[TrainedModel], rules: Rules, options: beam_search.Options
 ) -> Signatures:
-  """Builds the graph from files of pictures to captions; see the module.
+  """Builds the graph from files of images to captions; see the module.
 
   Args:
     models: what captions, together if they are several.
@@ -102,11 +102,11 @@ def captioning_signatures(
       'captions': tf.where(found, to_text(captions.sentences, vocab), ''),
       'probabilities': tf.exp(captions.log_probabilities),
       'log_probabilities': captions.log_probabilities}
-  pictures = {'image_bytes': image_bytes}
+  feeds = {'image_bytes': image_bytes}
   return {
-      tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: (pictures, outputs),
+      tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: (feeds, outputs),
       'with_options': (
-          pictures | {'beam_size': beam_size,
+          feeds | {'beam_size': beam_size,
                       'max_caption_length': max_length}, outputs)}
 
 

@@ -15,7 +15,7 @@ tf1 = tf.compat.v1
 
 
 class InferenceWrapper:
-  """Feeds a picture, then words, into the inference graph."""
+  """Feeds an image, then words, into the inference graph."""
 
   def __init__(self):
     self._step: captioner.StepTensors | None = None
@@ -40,17 +40,17 @@ class InferenceWrapper:
     return checkpoints.inference_restorer(prefix)
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
-    """Encodes a picture.
+    """Encodes an image.
 
     Args:
       sess: with the restored model.
-      encoded_image: the picture file's bytes.
+      encoded_image: the image file's bytes.
 
     Returns:
       float32 [1, S], the state before the first word.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are no picture.
+      tf.errors.InvalidArgumentError: the bytes are no image.
     """
     return sess.run(self._step.initial_state,
                     {self._step.image_feed: encoded_image})

@@ -5,10 +5,10 @@ r"""Trains with several processes of this machine, such as one for each GPU.
     --input_file_pattern='coco/train-?????-of-00256' --number_of_steps=1000000
 
 starts im2txt.train with the flags behind -- as chief, workers and ps of a
-cluster (see im2txt.training.cluster.task), and ends with them. What they print has their
-names in front. Ctrl-C, SIGTERM or the end of the terminal (but for nohup) saves
-and stops all. On several machines, start im2txt.train on each instead, with
-TF_CONFIG.
+cluster (see im2txt.training.cluster.task), and ends with them. What they print
+has their names in front. Ctrl-C, SIGTERM or the end of the terminal (but for
+nohup) saves and stops all. On several machines, start im2txt.train on each
+instead, with TF_CONFIG.
 """
 
 import contextlib

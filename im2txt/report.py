@@ -4,7 +4,7 @@
 
 prints a Markdown table with a row a run, that of its best evaluation: the one
 with the highest CIDEr or, where captions were never scored, the lowest
-perplexity. Below the runs that were evaluated on the same pictures stands what
+perplexity. Below the runs that were evaluated on the same images stands what
 the best constant captions score there. `time` is that of all the training,
 evaluations during it included; `distinct` is the number of different captions
 as a share of all, `novel` the share that training does not have, `words` the
@@ -115,7 +115,7 @@ def _conditions(
       conditions = members[0].best.conditions
       patterns = sorted({f'`{run.best.pattern}`' for run in members})
       captioned = (
-          f', {conditions.num_images:,} pictures captioned, beam '
+          f', {conditions.num_images:,} images captioned, beam '
           f'{conditions.beam_size}' if conditions.num_images else '')
       found.append(
           f'{", ".join(run.folder for run in members)} on '

@@ -1,4 +1,4 @@
-r"""Captions pictures.
+r"""Captions images.
 
   python -m im2txt.run_inference photo.jpg more/
 
@@ -13,7 +13,7 @@ with one of your own. Printed are, best first, im2txt's lines:
     0) a man riding a wave on top of a surfboard . (p=0.040413)
     1) a person riding a surf board on a wave (p=0.017452)
 
-Files of results instead, of all pictures in a folder and those within it:
+Files of results instead, of all images in a folder and those within it:
 
   python -m im2txt.run_inference --checkpoint_path=runs/coco \
     --input_files=photos --output_jsonl=photos.jsonl --output_html=photos.html
@@ -64,12 +64,12 @@ flags.adopt_module_key_flags(captioning_flags)
 flags.adopt_module_key_flags(consensus_flags)
 _INPUT_FILES = flags.DEFINE_list(
     'input_files', [], 'Comma-separated files, patterns, or folders, of which '
-    "all pictures are meant; for example 'photos,more/*.jpg'.")
+    "all images are meant; for example 'photos,more/*.jpg'.")
 _INPUT_LIST = flags.DEFINE_string(
     'input_list', None, 'A file with one such file, pattern or folder in each '
     'line.')
 _BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'Pictures captioned at once; does not change captions.',
+    'batch_size', 32, 'Images captioned at once; does not change captions.',
     lower_bound=1)
 _OUTPUT_LINES = flags.DEFINE_string(
     'output_lines', None, "Write im2txt's lines into this file. They are "
@@ -79,20 +79,20 @@ _OUTPUT_JSON = flags.DEFINE_string(
     "format of COCO's results, to be scored by im2txt.score_captions.")
 _ANNOTATIONS_FILE = flags.DEFINE_string(
     'annotations_file', None, "For --output_json: annotations in COCO's "
-    "format, which have the pictures' ids. Default: COCO's own file names "
-    'have the ids in them; other pictures go by their name.')
+    "format, which have the images' ids. Default: COCO's own file names "
+    'have the ids in them; other images go by their name.')
 _OUTPUT_JSONL = flags.DEFINE_string(
     'output_jsonl', None, 'Write all captions with their probabilities into '
-    'this file, a line of JSON a picture.')
+    'this file, a line of JSON an image.')
 _OUTPUT_HTML = flags.DEFINE_string(
     'output_html', None, 'Write a page to look at and to search into this '
-    'file: pictures, captions, probabilities. It takes about 20 kB a '
-    'picture.')
+    'file: images, captions, probabilities. It takes about 20 kB a '
+    'image.')
 _CONTACT_SHEET = flags.DEFINE_string(
-    'contact_sheet', None, 'Also draw the pictures with their captions into '
-    f'this file (.png or .jpg); the first {contact_sheet.MAX_PICTURES}.')
+    'contact_sheet', None, 'Also draw the images with their captions into '
+    f'this file (.png or .jpg); the first {contact_sheet.MAX_IMAGES}.')
 _ATTENTION_DIR = flags.DEFINE_string(
-    'attention_dir', None, 'Also draw a sheet for each picture into this '
+    'attention_dir', None, 'Also draw a sheet for each image into this '
     'folder: where the model looked for each word of the best caption. Of '
     'models that attend to regions only; --output_html shows it, too, and '
     'with any such file beside it a broken run goes on where it was.')
@@ -143,12 +143,12 @@ def check_attention(models: Sequence[trained_model.TrainedModel]) -> None:
           f'--attention_dir: the decoder {model.config.decoder!r} of '
           f'{model.prefix} does not attend to regions; {attending} do')
   if not ensemble.attends(models):
-    raise ValueError('--attention_dir: these models divide pictures into '
+    raise ValueError('--attention_dir: these models divide images into '
                      'different regions; draw the sheets of one of them')
 
 
-def find_pictures(meant: Iterable[str]) -> tuple[list[str], list[str]]:
-  """Finds pictures.
+def find_images(meant: Iterable[str]) -> tuple[list[str], list[str]]:
+  """Finds images.
 
   Args:
     meant: files, patterns and folders.
@@ -173,7 +173,7 @@ def show_progress(batches: Batches, number: int, quiet: bool) -> Batches:
     number: of all of them.
     quiet: whether to do without the bar.
   """
-  with tqdm.tqdm(total=number, unit='picture', disable=quiet or None) as bar:
+  with tqdm.tqdm(total=number, unit='image', disable=quiet or None) as bar:
     for batch in batches:
       for result in batch:
         if result.error is not None:
@@ -187,7 +187,7 @@ def by_consensus(
     features: np.ndarray, captions: Sequence[results.Caption],
     agreed: consensus.Consensus, number: int | None,
 ) -> list[results.Caption]:
-  """The captions of a picture that agree most, best first.
+  """The captions of an image that agree most, best first.
 
   Args:
     features: float32 [C], what the encoder says of it.
@@ -209,29 +209,29 @@ def go_on(
 
   Args:
     journal: of results.
-    files: pictures; one that comes twice is captioned once.
-    caption: captions pictures.
+    files: images; one that comes twice is captioned once.
+    caption: captions images.
 
   Yields:
     A result for each of the files.
   """
   todo = [file for file in dict.fromkeys(files) if file not in journal]
   if len(journal):
-    logging.info('going on where it stopped: %d pictures are left', len(todo))
+    logging.info('going on where it stopped: %d images are left', len(todo))
   for batch in caption(todo) if todo else ():
     journal.append(batch)
   yield from map(journal.result, files)
 
 
 def main(arguments: list[str]) -> int:
-  """Reads the flags and captions; returns 1 if a picture was unreadable."""
+  """Reads the flags and captions; returns 1 if an image was unreadable."""
   if not (arguments or _INPUT_FILES.value or _INPUT_LIST.value):
-    raise ValueError('no pictures; name files or folders, or give '
+    raise ValueError('no images; name files or folders, or give '
                      '--input_files or --input_list')
   check_outputs([flag.value for flag in (
       _OUTPUT_LINES, _OUTPUT_JSON, _OUTPUT_JSONL, _OUTPUT_HTML) if flag.value],
       _CONTACT_SHEET.value)
-  files, mistakes = find_pictures(itertools.chain(
+  files, mistakes = find_images(itertools.chain(
       arguments, _INPUT_FILES.value,
       image_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
   for mistake in mistakes:

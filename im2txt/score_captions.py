@@ -1,7 +1,7 @@
 r"""Scores captions against those that people wrote.
 
   python -m im2txt.run_inference --checkpoint_path=runs/flickr8k/best \
-    --input_list=dev_photos.txt --output_json=results.json
+    --input_list=dev_images.txt --output_json=results.json
   python -m im2txt.score_captions --results=results.json \
     --annotations=Flickr8k.token.txt \
     --train_captions='flickr_features/train-*'
@@ -9,11 +9,11 @@ r"""Scores captions against those that people wrote.
 prints BLEU, METEOR, ROUGE_L and CIDEr as COCO's evaluation computes them, how
 varied and how new the captions are, and what constant captions score: those
 of training that do best in BLEU-4 and in CIDEr when they are said of every
-picture. A model that is not far better has not looked at the pictures.
+image. A model that is not far better has not looked at the images.
 
 Results are JSON in COCO's format, [{"image_id": 42, "caption": "a man ..."},
 ...]; an image_id may also be a file's name. METEOR needs Java. CIDEr depends on
-which pictures are scored together, for it weighs words by their rarity there.
+which images are scored together, for it weighs words by their rarity there.
 """
 
 import collections
@@ -45,24 +45,24 @@ _TOKENIZED_ANNOTATIONS = flags.DEFINE_bool(
     'as by the Penn Treebank: take their words as they are.')
 _OUTPUT_JSON = flags.DEFINE_string(
     'output_json', None, 'Also write all of it, and the scores of each '
-    'picture, into this file.')
+    'image, into this file.')
 
 
 def find_references(
     results: Mapping[int | str, str],
     images: Sequence[annotations.AnnotatedImage],
 ) -> dict[int | str, list[str]]:
-  """Finds what people wrote of the pictures of results.
+  """Finds what people wrote of the images of results.
 
   Args:
-    results: captions by picture's id, or by its file's name.
-    images: annotated pictures.
+    results: captions by image's id, or by its file's name.
+    images: annotated images.
 
   Returns:
     Their captions, by the ids of the results and in their order.
 
   Raises:
-    ValueError: a picture is not annotated, or has no caption, or is twice
+    ValueError: an image is not annotated, or has no caption, or is twice
       among the results, or two have the name that is meant.
   """
   known = {image.file_name: image for image in images}
@@ -129,7 +129,7 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
   novel = ('unknown, give --train_captions' if diversity.novel is None
            else f'{diversity.novel:.1%}')
   source = ('training' if has_training else
-            'these pictures (give --train_captions)')
+            'these images (give --train_captions)')
   return '\n'.join([
       *lines, '',
       f'distinct captions    {diversity.distinct:.1%}',
@@ -137,7 +137,7 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
       f'different words      {diversity.num_words}',
       f'words a caption      {diversity.mean_length:.1f}', '',
       f'Of the captions of {source},',
-      'said of every picture, these do best in',
+      'said of every image, these do best in',
       *(f'{name:<9}{constant.caption}'
         for name, constant in constants.items())])
 
@@ -156,7 +156,7 @@ def main() -> None:
                      ) from None
   training = (read_training_captions(_TRAIN_CAPTIONS.value)
               if _TRAIN_CAPTIONS.value else None)
-  logging.info('scoring %d of the %d annotated pictures%s', len(results),
+  logging.info('scoring %d of the %d annotated images%s', len(results),
                len(images), '' if len(results) == len(images) else
                '; the others have no result')
   scorer = metrics.Scorer(

@@ -13,7 +13,7 @@ configuration:
   python -m im2txt.train --train_dir=runs/coco --train_inception \
     --number_of_steps=3000000
 
-(with the photos' --input_file_pattern, if phase 1 read features).
+(with the images' --input_file_pattern, if phase 1 read features).
 
 Phase 3, self-critical: captions that the model draws are weighed by their
 CIDEr-D; begins with the best checkpoint of another run, with its configuration:
@@ -82,7 +82,7 @@ _EVAL_FILE_PATTERN = flags.DEFINE_string(
     'eval_file_pattern', None, 'Also evaluate on these shards at each '
     'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
     "configuration's best_metric: perplexity, or a score such as CIDEr, for "
-    'which the pictures are captioned), and stop early if it has an '
+    'which the images are captioned), and stop early if it has an '
     'early_stopping_patience.')
 _TRAIN_DIR = flags.DEFINE_string(
     'train_dir', None, 'The run folder: checkpoints, configuration, '
@@ -105,7 +105,7 @@ _INIT_CHECKPOINT = flags.DEFINE_string(
     'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
     'this project or im2txt) at step 0, if --train_dir has none yet.')
 _SAMPLE_IMAGE = flags.DEFINE_string(
-    'sample_image', None, 'A picture that is captioned at each checkpoint: by '
+    'sample_image', None, 'An image that is captioned at each checkpoint: by '
     'the most probable words (temperature 0) and by words drawn at '
     'temperatures 0.5 and 1.')
 _ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
@@ -265,7 +265,7 @@ def train(
           tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
           tf.size(batch.input_mask))
     scalars = tf1.summary.merge_all()
-    pictures = (tf1.summary.image('images', batch.images, max_outputs=3)
+    images = (tf1.summary.image('images', batch.images, max_outputs=3)
                 if isinstance(batch.images, tf.Tensor) else None)
     if replica.is_chief:
       logging.info('%s', variable_table())
@@ -317,10 +317,10 @@ def train(
                 listeners=listeners,
                 **save_interval(config.training)),
         ]
-        if pictures is not None:
+        if images is not None:
           hooks.append(tf1.train.SummarySaverHook(
               save_steps=config.training.save_images_steps,
-              output_dir=train_dir, summary_op=pictures))
+              output_dir=train_dir, summary_op=images))
       hooks += replica.hooks(train_op, interrupted)
       while replica.joins(interrupted):
         with (contextlib.closing(progress),

@@ -62,7 +62,7 @@ def test_indented_coco(write):
   assert [image.image_id for image in annotations.read(path)] == [7, 3]
 
 
-def test_pictures_without_captions_are_there(write):
+def test_images_without_captions_are_there(write):
   path = write(b'{"images": [{"id": 7}], "annotations": []}')
   assert annotations.read(path) == [(7, None, [], f'{path}: images[0]')]
 
@@ -108,7 +108,7 @@ def broken_gzips(content):
   damaged[middle] ^= 0xff
   damaged[middle + 1] ^= 0xff
   checksum = whole[:-8] + bytes(4) + whole[-4:]
-  return {'plain': content, 'picture': b'\xff\xd8\xff\xe0' * 9,
+  return {'plain': content, 'image': b'\xff\xd8\xff\xe0' * 9,
           'beginning': whole[:5], 'header': whole[:10], 'cut off':
           whole[:middle], 'no checksum': whole[:-8], 'damaged': bytes(damaged),
           'wrong checksum': checksum, 'no deflate': whole[:10] + b'\xff' * 99,

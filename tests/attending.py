@@ -1,6 +1,6 @@
 """A decoder and an encoder of the tests' own, as small as they can be.
 
-The decoder's step looks at the picture's regions: it shows that what carries
+The decoder's step looks at the image's regions: it shows that what carries
 a decoder through training and search carries its memory too.
 
 Shapes: B batch, T padded caption length, L regions, C channels of a region, H
@@ -52,7 +52,7 @@ class AttendingConfig(configuration.ModelConfig):
 
 
 class Memory(NamedTuple):
-  """What `Attending` keeps of a picture."""
+  """What `Attending` keeps of an image."""
 
   keys: tf.Tensor     # [B, L, A]
   regions: tf.Tensor  # [B, L, C]

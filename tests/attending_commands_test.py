@@ -34,13 +34,13 @@ def attending(task, launch, tmp_path_factory):
       'im2txt.train', f'--config={folder / "attending.py"}',
       f'--input_file_pattern={task.train_pattern}',
       f'--train_dir={folder / "run"}', '--number_of_steps=2',
-      f'--sample_image={task.pictures[0]}')
+      f'--sample_image={task.images[0]}')
   assert finished.returncode == 0, finished.stderr
   return folder / 'run', finished.lines
 
 
 @pytest.mark.long
-def test_training_captions_a_picture_at_each_temperature(attending):
+def test_training_captions_an_image_at_each_temperature(attending):
   _, lines = attending
   for temperature in ('0', '0.5', '1'):
     [line] = [line for line in lines
@@ -50,8 +50,8 @@ def test_training_captions_a_picture_at_each_temperature(attending):
 
 
 @pytest.mark.parametrize('content, error', [
-    (b'no picture', 'Unknown image'), (None, 'No such file')])
-def test_a_sample_that_is_no_picture_is_refused(
+    (b'no image', 'Unknown image'), (None, 'No such file')])
+def test_a_sample_that_is_no_image_is_refused(
     launch_train, tmp_path, content, error):
   if content:
     (tmp_path / 'x.jpg').write_bytes(content)
@@ -62,11 +62,11 @@ def test_a_sample_that_is_no_picture_is_refused(
   assert not (tmp_path / 'run/checkpoint').exists()
 
 
-def test_sheets_and_page(attending, caption, pictures, tmp_path):
+def test_sheets_and_page(attending, caption, images, tmp_path):
   run, _ = attending
-  (pictures / 'text.jpg').write_text('no picture')
+  (images / 'text.jpg').write_text('no image')
   arguments = (
-      run, pictures, '--max_caption_length=6', '--min_caption_length=4',
+      run, images, '--max_caption_length=6', '--min_caption_length=4',
       '--banned_words=<S>',
       f'--attention_dir={tmp_path / "sheets"}',
       f'--output_html={tmp_path / "page.html"}',
@@ -76,7 +76,7 @@ def test_sheets_and_page(attending, caption, pictures, tmp_path):
   assert sorted(path.name for path in (tmp_path / 'sheets').iterdir()) == [
       f'{name}.attention.jpg' for name in ('blue', 'green', 'red')]
   with Image.open(tmp_path / 'sheets/red.attention.jpg') as sheet:
-    assert sheet.width > 480  # The photo and some words.
+    assert sheet.width > 480  # The image and some words.
   page = (tmp_path / 'page.html').read_text()
   found = [caption for line in
            (tmp_path / 'captions.jsonl').read_text().splitlines()
@@ -88,8 +88,8 @@ def test_sheets_and_page(attending, caption, pictures, tmp_path):
 
 
 def test_a_decoder_without_attention_is_refused(
-    scripted, pictures, caption, tmp_path):
-  finished = caption(scripted, pictures / 'red.jpg',
+    scripted, images, caption, tmp_path):
+  finished = caption(scripted, images / 'red.jpg',
                      f'--attention_dir={tmp_path / "sheets"}')
   assert finished.returncode == 1
   assert finished.error.startswith('run_inference: error: --attention_dir: ')
@@ -99,9 +99,9 @@ def test_a_decoder_without_attention_is_refused(
 
 
 def test_captions_longer_than_it_can_read_are_refused(
-    attending, caption, pictures):
+    attending, caption, images):
   finished = caption(
-      attending[0], pictures / 'red.jpg', '--max_caption_length=23')
+      attending[0], images / 'red.jpg', '--max_caption_length=23')
   assert finished.returncode == 1
   assert 'max_caption_length is 23' in finished.error
   assert '22 words' in finished.error
@@ -109,20 +109,20 @@ def test_captions_longer_than_it_can_read_are_refused(
 
 @pytest.mark.long
 def test_exports_caption_as_it_does(
-    attending, launch, caption, pictures, tmp_path):
+    attending, launch, caption, images, tmp_path):
   run, _ = attending
   lite = tmp_path / 'model.tflite'
   finished = launch(
       'im2txt.export', f'--checkpoint_path={run}', '--max_caption_length=6',
       f'--output_dir={tmp_path / "served/1"}', f'--tflite_file={lite}')
   assert finished.returncode == 0, finished.stderr
-  jpeg = (pictures / 'red.jpg').read_bytes()
+  jpeg = (images / 'red.jpg').read_bytes()
   served = tf.saved_model.load(str(tmp_path / 'served/1'))
   found = served.signatures['serving_default'](
       image_bytes=tf.constant([jpeg]))
   shutil.rmtree(tmp_path / 'served')
   printed = caption(
-      run, pictures / 'red.jpg', '--max_caption_length=6').stdout
+      run, images / 'red.jpg', '--max_caption_length=6').stdout
   captions = list(zip(found['captions'][0].numpy(),
                       found['probabilities'][0].numpy(), strict=True))
   assert captions[0][1] > 0

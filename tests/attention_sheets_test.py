@@ -42,7 +42,7 @@ def pixels(result):
 
 
 def cells(sheet, width, height, number):
-  """The photos of a sheet, in their order; found by their full rows."""
+  """The images of a sheet, in their order; found by their full rows."""
   assert number <= 5
   dark = (sheet < 250).sum(1) >= number * width
   top = dark.argmax()
@@ -127,7 +127,7 @@ def test_the_sheet_grows_with_the_words(words, columns, rows):
 
 @pytest.mark.parametrize('size', [
     (1, 1), (1, 500), (500, 1), (31, 17), (97, 300), (640, 100)])
-def test_photos_of_every_form(size):
+def test_images_of_every_form(size):
   ratio = 240 / max(size)
   width, height = (max(1, round(side * ratio)) for side in size)
   sheet = attention_sheets.draw(
@@ -175,7 +175,7 @@ def write(folder, *found):
   return sorted(os.listdir(folder))
 
 
-def test_a_sheet_a_photo(folder):
+def test_a_sheet_an_image(folder):
   result = entry(looking((1, 1)), file='photos/surf.board.png')
   assert write(folder, result) == ['surf.board.attention.jpg']
   with Image.open(folder / 'surf.board.attention.jpg') as sheet:
@@ -184,12 +184,12 @@ def test_a_sheet_a_photo(folder):
     assert abs(np.asarray(sheet) - drawn).mean() < 2
 
 
-def test_photos_of_one_name_keep_their_sheets(folder):
+def test_images_of_one_name_keep_their_sheets(folder):
   greys = {'a/x.jpg': 40, 'b/x.jpg': 90, 'b/x.png': 140, 'c/x-2.jpg': 190,
            'c/X.jpg': 240}
   results = [entry(looking((1, 1)), file=file, grey=grey)
              for file, grey in greys.items()]
-  write(folder, *results, results[1])  # A photo twice: one sheet.
+  write(folder, *results, results[1])  # An image twice: one sheet.
   named = dict(zip(greys, ['x', 'x-2', 'x-3', 'x-2-2', 'X-4'], strict=True))
   assert sorted(os.listdir(folder)) == sorted(
       f'{name}.attention.jpg' for name in named.values())
@@ -199,19 +199,19 @@ def test_photos_of_one_name_keep_their_sheets(folder):
     assert abs(plain.mean() - greys[file]) < 3
 
 
-def test_photos_are_not_written_over(tmp_path):
-  photo = tmp_path / 'a.jpg'
-  photo.write_bytes(b'a photo')
-  assert write(tmp_path, entry(looking((1, 1)), file=str(photo))) == [
+def test_images_are_not_written_over(tmp_path):
+  image = tmp_path / 'a.jpg'
+  image.write_bytes(b'an image')
+  assert write(tmp_path, entry(looking((1, 1)), file=str(image))) == [
       'a.attention.jpg', 'a.jpg']
-  assert photo.read_bytes() == b'a photo'
+  assert image.read_bytes() == b'an image'
 
 
 def test_results_without_attention_are_left_out(folder):
   good = entry(looking((1, 1)))
   plain = Caption('a dog', -1.0)
   assert write(
-      folder, good._replace(error='no picture'), good._replace(captions=()),
+      folder, good._replace(error='no image'), good._replace(captions=()),
       good._replace(thumbnail=None), good._replace(captions=(plain,)),
       good._replace(captions=(plain, *good.captions))) == []
 

@@ -29,7 +29,7 @@ HEIGHT, WIDTH = 13, 7
 VOCAB_SIZE = 50
 
 
-def picture():
+def image():
   buffer = io.BytesIO()
   Image.new('RGB', (9, 11), 'grey').save(buffer, 'JPEG')
   return buffer.getvalue()
@@ -44,9 +44,9 @@ def text(value):
 
 
 def captioned(*captions, data=None):
-  """A picture with captions of these ids."""
+  """An image with captions of these ids."""
   return sequence_example.make_image(
-      7, data or {'image/data': picture()},
+      7, data or {'image/data': image()},
       [Caption([f'word{i}' for i in ids], ids) for ids in captions])
 
 
@@ -77,15 +77,15 @@ def captions_as(feature):
 
 # What is said of each.
 BAD = {
-    'no picture': (
+    'no image': (
         lambda: without('image/data'), 'no feature image/data'),
-    'picture of numbers': (
+    'image of numbers': (
         lambda: with_context('image/data', int64(1)), "Data types don't match"),
-    'no file of a picture': (
-        lambda: with_context('image/data', text(b'no picture')),
+    'no file of an image': (
+        lambda: with_context('image/data', text(b'no image')),
         'Unknown image file format'),
-    'half a picture': (
-        lambda: with_context('image/data', text(picture()[:-100])), 'JPEG'),
+    'half an image': (
+        lambda: with_context('image/data', text(image()[:-100])), 'JPEG'),
     'no captions': (
         lambda: without('image/caption_ids'),
         'no word in feature list image/caption_ids'),
@@ -279,7 +279,7 @@ def test_bad_records_are_left_out(bad_shards, pipeline, training, caplog):
 
 @pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
 @pytest.mark.parametrize('name', [
-    'no picture', 'id above', 'a thousand words'])
+    'no image', 'id above', 'a thousand words'])
 def test_a_bad_record_stops_training_by_its_name(name, pipeline, tmp_path):
   make, reason = BAD[name]
   write(tmp_path / 'a', [good(0)])
@@ -399,15 +399,15 @@ def test_features_of_another_size(bad_features, pipeline):
 
 
 def test_what_is_scored_is_what_can_be_read(bad_shards):
-  """Captions and pictures stay side by side."""
+  """Captions and images stay side by side."""
   config = make_config(bad_shards / 'train-*', bad_records='skip')
   pattern = config.input_file_pattern
-  with pytest.raises(ValueError, match='train-0, record 9: no picture with '
+  with pytest.raises(ValueError, match='train-0, record 9: no image with '
                      'captions in words: '):
     shard_captions.read(pattern)
   found = shard_captions.read(pattern, bad_records.left_out(config))
   assert len(found.first) == NUM_GOOD + len(ODD)
-  # All but the captions is the same in every picture.
+  # All but the captions is the same in every image.
   assert sum(found.first) == 1
   with tf.Graph().as_default():
     images = run(inputs.make_images(config, [True] * len(found.first)))
@@ -428,7 +428,7 @@ def test_a_record_without_words_is_not_scored(tmp_path, caplog):
     found = shard_captions.read(path, ())
   assert found.of_images == [['word10'], ['word30']]
   assert found.first == [True, False, True]
-  assert f'left out: {path}, record 1: no picture with captions in words: ' in (
+  assert f'left out: {path}, record 1: no image with captions in words: ' in (
       caplog.text)
   write(tmp_path / 'x', [wordless])
   with pytest.raises(ValueError, match=f'{path}, record 0: '):
@@ -441,7 +441,7 @@ def test_a_record_without_words_is_not_scored(tmp_path, caplog):
 def damaged_copy(task, folder, split):
   """A copy of the task's shards with bad records in a split's.
 
-  The first shard has a word id that is none in record 1, and no picture in
+  The first shard has a word id that is none in record 1, and no image in
   record 2; the last record of the second is cut.
   """
   folder.mkdir()
@@ -454,7 +454,7 @@ def damaged_copy(task, folder, split):
   encoded_image, words, _ = make_pair('red square')
   records[1] = sequence_example.make_pair(
       1, encoded_image, Caption(words, [0, 4, 99, 1]))
-  records[2].context.feature['image/data'].CopyFrom(text(b'no picture'))
+  records[2].context.feature['image/data'].CopyFrom(text(b'no image'))
   write(shard, records)
   other.write_bytes(other.read_bytes()[:-10])
   return shard, other
@@ -496,7 +496,7 @@ def test_evaluation(task, trained, launch, tmp_path):
   assert finished.returncode == 0, finished.stderr
   assert_said(finished, shard, other, 2)
   assert 'over 4 pairs' in finished.stderr
-  assert 'captioning 4 pictures' in finished.stderr
+  assert 'captioning 4 images' in finished.stderr
 
 
 @pytest.mark.long
@@ -517,7 +517,7 @@ def test_features(task, launch, tmp_path):
   other.write_bytes(cut)
   finished = launch(*command, '--bad_records=skip')
   assert finished.returncode == 0, finished.stderr
-  # Which words a caption has is no matter of its photo.
+  # Which words a caption has is no matter of its image.
   assert [line.split(': ')[1] for line in finished.lines
           if 'left out: ' in line] == [
               f'{shard}, record 2', f'{other}, record 2']

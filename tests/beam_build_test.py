@@ -11,17 +11,17 @@ IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
 
 @pytest.fixture
 def build(tmp_path, launch):
-  """Builds shards of 40 pictures, of which one is none, into a folder."""
-  pictures = tmp_path / 'pictures'
-  pictures.mkdir()
+  """Builds shards of 40 images, of which one is none, into a folder."""
+  images = tmp_path / 'images'
+  images.mkdir()
   rows = ['image,caption']
   for i in range(40):
     kind = 'PNG' if i % 5 == 0 else 'JPEG'
     Image.new('RGB', (17 + i, 13), (i * 6, 90, 0)).save(
-        pictures / f'{i}.jpg', kind)
+        images / f'{i}.jpg', kind)
     rows += [f'{i}.jpg,Dog number {i} é.', f'{i}.jpg,"A dog, again"']
-  (pictures / '7.jpg').write_bytes(b'no picture')
-  captions = pictures / 'captions.csv'
+  (images / '7.jpg').write_bytes(b'no image')
+  captions = images / 'captions.csv'
   captions.write_text('\n'.join(rows))
 
   def go(name, *flags):
@@ -88,11 +88,11 @@ def conceptual_captions(folder):
 @pytest.mark.long
 @pytest.mark.parametrize('make', [coco, flickr8k, conceptual_captions])
 def test_so_it_does_of_every_data_set(make, launch, tmp_path):
-  pictures = tmp_path / 'pictures'
-  pictures.mkdir()
+  images = tmp_path / 'images'
+  images.mkdir()
   for i in range(13):
-    Image.new('RGB', (17 + i, 13), (i * 6, 90, 0)).save(pictures / f'{i}.jpg')
-  module, *flags = make(pictures)
+    Image.new('RGB', (17 + i, 13), (i * 6, 90, 0)).save(images / f'{i}.jpg')
+  module, *flags = make(images)
   found = []
   for name, more in (('local', []), ('beam', ['--runner=beam',
                                               IN_TWO_PROCESSES])):
@@ -132,8 +132,8 @@ def test_mistakes_are_one_line(build, tmp_path):
   finished, _ = build('out')
   assert finished.returncode == 0, finished.stderr
   (tmp_path / 'out' / 'val-00001-of-00002').unlink()
-  for picture in (tmp_path / 'pictures').glob('*.jpg'):
-    picture.unlink()
+  for image in (tmp_path / 'images').glob('*.jpg'):
+    image.unlink()
   finished, found = build('out', '--runner=beam')
   assert finished.returncode == 1
   assert 'jpg: no such file' in finished.lines[-1]

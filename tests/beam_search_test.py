@@ -1,6 +1,6 @@
 """The searches inside the graph against the plain step-by-step search.
 
-Shapes: B pictures, R captions, T longest caption, S states of a script, V
+Shapes: B images, R captions, T longest caption, S states of a script, V
 vocabulary.
 """
 
@@ -27,13 +27,13 @@ SCRIPT = scripted_decoder.at_random(1, S, V, END)
 WORDS = scripted_decoder.of_word_graph(WORD_GRAPH, V)
 
 
-def run(find, script, pictures=(0,), on_step=None):
-  """What a search finds of each picture: (sentence, log probability) pairs.
+def run(find, script, images=(0,), on_step=None):
+  """What a search finds of each image: (sentence, log probability) pairs.
 
   Sentences as the reference has them: cut off after the end marker.
   """
   with tf.Graph().as_default(), tf1.Session() as session:
-    memory = tf.constant(list(pictures), tf.int32)
+    memory = tf.constant(list(images), tf.int32)
     captions = session.run(find(ScriptedDecoder(script, on_step), memory))
   return listed(captions)
 
@@ -59,12 +59,12 @@ def cut(sentence):
   return sentence[:length]
 
 
-def reference(script, pictures, vocab=VOCAB, **kwargs):
+def reference(script, images, vocab=VOCAB, **kwargs):
   """The same of `CaptionGenerator`."""
   generator = CaptionGenerator(ScriptedModel(script), vocab, **kwargs)
   return [[(c.sentence, c.logprob, c.score)
-           for c in generator.beam_search(None, picture)]
-          for picture in pictures]
+           for c in generator.beam_search(None, image)]
+          for image in images]
 
 
 def assert_same(found, expected, rounding=0.0):
@@ -164,10 +164,10 @@ def test_it_stops_as_soon_as_nothing_can_become_better():
                   length_normalization_factor=1.0) == [1]
 
 
-def test_a_picture_that_is_done_waits_for_the_others():
+def test_an_image_that_is_done_waits_for_the_others():
   graph = {0: {END: 1.0}, 2: {3: 1.0}, 3: {4: 1.0}, 4: {END: 1.0}}
   script = scripted_decoder.of_word_graph(graph, V)
-  # A picture is the state before the start marker, which is its first word.
+  # An image is the state before the start marker, which is its first word.
   script = script._replace(next_states=np.where(
       np.arange(V) == 0, np.arange(V, dtype=np.int32)[:, np.newaxis],
       script.next_states))
@@ -213,14 +213,14 @@ def test_fewer_captions_are_the_best_of_all(num_captions):
 # The options, against plain Python.
 
 
-def grouped_search(script, picture, rules, beam_size, groups=1, strength=0.0):
+def grouped_search(script, image, rules, beam_size, groups=1, strength=0.0):
   """Vijayakumar's algorithm 1 over im2txt's rules, with lists sorted in full.
 
   Also keeps whatever `rules` ask for.
   """
   model = ScriptedModel(script)
   size = beam_size // groups
-  state = model.feed_image(None, picture)[0]
+  state = model.feed_image(None, image)[0]
   partial = [[([0], 0.0, 0.0, state)] for _ in range(groups)]
   complete = [[] for _ in range(groups)]
   for length in range(1, rules.max_caption_length):
@@ -275,8 +275,8 @@ def follows(rules, sentence, word):
 def test_rules(rules, beam_size):
   found = run(lambda *c: beam_search(
       *c, rules, Options(beam_size)), SCRIPT, range(B))
-  assert_same(found, [grouped_search(SCRIPT, picture, rules, beam_size)
-                      for picture in range(B)], 1e-6)
+  assert_same(found, [grouped_search(SCRIPT, image, rules, beam_size)
+                      for image in range(B)], 1e-6)
   if rules != Rules(VOCAB, 9):
     without = run(lambda *c: beam_search(
         *c, Rules(VOCAB, rules.max_caption_length), Options(beam_size)),
@@ -292,8 +292,8 @@ def test_groups_of_beams(beam_size, groups, strength):
       *c, rules, Options(
           beam_size, beam_groups=groups, diversity_strength=strength)),
       SCRIPT, range(B))
-  expected = [grouped_search(SCRIPT, picture, rules, beam_size, groups,
-                             strength) for picture in range(B)]
+  expected = [grouped_search(SCRIPT, image, rules, beam_size, groups,
+                             strength) for image in range(B)]
   assert_same(found, expected, 1e-6)
 
 
@@ -334,9 +334,9 @@ def test_greedy_stops_when_all_have_ended():
   assert caption[1] == pytest.approx(2 * math.log(0.9))
 
 
-def drawn(n, script=SCRIPT, pictures=(0,), rules=None, **kwargs):
+def drawn(n, script=SCRIPT, images=(0,), rules=None, **kwargs):
   return run(lambda *c: sample(
-      *c, rules or Rules(VOCAB, 3), n, **kwargs), script, pictures)
+      *c, rules or Rules(VOCAB, 3), n, **kwargs), script, images)
 
 
 # After word 0: of probabilities .1, .2, .3 and .4.
@@ -373,10 +373,10 @@ def test_samples_are_as_frequent_as_probable(kwargs, expected):
 def test_log_probabilities_of_samples_are_of_all_their_words():
   model = ScriptedModel(SCRIPT)
   lengths = set()
-  for picture, captions in enumerate(drawn(
-      5, pictures=range(B), rules=Rules(VOCAB, 9), temperature=2.0)):
+  for image, captions in enumerate(drawn(
+      5, images=range(B), rules=Rules(VOCAB, 9), temperature=2.0)):
     for sentence, logprob, _ in captions:
-      state, expected = model.feed_image(None, picture), 0.0
+      state, expected = model.feed_image(None, image), 0.0
       for word, following in zip(sentence, sentence[1:], strict=False):
         softmax, state, _ = model.inference_step(None, np.array([word]), state)
         expected += math.log(softmax[0, following])

@@ -14,7 +14,7 @@ def test_captioning(launch):
   finished = launch(
       'benchmarks.captioning', '--quick', '--encoder=efficientnet_lite0',
       '--image_size=32', '--vocab_size=41', '--num_units=7', '--beam_size=2',
-      '--max_caption_length=5', '--num_pictures=5', '--batch_sizes=1,3',
+      '--max_caption_length=5', '--num_images=5', '--batch_sizes=1,3',
       '--rounds=1')
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'\| (\w[\w ]*?) +\| +(\d+) \| +[\d.]+ \|', finished.stdout)
@@ -23,7 +23,7 @@ def test_captioning(launch):
 
 
 def test_data_prep(launch):
-  finished = launch('benchmarks.data_prep', '--num_photos=9', '--rounds=1',
+  finished = launch('benchmarks.data_prep', '--num_images=9', '--rounds=1',
                     '--max_side=64')
   assert finished.returncode == 0, finished.stderr
   shares = dict(re.findall(
@@ -37,14 +37,14 @@ def test_data_prep(launch):
   assert float(shares['--layout=image --max_side=64']) < 0.05
 
 
-def test_data_prep_of_given_photos(launch, tmp_path):
+def test_data_prep_of_given_images(launch, tmp_path):
   captions_file = tmp_path / 'token.txt'
   captions_file.write_text('1.jpg#0\tA dog .\n')
   finished = launch('benchmarks.data_prep', f'--image_dir={tmp_path}')
   assert finished.error.endswith('--image_dir and --captions_file go together')
   finished = launch('benchmarks.data_prep', f'--image_dir={tmp_path}',
                     f'--captions_file={captions_file}')
-  assert finished.error.endswith(f'no photo of {tmp_path} has a caption in '
+  assert finished.error.endswith(f'no image of {tmp_path} has a caption in '
                                  f'{captions_file}')
 
 
@@ -61,7 +61,7 @@ def test_build_steps(launch, task):
 def test_training(launch):
   finished = launch(
       'benchmarks.training', '--encoder=efficientnet_lite0', '--image_size=32',
-      '--vocab_size=41', '--num_units=7', '--batch_size=3', '--num_pictures=5',
+      '--vocab_size=41', '--num_units=7', '--batch_size=3', '--num_images=5',
       '--num_records=40', '--rounds=1')
   assert finished.returncode == 0, finished.stderr
   steps, alone, costs = (
@@ -69,7 +69,7 @@ def test_training(launch):
       for table in finished.stdout.split('\n\n')[1:])
   padding = {name: float(share.rstrip('%')) for name, share in steps}
   assert list(padding) == [
-      'classic', 'pictures', 'pictures, all captions of each',
+      'classic', 'images', 'images, all captions of each',
       'features, no buckets', 'features, all captions of each', 'features']
   assert padding['features'] < padding['features, no buckets']
   assert [name for name, _ in alone] == list(padding)
@@ -81,13 +81,13 @@ def test_training(launch):
 
 
 def test_training_memory(launch):
-  finished = launch('benchmarks.training_memory', '--num_pictures=9',
+  finished = launch('benchmarks.training_memory', '--num_images=9',
                     '--num_pairs=35', '--steps=1')
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'^\| (\w.*?) +\| +(\d+) \| +1 \| +(\d+) \|$',
                     finished.stdout, re.M)
   assert [row[:2] for row in rows] == [
-      ('features of one batch', '35'), ('features', '45'), ('pictures', '35')]
+      ('features of one batch', '35'), ('features', '45'), ('images', '35')]
   assert all(100 < int(row[2]) < 4096 for row in rows)
 
 
@@ -107,9 +107,9 @@ def test_determinism():
   finished = subprocess.run(
       [sys.executable, '-m', 'benchmarks.determinism', '--image_size=32',
        '--encoder=efficientnet_lite0', '--vocab_size=41', '--num_units=7',
-       '--batch_size=3', '--num_pictures=5', '--num_records=40',
+       '--batch_size=3', '--num_images=5', '--num_records=40',
        '--rounds=1'], cwd=ROOT, capture_output=True, text=True, check=False)
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'^\| (\w+) +\|.* +(\S+) \|$', finished.stdout, re.M)[1:]
-  assert [name for name, _ in rows] == ['pictures', 'features']
+  assert [name for name, _ in rows] == ['images', 'features']
   assert all(float(ratio) > 0 for _, ratio in rows)

@@ -82,7 +82,7 @@ def test_build_coco_data_says_which_flag_is_missing(tmp_path):
 @pytest.mark.long
 @pytest.mark.skipif(not COCO_SAMPLE.exists(),
                     reason=f'{COCO_SAMPLE} is not there')
-def test_build_coco_data_on_real_photos(tmp_path):
+def test_build_coco_data_on_real_images(tmp_path):
   annotations = COCO_SAMPLE / 'annotations'
   done = run('build_coco_data', '--split=official',
              f'--train_image_dir={COCO_SAMPLE / "train2017"}',
@@ -91,7 +91,7 @@ def test_build_coco_data_on_real_photos(tmp_path):
              f'--val_captions_file={annotations / "captions_val2017.json"}',
              '--train_shards=4', f'--output_dir={tmp_path}')
   assert done.returncode == 0, done.stderr
-  assert '430 pictures: 0 bad' in done.stderr
+  assert '430 images: 0 bad' in done.stderr
   assert count_pairs(tmp_path, 'train') == (4, 650)
   assert count_pairs(tmp_path, 'val')[0] == 4
 
@@ -111,19 +111,19 @@ def test_build_flickr8k_data(tmp_path):
              f'--train_list={tmp_path / "train.txt"}',
              f'--dev_list={tmp_path / "dev.txt"}', f'--output_dir={out}')
   assert done.returncode == 0, done.stderr
-  assert '5 captions of 1 pictures are in no list' in done.stderr
-  assert '3 pictures: 0 bad' in done.stderr
+  assert '5 captions of 1 images are in no list' in done.stderr
+  assert '3 images: 0 bad' in done.stderr
   assert count_pairs(out, 'train') == (8, 10)
   assert count_pairs(out, 'val') == (1, 5)
   assert not list(out.glob('test-*'))
 
 
-def custom_flags(tmp_path, captions, pictures=10):
+def custom_flags(tmp_path, captions, images=10):
   rows = ['image,caption']
-  for i in range(pictures):
+  for i in range(images):
     draw(tmp_path / 'pics' / f'{i}.jpg')
   for i in range(captions):
-    rows.append(f'{i % pictures}.jpg,picture number {i}')
+    rows.append(f'{i % images}.jpg,image number {i}')
   (tmp_path / 'pics' / 'captions.csv').write_text('\n'.join(rows))
   return [f'--captions_file={tmp_path / "pics" / "captions.csv"}',
           '--val_fraction=0.1', '--test_fraction=0.2', '--num_threads=1']
@@ -146,7 +146,7 @@ def test_build_custom_data_in_layout_image(tmp_path):
            '--layout=image', '--max_side=11', '--jpeg_quality=80']
   done = run('build_custom_data', *flags, '--train_shards=3')
   assert done.returncode == 0, done.stderr
-  assert '7 pictures, 28 image-caption pairs in 3 shards' in done.stderr
+  assert '7 images, 28 image-caption pairs in 3 shards' in done.stderr
   assert count_pairs(out, 'train') == (3, 7)
   assert count_pairs(out, 'val') == (1, 1)
   assert count_pairs(out, 'test') == (1, 2)
@@ -164,7 +164,7 @@ def test_build_custom_data_in_layout_image(tmp_path):
     ('--jpeg_quality=0', '--jpeg_quality=0'),
     ('--jpeg_quality=101', '--jpeg_quality=101'),
     ('--layout=image --train_shards=8',
-     '--train_shards=8 is more than the 7 pictures of the train split'),
+     '--train_shards=8 is more than the 7 images of the train split'),
 ])
 def test_hostile_values(tmp_path, launch, flag, message):
   finished = launch('data_prep.build_custom_data', *custom_flags(tmp_path, 40),
@@ -205,8 +205,8 @@ def test_a_given_vocabularys_style_is_taken_over(tmp_path, build_styled):
   assert json.loads((tmp_path / 'first' / 'word_counts.style.json').read_text()
                     ) == {'name': 'clean', 'start_word': 'startseq',
                           'end_word': 'fin', 'unknown_word': '<unk>'}
-  words = 'startseq picture number fin'
-  assert words_of(tmp_path / 'first').count((words, 'picture number 7')) == 1
+  words = 'startseq image number fin'
+  assert words_of(tmp_path / 'first').count((words, 'image number 7')) == 1
 
   finished = build_styled('second', f'--vocab_file={vocab}')
   assert finished.returncode == 0, finished.stderr
@@ -234,7 +234,7 @@ def test_a_vocabulary_without_a_style_is_im2txts(tmp_path, build_styled):
   vocab.write_text('<S> 4\n</S> 4\n')
   finished = build_styled('nltk', f'--vocab_file={vocab}', '--start_word=<S>')
   assert finished.returncode == 0, finished.stderr
-  assert ('<S> picture number 7 </S>', '') in words_of(tmp_path / 'nltk')
+  assert ('<S> image number 7 </S>', '') in words_of(tmp_path / 'nltk')
 
 
 @pytest.mark.long
@@ -243,9 +243,9 @@ def test_a_vocabulary_without_a_style_is_no_others(tmp_path, build_styled):
   vocab, style = tmp_path / 'words.8k', tmp_path / 'words.8k.style.json'
   for name, markers, flags, words in (
       ('keras', '<start> 4\n<end> 4\n', ['--caption_style=keras'],
-       ('<start> picture number 7 <end>', 'picture number 7')),
+       ('<start> image number 7 <end>', 'image number 7')),
       ('marked', '{ 4\n} 4\n', ['--start_word={', '--end_word=}'],
-       ('{ picture number 7 }', ''))):
+       ('{ image number 7 }', ''))):
     vocab.write_text(markers)
     flags = [f'--vocab_file={vocab}', *flags]
     finished = build_styled(name, *flags)
@@ -289,16 +289,16 @@ def test_a_sample_of_pairs_and_of_words(tmp_path, build_styled):
   assert len(words_of(tmp_path / 'out')) == 23
   lines = (tmp_path / 'out' / 'word_counts.txt').read_text().splitlines()
   assert [line.split()[0] for line in lines] == [
-      '<end>', '<start>', 'number', 'picture']
+      '<end>', '<start>', 'number', 'image']
   finished = build_styled('out', '--max_pairs=24', '--max_words=4',
                           '--min_word_count=1', '--caption_style=keras')
   assert finished.returncode == 1
-  assert 'pictures and captions; give another --output_dir' in finished.error
+  assert 'images and captions; give another --output_dir' in finished.error
 
 
 @pytest.mark.long
 @pytest.mark.parametrize('names', [['train', 'val'], ['train']])
-def test_coco_at_random_deals_pictures(tmp_path, launch, names):
+def test_coco_at_random_deals_images(tmp_path, launch, names):
   ids = {'train': range(1, 21), 'val': range(21, 31)}
   out = tmp_path / 'out'
 
@@ -318,7 +318,7 @@ def test_coco_at_random_deals_pictures(tmp_path, launch, names):
   everything = [i for name in names for i in ids[name]]
   assert len(dealt['val']) == len(everything) / 5
   assert sorted(dealt['train'] + dealt['val']) == everything
-  # All of a picture's captions are where it is.
+  # All of an image's captions are where it is.
   for split, images in dealt.items():
     assert count_pairs(out, split) == (1, 2 * len(images))
   # Of both files, and in no order.
@@ -327,7 +327,7 @@ def test_coco_at_random_deals_pictures(tmp_path, launch, names):
   # The same each time, or it would be another build.
   assert 'nothing to do' in build_it().stderr
   finished = build_it('--val_fraction=0.5')
-  assert 'differs in train pictures and captions, val' in finished.error
+  assert 'differs in train images and captions, val' in finished.error
   finished = build_it('--val_fraction=1')
   assert finished.returncode == 1 and '--val_fraction=1' in finished.error
 
@@ -343,11 +343,11 @@ def build_here(tmp_path, out, num_shards, layout):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(('layout', 'pictures', 'num_shards'), [
+@pytest.mark.parametrize(('layout', 'images', 'num_shards'), [
     ('im2txt', 10, 300), ('image', 600, 400)])
 def test_interrupted_and_killed_build_ends_as_an_unbroken_one(
-    tmp_path, layout, pictures, num_shards):
-  flags = [*custom_flags(tmp_path, 2000, pictures), f'--layout={layout}']
+    tmp_path, layout, images, num_shards):
+  flags = [*custom_flags(tmp_path, 2000, images), f'--layout={layout}']
   out = tmp_path / 'out'
   for stop in (signal.SIGINT, signal.SIGKILL):
     before = len(shards_of(out))

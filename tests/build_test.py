@@ -20,7 +20,7 @@ CLEAN = caption_styles.named('clean')
 
 
 def make_splits(folder, sizes=(('train', 20), ('val', 5))):
-  """Draws pictures, each with three captions, ids counted from 0."""
+  """Draws images, each with three captions, ids counted from 0."""
   folder.mkdir()
   splits = {}
   image_id = 0
@@ -30,14 +30,14 @@ def make_splits(folder, sizes=(('train', 20), ('val', 5))):
       path = str(folder / f'{image_id}.jpg')
       Image.new('RGB', (11, 7), (image_id * 5, 90, 0)).save(path)
       splits[split].append(CaptionedImage(image_id, path, [
-          f'A {split} picture', f'number {image_id} .', 'a dog']))
+          f'A {split} image', f'number {image_id} .', 'a dog']))
       image_id += 1
   return splits
 
 
 @pytest.fixture
 def splits(tmp_path):
-  return make_splits(tmp_path / 'pictures')
+  return make_splits(tmp_path / 'images')
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def count_records(path):
   return sum(1 for _ in tf.data.TFRecordDataset(str(path)))
 
 
-def stored_pictures(paths):
-  """The encoded picture of each record, by id."""
+def stored_images(paths):
+  """The encoded image of each record, by id."""
   stored = {}
   for record in tf.data.TFRecordDataset([str(path) for path in paths]):
     features = tf.train.SequenceExample.FromString(
@@ -98,20 +98,20 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
         for image in captioned for caption in image.captions)
   # 'val' is no training word, numbers are rarer than 4.
   assert (out / 'word_counts.txt').read_text() == (
-      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\npicture 20\n'
+      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\nimage 20\n'
       'train 20\n')
   assert caption_styles.read(str(out / 'word_counts.txt')) == (
       caption_styles.CaptionStyle('nltk', '<S>', '</S>', '<UNK>'))
   rows = (out / 'images.tsv').read_text().splitlines()
   assert rows[0] == 'split\timage_id\tfile'
-  assert rows[-1] == f'val\t24\t{tmp_path}/pictures/24.jpg'
+  assert rows[-1] == f'val\t24\t{tmp_path}/images/24.jpg'
   assert len(rows) == 26
 
 
 def test_build_writes_each_image_once(tmp_path, splits, options, caplog):
   with caplog.at_level('INFO'):
     build.build(splits, dataclasses.replace(options, layout='image'))
-  assert '20 pictures, 60 image-caption pairs in 4 shards' in caplog.text
+  assert '20 images, 60 image-caption pairs in 4 shards' in caplog.text
   out = tmp_path / 'out'
   for split, captioned in splits.items():
     written = list(read_records(sorted(out.glob(f'{split}-*'))))
@@ -123,7 +123,7 @@ def test_build_writes_each_image_once(tmp_path, splits, options, caplog):
   assert [count_records(path) for path in sorted(out.glob('train-*'))] == [
       5, 5, 5, 5]
   assert sorted(map(count_records, out.glob('val-*'))) == [2, 3]
-  unchanged = stored_pictures(out.glob('train-*'))
+  unchanged = stored_images(out.glob('train-*'))
   for image in splits['train']:
     with open(image.path, 'rb') as f:
       assert unchanged[image.image_id] == f.read()
@@ -140,10 +140,10 @@ def test_both_layouts_have_the_same_words(tmp_path, splits, options):
 
 @pytest.mark.parametrize('layout', ['im2txt', 'image'])
 @pytest.mark.parametrize('style, counts', [
-    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nnumber 20\npicture 20\n'
+    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nnumber 20\nimage 20\n'
             'train 20\n'),
     (caption_styles.named('keras', end_word='.'),
-     '. 60\n<start> 60\na 40\ndog 20\nnumber 20\npicture 20\ntrain 20\n'),
+     '. 60\n<start> 60\na 40\ndog 20\nnumber 20\nimage 20\ntrain 20\n'),
 ], ids=['clean', 'keras'])
 def test_a_style_is_stored_with_the_words_and_the_captions_as_they_were(
     tmp_path, splits, options, layout, style, counts):
@@ -216,11 +216,11 @@ def test_a_sample_of_more_pairs_than_there_are_is_all(
 
 
 @pytest.mark.parametrize('layout', ['im2txt', 'image'])
-def test_large_pictures_are_stored_small(tmp_path, splits, options, layout):
+def test_large_images_are_stored_small(tmp_path, splits, options, layout):
   Image.new('RGB', (8, 40)).save(splits['train'][0].path)
   build.build(splits, dataclasses.replace(
       options, layout=layout, max_side=20, jpeg_quality=80))
-  stored = stored_pictures((tmp_path / 'out').glob('train-*'))
+  stored = stored_images((tmp_path / 'out').glob('train-*'))
   assert tf.io.decode_jpeg(stored[0]).shape == (20, 4, 3)
   with open(splits['train'][1].path, 'rb') as f:
     assert stored[1] == f.read()
@@ -242,8 +242,8 @@ def test_settings_of_a_default_build_are_those_of_older_builds(
   record = json.loads((tmp_path / 'out' / 'build.json').read_text())
   assert sorted(record['settings']) == [
       'end_word', 'min_word_count', 'nltk version', 'pillow version',
-      'start_word', 'train pictures and captions', 'train_shards',
-      'unknown_word', 'val pictures and captions', 'val_shards']
+      'start_word', 'train images and captions', 'train_shards',
+      'unknown_word', 'val images and captions', 'val_shards']
 
 
 def test_a_lost_style_is_written_again(tmp_path, splits, options, caplog):
@@ -263,8 +263,8 @@ def test_a_lost_style_is_written_again(tmp_path, splits, options, caplog):
     {'style': CLEAN, 'max_pairs': 50},
 ], ids=['im2txt', 'image', 'shrunk', 'sample of another style'])
 def test_broken_off_build_goes_on(tmp_path, splits, options, change):
-  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
-  Image.new('RGB', (9, 9)).save(tmp_path / 'pictures' / '4.jpg', 'PNG')
+  (tmp_path / 'images' / '3.jpg').write_bytes(b'no image')
+  Image.new('RGB', (9, 9)).save(tmp_path / 'images' / '4.jpg', 'PNG')
   options = dataclasses.replace(options, max_bad_fraction=0.1, **change)
   build.build(splits, options)
   out = tmp_path / 'out'
@@ -277,7 +277,7 @@ def test_broken_off_build_goes_on(tmp_path, splits, options, change):
   (out / 'word_counts.txt').unlink()
   (out / 'train-00000-of-00004.123.tmp').write_bytes(b'half')
   # The verdict of the first run stands, or shards would not fit together.
-  Image.new('RGB', (11, 7)).save(tmp_path / 'pictures' / '3.jpg')
+  Image.new('RGB', (11, 7)).save(tmp_path / 'images' / '3.jpg')
   build.build(splits, options)
   assert contents(out) == unbroken
   assert kept.stat().st_mtime_ns == kept_time
@@ -318,7 +318,7 @@ def test_a_sample_of_another_number_is_another_build(
   build.build(splits, options)
   before = contents(tmp_path / 'out')
   for number in (49, 51, None):
-    with pytest.raises(ValueError, match='differs in .*pictures and captions'):
+    with pytest.raises(ValueError, match='differs in .*images and captions'):
       build.build(splits, dataclasses.replace(options, max_pairs=number))
   assert contents(tmp_path / 'out') == before
 
@@ -326,7 +326,7 @@ def test_a_sample_of_another_number_is_another_build(
 def test_other_captions_are_refused(splits, options):
   build.build(splits, options)
   splits['val'][0].captions[0] = 'changed'
-  with pytest.raises(ValueError, match='differs in val pictures and captions'):
+  with pytest.raises(ValueError, match='differs in val images and captions'):
     build.build(splits, options)
 
 
@@ -338,32 +338,32 @@ def test_shards_of_unknown_origin_are_refused(tmp_path, splits, options):
   assert os.listdir(tmp_path / 'out') == ['test-00000-of-00001']
 
 
-def test_too_many_bad_pictures_stop_the_build(tmp_path, splits, options):
-  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
+def test_too_many_bad_images_stop_the_build(tmp_path, splits, options):
+  (tmp_path / 'images' / '3.jpg').write_bytes(b'no image')
   with pytest.raises(ValueError, match='1 of 25 .*--max_bad_fraction=0.01'):
     build.build(splits, options)
   assert contents(tmp_path / 'out') == {'bad_images.txt': (
-      f'{tmp_path}/pictures/3.jpg\tnot a picture\n'.encode())}
+      f'{tmp_path}/images/3.jpg\tnot an image\n'.encode())}
 
 
-def test_few_bad_pictures_are_left_out(tmp_path, splits, options, caplog):
-  (tmp_path / 'pictures' / '3.jpg').write_bytes(b'no picture')
+def test_few_bad_images_are_left_out(tmp_path, splits, options, caplog):
+  (tmp_path / 'images' / '3.jpg').write_bytes(b'no image')
   build.build(splits, dataclasses.replace(options, max_bad_fraction=0.04))
   out = tmp_path / 'out'
   assert '3.jpg' in (out / 'bad_images.txt').read_text()
-  assert '1 bad pictures' in caplog.text and '3.jpg' in caplog.text
+  assert '1 bad images' in caplog.text and '3.jpg' in caplog.text
   ids = {image_id for image_id, _ in read_records(out.glob('train-*'))}
   assert ids == set(range(20)) - {3}
   assert '<S> 57\n' in (out / 'word_counts.txt').read_text()
 
 
-def test_repaired_picture_clears_the_report(tmp_path, splits, options):
-  picture = tmp_path / 'pictures' / '3.jpg'
-  good = picture.read_bytes()
-  picture.write_bytes(good[:100])
+def test_repaired_image_clears_the_report(tmp_path, splits, options):
+  image = tmp_path / 'images' / '3.jpg'
+  good = image.read_bytes()
+  image.write_bytes(good[:100])
   with pytest.raises(ValueError, match='bad_images.txt'):
     build.build(splits, options)
-  picture.write_bytes(good)
+  image.write_bytes(good)
   build.build(splits, options)
   assert not (tmp_path / 'out' / 'bad_images.txt').exists()
 
@@ -401,7 +401,7 @@ def test_broken_given_vocabulary_is_refused_first(tmp_path, splits, options):
      '--train_shards=61 .* 60 image-caption pairs of the train split'),
     (['train', 'val'], {'num_shards': {'train': 21, 'val': 1},
                         'layout': 'image'},
-     '--train_shards=21 .* 20 pictures of the train split'),
+     '--train_shards=21 .* 20 images of the train split'),
     (['train'], {'min_word_count': 61}, '--min_word_count=61'),
     (['train', 'val'], {'max_pairs': 3}, '--min_word_count=4'),
     (['train', 'val'], {'max_pairs': 4, 'min_word_count': 1},
@@ -414,7 +414,7 @@ def test_impossible_requests(splits, options, chosen, change, message):
   assert not os.path.exists(options.output_dir)
 
 
-def test_picture_that_vanishes_is_one_error(tmp_path, splits, options):
+def test_image_that_vanishes_is_one_error(tmp_path, splits, options):
   build.build(splits, options)
   (tmp_path / 'out' / 'val-00001-of-00002').unlink()
   for image in splits['val']:

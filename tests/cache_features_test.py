@@ -38,15 +38,15 @@ HEIGHT, WIDTH = 96, 64
 ADVICE = str(tfrecords.Fault('', 0, '').error()).removeprefix(
     ', record 0: ')
 SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
-# Photo and caption of each record, in im2txt's layout; shards of 4 and 5.
+# Image and caption of each record, in im2txt's layout; shards of 4 and 5.
 PAIRS = [(0, 'a'), (1, 'a'), (0, 'b'), (2, 'a'),
          (1, 'b'), (3, 'a'), (0, 'c'), (4, 'a'), (3, 'b')]
-# The same photos and captions by shard, in layout `image`.
+# The same images and captions by shard, in layout `image`.
 TRAIN = [{0: 'abc', 1: 'ab'}, {2: 'a', 3: 'ab', 4: 'a'}]
 VAL = [{5: 'ab', 6: 'a'}]
 
 
-def photo(number):
+def image(number):
   """A JPEG unlike that of any other number."""
   pixels = np.random.default_rng(number).integers(0, 256, (5, 7, 3), np.uint8)
   buffer = io.BytesIO()
@@ -55,15 +55,15 @@ def photo(number):
 
 
 def caption(number, letter):
-  """A caption whose second word says of which photo it is."""
-  return Caption(['<S>', f'photo{number}', letter, '</S>'],
+  """A caption whose second word says of which image it is."""
+  return Caption(['<S>', f'image{number}', letter, '</S>'],
                  [0, 30 + number, 2 + ord(letter) - ord('a'), 1])
 
 
 def clean_caption(number, letter):
   """A caption of whose words less is left."""
-  return Caption(['startseq', 'photo', 'endseq'], [0, 2, 1],
-                 f'Photo {number}, {letter}!')
+  return Caption(['startseq', 'image', 'endseq'], [0, 2, 1],
+                 f'Image {number}, {letter}!')
 
 
 def write(path, examples):
@@ -73,29 +73,29 @@ def write(path, examples):
       writer.write(example.SerializeToString())
 
 
-def images(shard, caption_of=caption):
+def shard_of(shard, caption_of=caption):
   """Records of layout `image`."""
   return [
       sequence_example.make_image(
-          100 + number, {'image/data': photo(number)},
+          100 + number, {'image/data': image(number)},
           [caption_of(number, letter) for letter in letters])
       for number, letters in shard.items()]
 
 
 def write_split(folder, split, shards):
   for i, shard in enumerate(shards):
-    write(folder / f'{split}-{i:05d}-of-{len(shards):05d}', images(shard))
+    write(folder / f'{split}-{i:05d}-of-{len(shards):05d}', shard_of(shard))
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory):
-  """Folders of shards of the same 7 photos in either layout; read only.
+def images(tmp_path_factory):
+  """Folders of shards of the same 7 images in either layout; read only.
 
   Captions of `clean` and `clean pairs` are of that style, in either layout.
   """
-  folder = tmp_path_factory.mktemp('photos')
+  folder = tmp_path_factory.mktemp('images')
   pairs = [sequence_example.make_pair(
-      100 + number, photo(number), caption(number, letter))
+      100 + number, image(number), caption(number, letter))
            for number, letter in PAIRS]
   write(folder / 'im2txt' / 'train-00000-of-00002', pairs[:4])
   write(folder / 'im2txt' / 'train-00001-of-00002', pairs[4:])
@@ -105,12 +105,12 @@ def photos(tmp_path_factory):
   write_split(folder / 'image', 'val', VAL)
   write(folder / 'clean pairs' / 'train-00000-of-00001', [
       sequence_example.make_pair(
-          100 + number, photo(number), clean_caption(number, letter))
+          100 + number, image(number), clean_caption(number, letter))
       for number, letter in PAIRS])
   write(folder / 'clean' / 'train-00000-of-00001', [
-      record for shard in TRAIN for record in images(shard, clean_caption)])
+      record for shard in TRAIN for record in shard_of(shard, clean_caption)])
   for name in ('clean pairs', 'clean'):
-    write(folder / name / 'val-00000-of-00001', images(VAL[0], clean_caption))
+    write(folder / name / 'val-00000-of-00001', shard_of(VAL[0], clean_caption))
     words = folder / name / 'word_counts.txt'
     words.write_text('startseq 13\nendseq 13\n')
     caption_styles.write(str(words), caption_styles.named('clean'))
@@ -136,11 +136,11 @@ def command_of(task):
 
 
 @pytest.fixture(scope='module')
-def made(photos, command_of, start, tmp_path_factory):
+def made(images, command_of, start, tmp_path_factory):
   """Folders of features made in three ways; read only."""
   folder = tmp_path_factory.mktemp('made')
   commands = [
-      start(*command_of(photos / source, folder / name, *flags.split()))
+      start(*command_of(images / source, folder / name, *flags.split()))
       for source, name, flags in (
           ('im2txt', 'pooled', ''),
           ('image', 'both', '--features=both --precision=float32'),
@@ -161,11 +161,11 @@ def data(example, key):
   return value
 
 
-def test_distorted_versions_follow_from_the_photo(
-    made, photos, command_of, launch, tmp_path):
+def test_distorted_versions_follow_from_the_image(
+    made, images, command_of, launch, tmp_path):
   # Another layout, order, number of threads and size of batches.
   finished = launch(*command_of(
-      photos / 'image', tmp_path / 'again', '--features=regions',
+      images / 'image', tmp_path / 'again', '--features=regions',
       '--augmentations=3', '--batch_size=5',
       '--config.model.num_preprocess_threads=1'))
   assert finished.returncode == 0, finished.stderr
@@ -222,10 +222,10 @@ def encoder_config():
 
 @pytest.fixture(scope='module')
 def own(encoder_config):
-  """What the encoder itself says of the 7 photos, [7, ...], by key."""
+  """What the encoder itself says of the 7 images, [7, ...], by key."""
   with tf.Graph().as_default(), tf1.Session() as session:
     encoding = encoders.make(encoder_config).encode(tf.stack([
-        image_processing.process_image(photo(number), False, encoder_config)
+        image_processing.process_image(image(number), False, encoder_config)
         for number in range(7)]), False, False)
     encoder_weights.restorer(encoder_config)(session)
     pooled, regions = session.run(encoding)
@@ -245,13 +245,13 @@ def test_features_are_the_encoders_own(
   for number, example in enumerate(examples):
     assert example.context.feature.keys() == {
         'image/image_id', 'features/digest', *keys}
-    digest = hashlib.sha256(photo(number)).digest()
+    digest = hashlib.sha256(image(number)).digest()
     assert data(example, 'features/digest') == digest
     for key, array in arrays(example, precision, versions).items():
       assert len(data(example, key)) == size * np.prod(SHAPES[key])
       np.testing.assert_allclose(
           array[0], own[key][number], rtol=tolerance, atol=1e-5)
-      # Of another photo they would be far from these.
+      # Of another image they would be far from these.
       assert np.abs(array[0] - own[key][number - 1]).max() > 0.1
 
 
@@ -264,7 +264,7 @@ def test_pooled_is_the_mean_of_the_regions(made):
 
 
 @pytest.mark.parametrize('name', ['pooled', 'both'])
-def test_each_photo_once_with_its_id_and_captions_whatever_the_layout(
+def test_each_image_once_with_its_id_and_captions_whatever_the_layout(
     made, name):
   assert contents(made / name) == expected_contents(TRAIN)
 
@@ -297,7 +297,7 @@ def test_digest_is_of_the_encoders_weights_only(encoder_config):
   assert digests[0] == digests[1] != digests[2]
 
 
-def test_vocabulary_goes_along_if_there_is_one(made, photos):
+def test_vocabulary_goes_along_if_there_is_one(made, images):
   copy = made / 'pooled' / 'word_counts.txt'
   assert copy.read_text() == '<S> 13\n</S> 13\n'
   assert not (made / 'both' / 'word_counts.txt').exists()
@@ -311,7 +311,7 @@ def test_augmented_versions_differ(made):
 
 
 def drawn_versions(folder, pipeline, training, batches):
-  """Which version of its photo each caption of some batches has."""
+  """Which version of its image each caption of some batches has."""
   known = {
       example.context.feature['image/image_id'].int64_list.value[0]:
           arrays(example, 'float16', 4)['features/regions']
@@ -351,7 +351,7 @@ def test_evaluation_sees_the_plain_version(made, pipeline):
 
 
 def test_goes_on_with_the_missing_shard_only(
-    photos, made, command_of, start, tmp_path):
+    images, made, command_of, start, tmp_path):
   commands = {}
   for name in ('broken off', 'complete'):
     folder = tmp_path / name
@@ -361,12 +361,12 @@ def test_goes_on_with_the_missing_shard_only(
       (folder / 'train-00001-of-00002.tmp').write_bytes(b'half a shard')
     for path in folder.glob('*-of-0000?'):
       os.utime(path, (1, 1))
-    commands[name] = start(*command_of(photos / 'im2txt', folder))
+    commands[name] = start(*command_of(images / 'im2txt', folder))
   for name, encoded in (('broken off', 3), ('complete', 0)):
     finished = commands[name].finish()
     assert finished.returncode == 0
-    assert f'7 photos, {encoded} of them to encode' in finished.stderr
-    assert f'{name}: 7 photos in 3 shards' in finished.stderr
+    assert f'7 images, {encoded} of them to encode' in finished.stderr
+    assert f'{name}: 7 images in 3 shards' in finished.stderr
     assert files_in(tmp_path / name).keys() == files_in(made / 'pooled').keys()
     assert contents(tmp_path / name) == contents(made / 'pooled')
     for shard in contents(made / 'pooled'):
@@ -383,10 +383,10 @@ def test_goes_on_with_the_missing_shard_only(
 
 def test_interrupted_leaves_whole_shards(command_of, start, tmp_path):
   shards = [{number: 'a'} for number in range(99)]
-  write_split(tmp_path / 'photos', 'train', shards)
-  write_split(tmp_path / 'photos', 'val', VAL)
+  write_split(tmp_path / 'images', 'train', shards)
+  write_split(tmp_path / 'images', 'val', VAL)
   folder = tmp_path / 'features'
-  command = start(*command_of(tmp_path / 'photos', folder, '--batch_size=1'))
+  command = start(*command_of(tmp_path / 'images', folder, '--batch_size=1'))
   command.wait_for('making features: 2 of ')
   command.send(signal.SIGINT)
   finished = command.finish()
@@ -404,7 +404,7 @@ def features_by_digest(folder):
       for example in records(*folder.glob('*-of-*'))}
 
 
-def test_reuse_takes_every_photo_there_is(
+def test_reuse_takes_every_image_there_is(
     made, command_of, start, tmp_path):
   edited = [{3: 'd', 0: 'ca'}, {4: 'bcd', 2: 'a', 1: 'a'}]
   with_a_new_one = [{3: 'd'}, {7: 'a', 1: 'a'}]
@@ -417,7 +417,7 @@ def test_reuse_takes_every_photo_there_is(
         tmp_path / name, tmp_path / f'of {name}', '--features=regions',
         '--augmentations=3', f'--reuse={made / "augmented"}')))
   for command, said in zip(commands, (
-      '7 photos, 0 of them to encode', '5 photos, 1 of them to encode'),
+      '7 images, 0 of them to encode', '5 images, 1 of them to encode'),
                            strict=True):
     assert said in command.finish().stderr
 
@@ -426,14 +426,14 @@ def test_reuse_takes_every_photo_there_is(
   assert features_by_digest(tmp_path / 'of edited') == old
   assert contents(tmp_path / 'of new') == expected_contents(with_a_new_one)
   found = features_by_digest(tmp_path / 'of new')
-  added = found.pop(hashlib.sha256(photo(7)).digest())
+  added = found.pop(hashlib.sha256(image(7)).digest())
   assert len(added) == 4 * 6 * 1280 * 2
   assert len(found) == 4 and found.items() <= old.items()
 
 
 @pytest.mark.parametrize('source', ['clean', 'clean pairs'])
 def test_what_people_wrote_and_the_style_of_the_words_go_along(
-    photos, made, command_of, launch, tmp_path, source):
+    images, made, command_of, launch, tmp_path, source):
   def check(folder):
     assert contents(folder) == {
         f'{split}-00000-of-00001': [
@@ -443,31 +443,31 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
         for split, shards in (('train', TRAIN), ('val', VAL))}
     for name in ('word_counts.txt', 'word_counts.style.json'):
       assert (folder / name).read_bytes() == (
-          photos / source / name).read_bytes()
+          images / source / name).read_bytes()
     # They are what captions are scored against.
     assert shard_captions.read(f'{folder}/val-*').of_images == [
-        ['Photo 5, a!', 'Photo 5, b!'], ['Photo 6, a!']]
+        ['Image 5, a!', 'Image 5, b!'], ['Image 6, a!']]
 
   # Of features that were made with the words of another style, ...
-  finished = launch(*command_of(photos / source, tmp_path / 'reused',
+  finished = launch(*command_of(images / source, tmp_path / 'reused',
                                 f'--reuse={made / "pooled"}'))
   assert finished.returncode == 0, finished.stderr
-  assert '7 photos, 0 of them to encode' in finished.stderr
+  assert '7 images, 0 of them to encode' in finished.stderr
   check(tmp_path / 'reused')
   # ... and of a folder that has a style.
-  finished = launch(*command_of(photos / source, tmp_path / 'again',
+  finished = launch(*command_of(images / source, tmp_path / 'again',
                                 f'--reuse={tmp_path / "reused"}'))
   assert finished.returncode == 0, finished.stderr
   assert shards_in(tmp_path / 'again') == shards_in(tmp_path / 'reused')
   if source == 'clean':
-    finished = launch(*command_of(photos / source, tmp_path / 'made'))
-    assert '7 photos, 7 of them to encode' in finished.stderr
+    finished = launch(*command_of(images / source, tmp_path / 'made'))
+    assert '7 images, 7 of them to encode' in finished.stderr
     check(tmp_path / 'made')
 
 
-def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
+def test_shards_are_known_by_what_they_held_before_styles(runner, images):
   # Or features from then could not be gone on with.
-  files = sorted(map(str, (photos / 'image').glob('*-of-*')))
+  files = sorted(map(str, (images / 'image').glob('*-of-*')))
   groups = image_scan.scan(runner, files, configuration.ModelConfig())
   hashed = hashlib.sha256()
   for group in groups:
@@ -483,13 +483,13 @@ def test_shards_are_known_by_what_they_held_before_styles(runner, photos):
 
 @pytest.mark.parametrize('raw', [[], ['x'], ['x', 'y', 'z']])
 def test_raw_captions_of_another_number_are_refused(runner, raw, tmp_path):
-  [example] = images({1: 'ab'}, clean_caption)
+  [example] = shard_of({1: 'ab'}, clean_caption)
   lists = example.feature_lists.feature_list
   del lists['image/raw_caption']
   lists['image/raw_caption'].feature.extend(
       tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
       for text in raw)
-  write(tmp_path / 'train-00000-of-00001', [*images({0: 'a'}), example])
+  write(tmp_path / 'train-00000-of-00001', [*shard_of({0: 'a'}), example])
   file = str(tmp_path / 'train-00000-of-00001')
   with pytest.raises(ValueError) as error:
     image_scan.scan(runner, [file], configuration.ModelConfig())
@@ -538,7 +538,7 @@ REFUSALS = {
 
 
 @pytest.fixture(scope='module')
-def refusals(photos, made, command_of, start, tmp_path_factory):
+def refusals(images, made, command_of, start, tmp_path_factory):
   """What came of each of `REFUSALS`; a few run at once."""
   found = {}
   running = {}
@@ -555,7 +555,7 @@ def refusals(photos, made, command_of, start, tmp_path_factory):
     folder = tmp_path_factory.mktemp('refused')
     paths = {'shards': folder / 'shards', 'output': folder / 'output',
              'made': made}
-    shutil.copytree(photos / 'im2txt', paths['shards'])
+    shutil.copytree(images / 'im2txt', paths['shards'])
     if prepare:
       prepare(**paths)
     flags = [flag.format(**paths)] if flag else []
@@ -578,9 +578,9 @@ def test_refusals_are_one_line_and_write_nothing(refusals, name):
   assert before == after
 
 
-def test_no_configuration(photos, launch, tmp_path):
+def test_no_configuration(images, launch, tmp_path):
   finished = launch('data_prep.cache_features',
-                    f'--input_file_pattern={photos}/image/val-*',
+                    f'--input_file_pattern={images}/image/val-*',
                     f'--output_dir={tmp_path}/output')
   assert finished.returncode == 1
   assert '--config' in finished.error
@@ -588,23 +588,23 @@ def test_no_configuration(photos, launch, tmp_path):
 
 
 def without(key):
-  [example] = images({1: 'a'})
+  [example] = shard_of({1: 'a'})
   del example.context.feature[key]
   return example
 
 
 @pytest.mark.parametrize('example, said', [
-    (without('image/data'), 'no picture under image/data'),
+    (without('image/data'), 'no image under image/data'),
     (without('image/image_id'), 'image/image_id'),
     (sequence_example.make_image(1, {'image/data': b'x'}, []), 'no captions'),
     (sequence_example.make_image(
         1, {'features/pooled': b'x'}, [caption(1, 'a')]),
-     'features are made from shards of pictures'),
-], ids=['picture', 'id', 'captions', 'features'])
+     'features are made from shards of images'),
+], ids=['image', 'id', 'captions', 'features'])
 def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
-  write(pathlib.Path(files[1]), [*images({0: 'a', 1: 'a'}), example])
+  write(pathlib.Path(files[1]), [*shard_of({0: 'a', 1: 'a'}), example])
   with pytest.raises(ValueError) as error:
     image_scan.scan(runner, files, configuration.ModelConfig())
   assert str(error.value).startswith(f'{files[1]}, record 2: ')
@@ -616,12 +616,12 @@ def cache_features(import_command):
   return import_command('data_prep.cache_features')
 
 
-def test_a_picture_that_cannot_be_decoded(
+def test_an_image_that_cannot_be_decoded(
     encoder_config, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [sequence_example.make_image(
-      1, {'image/data': b'no picture'}, [caption(1, 'a')])])
+      1, {'image/data': b'no image'}, [caption(1, 'a')])])
   maker = feature_maker.FeatureMaker(encoder_config)
   description = maker.describe('pooled', 'float16', 0, '')
   made = maker.make(
@@ -664,11 +664,11 @@ def test_a_folder_to_reuse_whose_writer_was_killed(runner, made, tmp_path):
       runner, str(tmp_path), feature_cache.read(str(tmp_path)))
 
 
-def test_a_folder_to_reuse_with_a_shard_of_photos(
-    runner, made, photos, tmp_path):
+def test_a_folder_to_reuse_with_a_shard_of_images(
+    runner, made, images, tmp_path):
   shutil.copytree(made / 'pooled', tmp_path, dirs_exist_ok=True)
   shard = tmp_path / 'train-00000-of-00002'
-  shutil.copy(photos / 'image' / shard.name, shard)
+  shutil.copy(images / 'image' / shard.name, shard)
   with pytest.raises(ValueError, match=str(shard)):
     feature_store.FeatureStore(
         runner, str(tmp_path), feature_cache.read(str(tmp_path)))
@@ -706,34 +706,34 @@ IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
 
 
 @pytest.mark.long
-def test_beam_makes_the_very_same(photos, made, command_of, launch, tmp_path):
+def test_beam_makes_the_very_same(images, made, command_of, launch, tmp_path):
   finished = launch(*command_of(
-      photos / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))
+      images / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))
   assert finished.returncode == 0, finished.stderr
   assert files_in(tmp_path / 'made') == files_in(made / 'pooled')
 
 
 @pytest.mark.long
-def test_beam_goes_on_and_reuses(photos, made, command_of, start, tmp_path):
+def test_beam_goes_on_and_reuses(images, made, command_of, start, tmp_path):
   shutil.copytree(made / 'pooled', tmp_path / 'broken off')
   (tmp_path / 'broken off' / 'train-00001-of-00002').unlink()
   again, reused = (start(*command_of(
-      photos / source, tmp_path / name, '--runner=beam', *flags))
+      images / source, tmp_path / name, '--runner=beam', *flags))
       for source, name, flags in (
           ('im2txt', 'broken off', []),
           ('image', 'reused', [f'--reuse={made / "pooled"}'])))
   finished = again.finish()
   assert finished.returncode == 0, finished.stderr
-  assert '7 photos, 3 of them to encode' in finished.stderr
+  assert '7 images, 3 of them to encode' in finished.stderr
   assert files_in(tmp_path / 'broken off') == files_in(made / 'pooled')
   finished = reused.finish()
   assert finished.returncode == 0, finished.stderr
-  assert '7 photos, 0 of them to encode' in finished.stderr
+  assert '7 images, 0 of them to encode' in finished.stderr
   assert shards_in(tmp_path / 'reused') == shards_in(made / 'pooled')
 
 
-def test_a_mistake_on_beam_is_one_line(photos, command_of, launch, tmp_path):
-  shutil.copytree(photos / 'image', tmp_path / 'shards')
+def test_a_mistake_on_beam_is_one_line(images, command_of, launch, tmp_path):
+  shutil.copytree(images / 'image', tmp_path / 'shards')
   damage(tmp_path / 'shards', None, None)
   finished = launch(*command_of(
       tmp_path / 'shards', tmp_path / 'output', '--runner=beam'))

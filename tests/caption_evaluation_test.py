@@ -1,4 +1,4 @@
-"""Scores of a model on shards: those of its captions of these pictures."""
+"""Scores of a model on shards: those of its captions of these images."""
 
 import dataclasses
 import functools
@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, draw_picture
+from conftest import NO_JAVA, draw_image
 
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
 from im2txt.evaluation.caption_evaluation import (
   CaptionEvaluation,
-  digest_of_pictures,
+  digest_of_images,
 )
 from im2txt.inference import batch_captioner, consensus
 from im2txt.inputs import captions as shard_captions
@@ -24,14 +24,14 @@ from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import caption_styles
 
-PICTURES = {
+IMAGES = {
     70: ('red', 'square'), 30: ('green', 'circle'), 50: ('blue', 'square'),
     90: ('white', 'circle'), 10: ('black', 'square')}
 REFERENCES = {
     70: ['a red square .', 'the red square'], 30: ['a green circle .'],
     50: ['a big blue square', 'the blue square on grey', 'a square .'],
     90: ['the circle'], 10: ['a small square .', 'a square on grey']}
-# Picture and number of the caption of each record, in im2txt's layout.
+# Image and number of the caption of each record, in im2txt's layout.
 PAIRS = [[(70, 0), (30, 0), (50, 0), (70, 1)],
          [(50, 1), (90, 0), (10, 0), (50, 2), (10, 1)]]
 IMAGES = [[70, 30], [50, 90, 10]]
@@ -61,11 +61,11 @@ def write(folder, name, shards):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """Shards of the pictures in both layouts, and files of them."""
+  """Shards of the images in both layouts, and files of them."""
   folder = tmp_path_factory.mktemp('scored')
-  data = {number: draw_picture(*drawn) for number, drawn in PICTURES.items()}
-  for number, picture in data.items():
-    (folder / f'{number}.jpg').write_bytes(picture)
+  data = {number: draw_image(*drawn) for number, drawn in IMAGES.items()}
+  for number, encoded in data.items():
+    (folder / f'{number}.jpg').write_bytes(encoded)
   write(folder, 'pairs', [
       [sequence_example.make_pair(
           number, data[number], caption(REFERENCES[number][i]))
@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
-  """A model that says something else of each picture."""
+  """A model that says something else of each image."""
   run = tmp_path_factory.mktemp('runs') / 'loud'
   run.mkdir()
   for name in ('config.json', 'word_counts.txt'):
@@ -101,15 +101,15 @@ def model(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def expected(model, folder):
-  """What it says, by picture, from their files; by the rules and options."""
+  """What it says, by image, from their files; by the rules and options."""
   def captions(rules, options):
     search = functools.partial(
         beam_search.beam_search, rules=rules, options=options)
     [results] = batch_captioner.caption_files(
-        [model], [str(folder / f'{number}.jpg') for number in PICTURES], search,
+        [model], [str(folder / f'{number}.jpg') for number in IMAGES], search,
         batch_size=9)
     return {number: result.captions[0].text
-            for number, result in zip(PICTURES, results, strict=True)}
+            for number, result in zip(IMAGES, results, strict=True)}
   return captions
 
 
@@ -137,7 +137,7 @@ def by_im2txts_search(model, folder):
       model, folder, 'images', Rules(model.vocab), beam_search.Options())
 
 
-def test_scores_are_of_each_pictures_own_caption(
+def test_scores_are_of_each_images_own_caption(
     model, folder, expected, by_im2txts_search):
   rules, options = Rules(model.vocab), beam_search.Options()
   captions = expected(rules, options)
@@ -150,7 +150,7 @@ def test_scores_are_of_each_pictures_own_caption(
   assert scores['settings']['max_caption_length'] == 20
   assert scoring.names == ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L',
                            'CIDEr')
-  # im2txt's layout has a picture as often as it has captions.
+  # im2txt's layout has an image as often as it has captions.
   assert evaluate(model, folder, 'pairs', rules, options)[1] == scores
 
 
@@ -186,7 +186,7 @@ def test_references_are_what_people_wrote(
   _, scores = evaluate(model, tmp_path, 'val', rules, options)
   theirs = by_im2txts_search[1]
   assert scores['captions'] == theirs['captions']
-  assert scores['settings']['pictures'] == theirs['settings']['pictures']
+  assert scores['settings']['images'] == theirs['settings']['images']
   assert scores['diversity']['novel'] == pytest.approx(
       sum(text not in said[:2] for text in captions.values()) / 5)
 
@@ -213,7 +213,7 @@ WRITTEN = {1: ['Two dogs ("Rex & Bo") near Washington D.C.', "It can't rain"],
 
 @pytest.fixture
 def digest(tmp_path):
-  """The digest of captions by picture, in shards of a style and layout."""
+  """The digest of captions by image, in shards of a style and layout."""
   def go(captions, style='nltk', in_pairs=False):
     style = caption_styles.named(style)
     captions = {number: [
@@ -226,23 +226,23 @@ def digest(tmp_path):
         for text in reversed(texts)] if in_pairs else [
             sequence_example.make_image(number, {'image/data': b''}, texts)
             for number, texts in captions.items()]])
-    return digest_of_pictures(shard_captions.read(f'{tmp_path}/val-*'))
+    return digest_of_images(shard_captions.read(f'{tmp_path}/val-*'))
   return go
 
 
 @pytest.mark.parametrize('in_pairs', [False, True])
 @pytest.mark.parametrize('style', caption_styles.NAMES)
-def test_pictures_are_the_same_in_any_style(digest, style, in_pairs):
+def test_images_are_the_same_in_any_style(digest, style, in_pairs):
   assert digest(WRITTEN, style, in_pairs) == digest(WRITTEN)
 
 
 @pytest.mark.parametrize('others', [
     {1: WRITTEN[1]}, {1: WRITTEN[1], 3: WRITTEN[2]},
-    # Pictures of one's own are numbered from 1 in every set.
+    # Images of one's own are numbered from 1 in every set.
     {1: WRITTEN[1], 2: ['A boy']}, {1: WRITTEN[1][:1], 2: WRITTEN[2]},
     {1: WRITTEN[2], 2: WRITTEN[1]},
 ], ids=['fewer', 'other ids', 'other caption', 'fewer captions', 'swapped'])
-def test_other_pictures_have_another_digest(digest, others):
+def test_other_images_have_another_digest(digest, others):
   assert digest(others) != digest(WRITTEN)
 
 
@@ -270,7 +270,7 @@ def test_features_and_those_of_another_encoder(
 
 
 @pytest.mark.long
-def test_captions_chosen_by_those_of_other_photos(
+def test_captions_chosen_by_those_of_other_images(
     model, folder, train_features):
   known = f'{train_features}/train-*'
   rules, options = Rules(model.vocab), beam_search.Options(5)
@@ -278,7 +278,7 @@ def test_captions_chosen_by_those_of_other_photos(
       model, folder, 'images', rules, options, consensus_pattern=known)
   plain, others = evaluate(model, folder, 'images', rules, options)
   assert scores['captions'] != others['captions']
-  # Found in the files, chosen by the same photos.
+  # Found in the files, chosen by the same images.
   agreed = consensus.read(
       dataclasses.replace(model.config, input_file_pattern=known),
       shard_captions.read(known))
@@ -287,13 +287,13 @@ def test_captions_chosen_by_those_of_other_photos(
                         [caption.log_probability for caption in found])
     return [found[order[0]]]
   [results] = batch_captioner.caption_files(
-      [model], [str(folder / f'{number}.jpg') for number in PICTURES],
+      [model], [str(folder / f'{number}.jpg') for number in IMAGES],
       functools.partial(
           beam_search.beam_search, rules=rules, options=options),
       batch_size=9, choose=choose)
   expected = metrics.Scorer(REFERENCES, TRAINING).evaluate({
       number: result.captions[0].text
-      for number, result in zip(PICTURES, results, strict=True)})
+      for number, result in zip(IMAGES, results, strict=True)})
   assert scores['captions'] == pytest.approx(expected.captions.overall)
   # Neither is what the other would find.
   assert chosen.is_comparable(scores) and plain.is_comparable(others)
@@ -307,6 +307,6 @@ def test_no_choice_by_the_references_themselves(
       f'--input_file_pattern={folder}/images-*', f'--output_dir={tmp_path}')
   assert finished.returncode == 0, finished.stderr
   # Fewer of their captions would do, too.
-  with pytest.raises(ValueError, match='has 5 of the pictures that are to be'):
+  with pytest.raises(ValueError, match='has 5 of the images that are to be'):
     evaluate(model, folder, 'images', Rules(model.vocab),
              beam_search.Options(), consensus_pattern=f'{tmp_path}/images-*')

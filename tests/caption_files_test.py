@@ -12,22 +12,22 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SECONDS, draw_picture
+from conftest import SECONDS, draw_image
 from gallery_test import Page
 from PIL import Image
 
-NUMBER, PIPE = 70, 40  # Of pictures; which of them can be made a pipe.
+NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.
 KNOWN = PIPE - 4
 KINDS = ('lines', 'json', 'jsonl', 'html')
 
 
 def name_of(number):
-  """As COCO named pictures of 2014 and of 2017."""
+  """As COCO named images of 2014 and of 2017."""
   return ('COCO_val2014_' if number % 2 else '') + f'{number:012}.png'
 
 
-def picture(number):
+def image(number):
   """A PNG like no other's; some take longer to decode."""
   cells = np.random.default_rng(number).integers(0, 256, (3, 5, 3), np.uint8)
   size = (1500, 900) if number % 9 == 0 else (50, 30)
@@ -39,7 +39,7 @@ def picture(number):
 
 @pytest.fixture(scope='module')
 def many(tmp_path_factory):
-  """A folder of pictures with two others in it; their paths, in order."""
+  """A folder of images with two others in it; their paths, in order."""
   folder = tmp_path_factory.mktemp('many')
   for inner in ('', 'a', 'a/c', 'b'):
     (folder / inner).mkdir(exist_ok=True)
@@ -48,8 +48,8 @@ def many(tmp_path_factory):
            for i in range(NUMBER)]
   paths.sort(key=lambda path: (str(path.parent), path.name))
   for i, path in enumerate(paths):
-    path.write_bytes(picture(i))
-  (folder / 'a' / 'notes.txt').write_text('no picture, and not meant')
+    path.write_bytes(image(i))
+  (folder / 'a' / 'notes.txt').write_text('no image, and not meant')
   return paths
 
 
@@ -76,7 +76,7 @@ def test_all_outputs_say_the_same(trained, many, caption, tmp_path):
   results.mkdir()
   shutil.copytree(many[0].parent, folder)
   files = [str(folder / path.relative_to(many[0].parent)) for path in many]
-  bad = {files[3]: b'text', files[33]: b'', files[64]: picture(64)[:99]}
+  bad = {files[3]: b'text', files[33]: b'', files[64]: image(64)[:99]}
   for file, content in bad.items():
     pathlib.Path(file).write_bytes(content)
   given = f'{folder},{files[0]},{files[3]}'
@@ -183,7 +183,7 @@ def goes_on(scripted, many, caption, folder, unbroken):
   """Runs it again, with batches of another size."""
   finished = caption(scripted, many[0].parent, *outputs(folder))
   assert finished.returncode == 0, finished.stderr
-  assert f'{NUMBER - KNOWN} pictures are left' in finished.stderr
+  assert f'{NUMBER - KNOWN} images are left' in finished.stderr
   assert {kind: (folder / f'out.{kind}').read_bytes()
           for kind in KINDS} == unbroken
   assert len(os.listdir(folder)) == len(KINDS)  # No journal, nothing else.
@@ -221,7 +221,7 @@ def test_interrupted_it_goes_on(
 
 
 def test_what_was_unreadable_is_tried_again(
-    scripted, pictures, import_command, tmp_path):
+    scripted, images, import_command, tmp_path):
   module = import_command('im2txt.run_inference')
   journal = str(tmp_path / 'progress')
   asked = []
@@ -254,23 +254,23 @@ def test_a_run_that_fails_before_the_first_result_can_be_mended(
     (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
   data = 'model.ckpt-6.data-00000-of-00001'
   (tmp_path / data).write_bytes(b'damaged')
-  finished = caption(tmp_path, task.pictures[0], *outputs(tmp_path, 'jsonl'))
+  finished = caption(tmp_path, task.images[0], *outputs(tmp_path, 'jsonl'))
   assert finished.returncode == 1
   assert 'model.ckpt-6' in finished.lines[-1]
   assert not list(tmp_path.glob('out.*'))
-  finished = caption(scripted, task.pictures[0], *outputs(tmp_path, 'jsonl'))
+  finished = caption(scripted, task.images[0], *outputs(tmp_path, 'jsonl'))
   assert finished.returncode == 0, finished.stderr
   [result] = read_jsonl(tmp_path / 'out.jsonl')
-  assert result['file'] == str(task.pictures[0])
+  assert result['file'] == str(task.images[0])
 
 
-def test_ids_of_an_annotation_file(scripted, pictures, caption, tmp_path):
+def test_ids_of_an_annotation_file(scripted, images, caption, tmp_path):
   annotations = tmp_path / 'annotations.json'
   annotations.write_text(json.dumps({'images': [
       {'file_name': name, 'id': image_id} for name, image_id in (
           ('green.jpg', 7), ('red.jpg', 9), ('blue.jpg', 2**33))]}))
   finished = caption(
-      scripted, pictures, *outputs(tmp_path, 'json'),
+      scripted, images, *outputs(tmp_path, 'json'),
       f'--annotations_file={annotations}', '--min_caption_length=3')
   assert finished.returncode == 0, finished.stderr
   assert json.loads((tmp_path / 'out.json').read_text()) == [
@@ -278,7 +278,7 @@ def test_ids_of_an_annotation_file(scripted, pictures, caption, tmp_path):
 
 
 def test_ids_that_there_are_not_are_refused_first(
-    scripted, pictures, caption, tmp_path):
+    scripted, images, caption, tmp_path):
   def error_of(files, *arguments):
     finished = caption(scripted, files, *outputs(tmp_path), *arguments)
     assert finished.returncode == 1
@@ -289,27 +289,27 @@ def test_ids_that_there_are_not_are_refused_first(
   annotations = tmp_path / 'annotations.json'
   flag = f'--annotations_file={annotations}'
   assert f"No such file or directory: '{annotations}'" in error_of(
-      pictures, flag)
+      images, flag)
   annotations.write_text('{"images": [')
-  assert f'{annotations}:1:13: broken JSON' in error_of(pictures, flag)
+  assert f'{annotations}:1:13: broken JSON' in error_of(images, flag)
   annotations.write_text(
       '{"images": [{"file_name": "blue.jpg", "id": 1}]}')
   assert f"{annotations} has no image with the file_name 'green.jpg'" in (
-      error_of(pictures, flag))
+      error_of(images, flag))
   annotations.write_text(json.dumps({'images': [
       {'file_name': f'{name}.jpg', 'id': 5}
       for name in ('red', 'green', 'blue')]}))
-  assert (f'{pictures}/blue.jpg and {pictures}/green.jpg are both image 5'
-          in error_of(pictures, flag))
+  assert (f'{images}/blue.jpg and {images}/green.jpg are both image 5'
+          in error_of(images, flag))
 
 
 def test_names_that_are_hostile(scripted, caption, tmp_path):
   names = [b'<b>&"\'.jpg', b'caf\xe9.jpg', b"a, b;\n'c'.jpg"]
-  folder = tmp_path / 'pictures'
+  folder = tmp_path / 'images'
   folder.mkdir()
   for name in names:
     with open(os.fsencode(folder) + b'/' + name, 'wb') as f:
-      f.write(draw_picture('red', 'square'))
+      f.write(draw_image('red', 'square'))
   finished = caption(
       scripted, folder, *outputs(tmp_path, 'lines', 'jsonl', 'html'),
       f'--contact_sheet={tmp_path}/out.png')
@@ -351,7 +351,7 @@ def test_places_that_cannot_be_written(
   check([f'{tmp_path}/a', f'{tmp_path}/b', 'c', '/dev/../d'],
         f'{tmp_path}/a.JPG')
 
-  finished = caption(scripted, task.pictures[0],
+  finished = caption(scripted, task.images[0],
                      f'--output_html={tmp_path}/gone/out.html')
   assert finished.returncode == 1 and finished.stdout == ''
   assert f'{tmp_path}/gone/out.html: there is no such' in finished.error

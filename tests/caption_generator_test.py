@@ -65,7 +65,7 @@ def search(probabilities=None, vocab=None, **kwargs):
   """Sentences with their probabilities, best first."""
   generator = CaptionGenerator(
       FakeModel(probabilities or WORD_GRAPH), vocab or FakeVocab(), **kwargs)
-  captions = generator.beam_search(None, b'picture')
+  captions = generator.beam_search(None, b'image')
   assert captions == sorted(captions, reverse=True)
   return [(caption.sentence, math.exp(caption.logprob))
           for caption in captions]
@@ -251,9 +251,9 @@ def test_search_is_the_algorithm_of_im2txt(beam_size, factor):
     vocab_size, length = 5 + 3 * seed, 2 + seed % 9
     ours = CaptionGenerator(
         RandomModel(seed, vocab_size), FakeVocab(), beam_size, length, factor
-    ).beam_search(None, b'picture')
+    ).beam_search(None, b'image')
     theirs = classic_search.search(
-        RandomModel(seed, vocab_size), FakeVocab(), b'picture', beam_size,
+        RandomModel(seed, vocab_size), FakeVocab(), b'image', beam_size,
         length, factor)
     assert [c.sentence for c in ours] == [c[0] for c in theirs]
     np.testing.assert_allclose([c.logprob for c in ours],
@@ -269,8 +269,8 @@ def test_search_is_the_algorithm_of_im2txt(beam_size, factor):
 def test_beam_of_1_is_greedy():
   model = RandomModel(3, 23)
   [caption] = CaptionGenerator(
-      model, FakeVocab(), 1, 9).beam_search(None, b'picture')
-  word, state = FakeVocab.start_id, model.feed_image(None, b'picture')
+      model, FakeVocab(), 1, 9).beam_search(None, b'image')
+  word, state = FakeVocab.start_id, model.feed_image(None, b'image')
   sentence = [word]
   while word != FakeVocab.end_id and len(sentence) < 9:
     softmax, state, _ = model.inference_step(None, np.array([word]), state)
@@ -282,8 +282,8 @@ def test_beam_of_1_is_greedy():
 def test_model_is_given_arrays_and_the_session():
   model = RandomModel(1, 13)
   session = object()
-  CaptionGenerator(model, FakeVocab(), 3, 4).beam_search(session, b'picture')
-  assert model.given == (session, b'picture')
+  CaptionGenerator(model, FakeVocab(), 3, 4).beam_search(session, b'image')
+  assert model.given == (session, b'image')
   sizes = [(words.shape, states.shape) for words, states in model.batches]
   assert sizes[0] == ((1,), (1, 2))
   assert all(words == (3,) and states == (3, 2) for words, states in sizes[1:])
@@ -294,12 +294,12 @@ def test_model_is_given_arrays_and_the_session():
 def test_metadata_of_each_step_comes_with_the_caption():
   captions = CaptionGenerator(
       RandomModel(2, 13, with_metadata=True), FakeVocab(), 3, 6
-  ).beam_search(None, b'picture')
+  ).beam_search(None, b'image')
   for caption in captions:
     assert caption.metadata == [f'seen {word}'
                                 for word in caption.sentence[:-1]]
   [caption, *_] = CaptionGenerator(
-      RandomModel(2, 13), FakeVocab(), 3, 6).beam_search(None, b'picture')
+      RandomModel(2, 13), FakeVocab(), 3, 6).beam_search(None, b'image')
   assert caption.metadata is None
 
 

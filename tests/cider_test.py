@@ -58,18 +58,18 @@ def test_references_may_count_differently():
       pytest.approx([(dog + cat) / 2]))
 
 
-def test_what_all_pictures_have_is_worth_nothing():
+def test_what_all_images_have_is_worth_nothing():
   scorer = cider.CiderD([[('a', 'dog')], [('a', 'cat')]])
   assert scorer.scores([('a',)], [('a', 'dog')]) == [0.0]
   assert scorer.scores([('dog',)], [('a', 'dog')])[0] > 0.0
 
 
-def test_frequencies_count_pictures_not_captions():
+def test_frequencies_count_images_not_captions():
   once = cider.CiderD([[('dog',), ('dog',)], [('cat',)], [('a',)]])
   assert once.scores([('dog',)], [('dog',)]) == cider.CiderD(
       [[('dog',)], [('cat',)], [('a',)]]).scores([('dog',)], [('dog',)])
 
 
-def test_no_pictures_are_refused():
-  with pytest.raises(ValueError, match='at least one picture'):
+def test_no_images_are_refused():
+  with pytest.raises(ValueError, match='at least one image'):
     cider.CiderD([])

@@ -28,15 +28,15 @@ def test_an_unknown_command(launch):
 
 def test_commands_explain_themselves(launch):
   finished = launch('im2txt.cli', 'caption', '--help')
-  assert 'Captions pictures.' in finished.stdout
+  assert 'Captions images.' in finished.stdout
   assert '--beam_size: ' in finished.stdout
 
 
 def test_commands_are_the_modules(trained, task, launch):
   command = ('im2txt.cli', 'caption', f'--checkpoint_path={trained.folder}')
-  finished = launch(*command, *task.pictures[:2], '--beam_size=1')
+  finished = launch(*command, *task.images[:2], '--beam_size=1')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout.count('Captions for image ') == 2
   finished = launch(*command)
   assert finished.returncode == 1
-  assert finished.error.startswith('run_inference: error: no pictures')
+  assert finished.error.startswith('run_inference: error: no images')

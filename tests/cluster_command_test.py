@@ -20,7 +20,7 @@ CAPTIONS = ('a red square zebra .', 'a big green circle',
 
 @pytest.fixture(scope='module')
 def features(task, launch, tmp_path_factory):
-  """Two shards of three pictures each, which are never distorted."""
+  """Two shards of three images each, which are never distorted."""
   shards, folder = (tmp_path_factory.mktemp(name)
                     for name in ('halves', 'features'))
   write_shard(shards / 'train-00000-of-00002', CAPTIONS[:3])

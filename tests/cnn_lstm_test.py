@@ -1,6 +1,6 @@
-"""CNN-LSTM: the picture's batch norm, and layers of LSTMs by hand.
+"""CNN-LSTM: the image's batch norm, and layers of LSTMs by hand.
 
-Shapes: B pictures, T padded caption length, V vocabulary, E embedding, H
+Shapes: B images, T padded caption length, V vocabulary, E embedding, H
 hidden, C features.
 """
 
@@ -65,7 +65,7 @@ def test_variables():
   hidden, _ = decoder.step(
       memory, tf.zeros([B], tf.int32), decoder.initial_state(memory))
   decoder.logits(hidden)
-  # No bias of the picture's: batch norm has one.
+  # No bias of the image's: batch norm has one.
   assert variables() == {
       'image_embedding/weights': [C, E],
       **{f'{NORM}/{name}': [E] for name in (

@@ -37,7 +37,7 @@ def test_ids_of_cocos_names():
     'dog.jpg', '42.jpg', '00000000042.jpg', '0000000000042.jpg',
     'x000000000042.jpg', '000000000042', '000000000042_small.jpg',
     'COCO_000000000042.jpg', '000000000042.jpg.bak'])
-def test_other_pictures_go_by_their_name(name):
+def test_other_images_go_by_their_name(name):
   assert coco_results.image_ids([*NAMES, f'd/{name}'], None) == NAMES | {
       f'd/{name}': name}
 
@@ -48,7 +48,7 @@ def test_ids_of_an_annotation_file(annotations):
       'a/hünd.jpg': 9, 'cat.jpg': 2**40}
 
 
-def test_a_picture_that_is_not_annotated(annotations):
+def test_an_image_that_is_not_annotated(annotations):
   path = annotations(images(dog=7))
   # Its own name would do, but the file is what was asked for.
   for name in ('d/cat.jpg', '000000000042.jpg'):
@@ -57,7 +57,7 @@ def test_a_picture_that_is_not_annotated(annotations):
     assert f'{name}: {path} has no image' in str(refused.value)
 
 
-def test_two_pictures_of_one_id_are_refused(annotations):
+def test_two_images_of_one_id_are_refused(annotations):
   for files, path in (
       (['a/000000000042.jpg', 'b/COCO_val2014_000000000042.jpg'], None),
       (['a/dog.jpg', 'b/dog.jpg'], annotations(images(dog=42))),
@@ -67,7 +67,7 @@ def test_two_pictures_of_one_id_are_refused(annotations):
     assert f'{files[0]} and {files[1]} are both image 42' in str(refused.value)
 
 
-def test_a_file_that_comes_twice_is_one_picture():
+def test_a_file_that_comes_twice_is_one_image():
   assert coco_results.image_ids(['000000000042.jpg'] * 2, None) == {
       '000000000042.jpg': 42}
 
@@ -105,11 +105,11 @@ def captioned(file, *texts):
   return Result(file, tuple(Caption(text, -1.0) for text in texts))
 
 
-def test_the_best_caption_of_each_picture(tmp_path):
+def test_the_best_caption_of_each_image(tmp_path):
   forty_two, train, val, zero = NAMES
   assert written(
       tmp_path / 'results.json',
-      captioned(train, 'a "dog"', 'a cat'), Result(val, error='no picture'),
+      captioned(train, 'a "dog"', 'a cat'), Result(val, error='no image'),
       captioned(zero, ''), captioned(train, 'a "dog"', 'a cat'),
       Result(forty_two)) == [
           {'image_id': 581929, 'caption': 'a "dog"'},
@@ -117,7 +117,7 @@ def test_the_best_caption_of_each_picture(tmp_path):
 
 
 @pytest.mark.parametrize('results', [
-    (), (Result('val2017/000000000139.jpg', error='no picture'),)])
+    (), (Result('val2017/000000000139.jpg', error='no image'),)])
 def test_no_captions_are_an_empty_list(tmp_path, results):
   assert written(tmp_path / 'results.json', *results) == []
 

@@ -39,7 +39,7 @@ def test_images_without_captions_are_left_out(tmp_path, caplog):
                           'annotations': [annotation(1, 2)]})
   captioned = coco.read_captions(path, 'pics')
   assert [image.image_id for image in captioned] == [2]
-  assert '2 pictures have no caption' in caplog.text
+  assert '2 images have no caption' in caplog.text
 
 
 @pytest.mark.parametrize(('content', 'message'), [
@@ -63,7 +63,7 @@ def test_images_without_captions_are_left_out(tmp_path, caplog):
     ({'images': [{'id': 1, 'file_name': ''}], 'annotations': []},
      'does not lie in'),
     ({'images': images(1), 'annotations': [annotation(8, 2)]},
-     'annotation 8: no picture has the image id 2'),
+     'annotation 8: no image has the image id 2'),
     ({'images': images(1), 'annotations': [annotation(8, 1)] * 2},
      'annotation 8: this id is there twice'),
     ({'images': images(1), 'annotations': [annotation(8, 1, ' \n')]},
@@ -89,7 +89,7 @@ def test_binary_file_is_no_json(tmp_path):
 
 
 def test_split_as_im2txt_has_its_counts():
-  train = list(range(82_783))  # COCO 2014's files have so many pictures.
+  train = list(range(82_783))  # COCO 2014's files have so many images.
   val = list(range(100_000, 140_504))
   splits = coco.split_as_im2txt(train, val)
   assert [len(splits[name]) for name in ('train', 'val', 'test')] == [

@@ -246,7 +246,7 @@ def test_shares_that_nothing_can_be_kept_of(value):
     configuration.check(config)
 
 
-def test_pictures_can_be_cropped_but_not_padded():
+def test_images_can_be_cropped_but_not_padded():
   config = configuration.Config()
   config.model.resize_ratio = 1.0
   configuration.check(config)

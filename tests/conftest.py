@@ -186,7 +186,7 @@ class Task(NamedTuple):
   train_pattern: str          # 6 pairs in 2 shards
   val_pattern: str            # 7 pairs in 2 shards
   val_pairs: list[tuple[bytes, list[int]]]  # in the shards' order
-  pictures: list[pathlib.Path]              # red, green and blue
+  images: list[pathlib.Path]              # red, green and blue
 
 
 def free_hosts(count: int) -> list[str]:
@@ -200,28 +200,28 @@ def free_hosts(count: int) -> list[str]:
   return hosts
 
 
-def draw_picture(colour: str, shape: str, size=(64, 48)) -> bytes:
+def draw_image(colour: str, shape: str, size=(64, 48)) -> bytes:
   """A JPEG of a shape on grey."""
-  picture = Image.new('RGB', size, 'grey')
-  pen = ImageDraw.Draw(picture)
+  image = Image.new('RGB', size, 'grey')
+  pen = ImageDraw.Draw(image)
   draw = {'square': pen.rectangle, 'circle': pen.ellipse}[shape]
   draw((12, 4, 52, 44), fill=colour)
   buffer = io.BytesIO()
-  picture.save(buffer, 'JPEG', quality=90)
+  image.save(buffer, 'JPEG', quality=90)
   return buffer.getvalue()
 
 
 def make_pair(caption: str) -> tuple[bytes, list[str], list[int]]:
-  """Picture, words and ids of a caption."""
+  """Image, words and ids of a caption."""
   words = ['<S>', *caption.split(), '</S>']
   ids = [WORDS.index(w) if w in WORDS else len(WORDS) for w in words]
   colour = next((w for w in words if w in ('red', 'green', 'blue')), 'white')
   shape = 'square' if 'square' in words else 'circle'
-  return draw_picture(colour, shape), words, ids
+  return draw_image(colour, shape), words, ids
 
 
 def write_shard(path: pathlib.Path, captions: tuple[str, ...]) -> None:
-  """Writes a shard of drawn pictures."""
+  """Writes a shard of drawn images."""
   with tf.io.TFRecordWriter(str(path)) as writer:
     for i, caption in enumerate(captions):
       encoded_image, words, ids = make_pair(caption)
@@ -242,14 +242,14 @@ def task(tmp_path_factory) -> Task:
   for name, captions in (('train', TRAIN_CAPTIONS), ('val', VAL_CAPTIONS)):
     write_shard(folder / f'{name}-00000-of-00002', captions[:4])
     write_shard(folder / f'{name}-00001-of-00002', captions[4:])
-  pictures = []
+  images = []
   for colour in ('red', 'green', 'blue'):
-    pictures.append(folder / f'{colour}.jpg')
-    pictures[-1].write_bytes(draw_picture(colour, 'square'))
+    images.append(folder / f'{colour}.jpg')
+    images[-1].write_bytes(draw_image(colour, 'square'))
   val_pairs = [make_pair(caption)[::2] for caption in VAL_CAPTIONS]
   return Task(folder, config_file, vocab_file,
               str(folder / 'train-?????-of-00002'),
-              str(folder / 'val-?????-of-00002'), val_pairs, pictures)
+              str(folder / 'val-?????-of-00002'), val_pairs, images)
 
 
 @pytest.fixture(scope='session')
@@ -279,7 +279,7 @@ def launch(start) -> Callable[..., Finished]:
 
 @pytest.fixture(scope='session')
 def train_features(task, launch, tmp_path_factory) -> pathlib.Path:
-  """A folder with features of the task's training pictures; read only."""
+  """A folder with features of the task's training images; read only."""
   folder = tmp_path_factory.mktemp('train_features')
   finished = launch(
       'data_prep.cache_features', f'--config={task.config_file}',
@@ -412,18 +412,18 @@ def scripted(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(task, tmp_path):
-  """A folder with a copy of the task's pictures."""
-  folder = tmp_path / 'pictures'
+def images(task, tmp_path):
+  """A folder with a copy of the task's images."""
+  folder = tmp_path / 'images'
   folder.mkdir()
-  for picture in task.pictures:
-    shutil.copy(picture, folder)
+  for image in task.images:
+    shutil.copy(image, folder)
   return folder
 
 
 @pytest.fixture
 def caption(launch):
-  """Captions pictures."""
+  """Captions images."""
   def go(checkpoint, files, *arguments, **options):
     return launch('im2txt.run_inference', f'--checkpoint_path={checkpoint}',
                   f'--input_files={files}', *arguments, **options)
@@ -431,7 +431,7 @@ def caption(launch):
 
 
 def block(name, *lines):
-  """What is printed for a picture."""
+  """What is printed for an image."""
   return ''.join(f'{line}\n' for line in (
       f'Captions for image {name}:',
       *(f'  {i}) {line}' for i, line in enumerate(lines))))

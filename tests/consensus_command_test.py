@@ -1,4 +1,4 @@
-"""Captions chosen by what people wrote of photos like the picture."""
+"""Captions chosen by what people wrote of images like the image."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ def chosen_by(features):
 def test_the_best_caption_is_the_one_that_agrees(
     scripted, task, caption, train_features):
   """The search has "", "red" and "red red", in this order."""
-  finished = caption(scripted, task.pictures[0], chosen_by(train_features))
+  finished = caption(scripted, task.images[0], chosen_by(train_features))
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block(
       'red.jpg', 'red (p=0.100000)', 'red red (p=0.050000)',
@@ -23,7 +23,7 @@ def test_the_best_caption_is_the_one_that_agrees(
 def test_the_choice_is_of_all_that_was_found(
     scripted, task, caption, train_features, tmp_path):
   finished = caption(
-      scripted, task.pictures[0], chosen_by(train_features), '--num_captions=1',
+      scripted, task.images[0], chosen_by(train_features), '--num_captions=1',
       f'--output_jsonl={tmp_path}/found.jsonl')
   assert finished.returncode == 0, finished.stderr
   found = json.loads((tmp_path / 'found.jsonl').read_text())
@@ -32,7 +32,7 @@ def test_the_choice_is_of_all_that_was_found(
 
 def test_mistakes(scripted, task, caption, train_features, tmp_path):
   def error(pattern):
-    finished = caption(scripted, task.pictures[0],
+    finished = caption(scripted, task.images[0],
                        f'--consensus_file_pattern={pattern}')
     assert finished.returncode == 1
     return finished.error
@@ -40,7 +40,7 @@ def test_mistakes(scripted, task, caption, train_features, tmp_path):
   assert error('nowhere/train-*') == (
       'run_inference: error: no file matches nowhere/train-*')
   assert error(task.train_pattern) == (
-      f'run_inference: error: {task.train_pattern} holds pictures; a consensus '
+      f'run_inference: error: {task.train_pattern} holds images; a consensus '
       'needs features: make them with data_prep.cache_features')
   other = tmp_path / 'other'
   shutil.copytree(train_features, other)

@@ -1,4 +1,4 @@
-"""Which of some captions agrees most with those of photos like a picture."""
+"""Which of some captions agrees most with those of images like an image."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from im2txt.inference.consensus import Consensus
 from im2txt.scoring import cider
 
-# Two kinds of photos, four of each, that differ in the first feature.
+# Two kinds of images, four of each, that differ in the first feature.
 DOGS = ['a dog runs on grass', 'a brown dog runs', 'the dog jumps', 'two dogs']
 BOATS = ['a boat on the sea', 'a small boat', 'the boat sails', 'two boats']
 
@@ -30,21 +30,21 @@ CAPTIONS = ('a boat on the sea', 'a dog runs on grass', 'a horse')
 
 @pytest.mark.parametrize(('kind', 'order'), [
     (1.0, [1, 0, 2]), (-1.0, [0, 1, 2])])
-def test_the_nearest_photos_decide(dogs_and_boats, kind, order):
+def test_the_nearest_images_decide(dogs_and_boats, kind, order):
   assert dogs_and_boats.rank(
       features_of([kind], seed=3)[0], CAPTIONS, [-3.0, -2.0, -1.0]) == order
 
 
-def test_what_is_the_same_in_all_photos_says_nothing():
+def test_what_is_the_same_in_all_images_says_nothing():
   # Whose mean, rounded, is not what it is.
-  photos = features_of([1.0, -1.0] * 2000)
-  photos[:, 2] = 0.1
-  consensus = Consensus(photos, [[DOGS[0]], [BOATS[0]]] * 2000)
-  picture = np.array([1.0, 0.0, 0.2], np.float32)
-  assert consensus.rank(picture, CAPTIONS, [-1.0] * 3) == [1, 0, 2]
+  images = features_of([1.0, -1.0] * 2000)
+  images[:, 2] = 0.1
+  consensus = Consensus(images, [[DOGS[0]], [BOATS[0]]] * 2000)
+  image = np.array([1.0, 0.0, 0.2], np.float32)
+  assert consensus.rank(image, CAPTIONS, [-1.0] * 3) == [1, 0, 2]
 
 
-def test_the_other_captions_decide_where_photos_do_not(dogs_and_boats):
+def test_the_other_captions_decide_where_images_do_not(dogs_and_boats):
   captions = ['red car', 'old men sing', 'old men sing songs', 'tall tree']
   probabilities = np.array([0.3, 0.25, 0.25, 0.2])
   def best(probabilities):
@@ -58,7 +58,7 @@ def test_the_other_captions_decide_where_photos_do_not(dogs_and_boats):
 
 
 def test_the_formula():
-  """Against sums written out, with features that leave no photo far."""
+  """Against sums written out, with features that leave no image far."""
   random = np.random.default_rng(5)
   features = random.normal(size=(23, 5)).astype(np.float32)
   words = ['dog', 'cat', 'runs', 'sits', 'on', 'grass', 'mat', 'a', 'the']
@@ -68,12 +68,12 @@ def test_the_formula():
               for _ in range(23)]
   candidates = [caption() for _ in range(7)]
   log_probabilities = random.normal(-5.0, 1.0, 7)
-  picture = random.normal(size=5)
+  image = random.normal(size=5)
   score = cider.CiderD(
-      [[text.split() for text in of_photo] for of_photo in captions]).scores
+      [[text.split() for text in of_image] for of_image in captions]).scores
 
   standard = (features - features.mean(0)) / features.std(0)
-  query = (picture - features.mean(0)) / features.std(0)
+  query = (image - features.mean(0)) / features.std(0)
   cosines = standard @ query / (
       np.linalg.norm(standard, axis=1) * np.linalg.norm(query))
   near = sorted(range(23), key=lambda i: -cosines[i])[:20]
@@ -88,7 +88,7 @@ def test_the_formula():
       for text in candidates]
   assert len(set(np.round(agreement, 6))) == 7
   assert Consensus(features, captions).rank(
-      picture, candidates, log_probabilities) == sorted(
+      image, candidates, log_probabilities) == sorted(
           range(7), key=lambda i: -agreement[i])
 
 
@@ -105,7 +105,7 @@ def test_words_are_what_scores_are_of(dogs_and_boats):
       [-1.0, -1.0]) == [1, 0]
 
 
-def test_few_photos_and_photos_without_captions():
+def test_few_images_and_images_without_captions():
   consensus = Consensus(
       features_of([1.0, 0.0, -1.0]), [['a dog'], [], ['a cat']])
   assert consensus.rank(
@@ -115,5 +115,5 @@ def test_few_photos_and_photos_without_captions():
       np.ones([4, 3]), [['a dog'], ['a cat'], ['the dog'], ['it']])
   assert consensus.rank(
       features_of([5.0])[0], ['a cat', 'a dog'], [-1.0, -1.0]) == [1, 0]
-  with pytest.raises(ValueError, match='captions of at least one picture'):
+  with pytest.raises(ValueError, match='captions of at least one image'):
     Consensus(features_of([1.0]), [[]])

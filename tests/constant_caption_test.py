@@ -25,8 +25,8 @@ CANDIDATES = (
 
 
 def brute_force(name, caption, references):
-  """A score of a caption when it is said of every picture."""
-  sets = ({i: list(of_picture) for i, of_picture in enumerate(references)},
+  """A score of a caption when it is said of every image."""
+  sets = ({i: list(of_image) for i, of_image in enumerate(references)},
           {i: [caption] for i in range(len(references))})
   if name == 'CIDEr':
     return Cider().compute_score(*sets)[0]
@@ -36,7 +36,7 @@ def brute_force(name, caption, references):
 def best(name, candidates, references):
   words, score = constant_captions.best(
       map(str.split, candidates),
-      [list(map(str.split, of_picture)) for of_picture in references])[name]
+      [list(map(str.split, of_image)) for of_image in references])[name]
   return ' '.join(words), score
 
 
@@ -99,7 +99,7 @@ def test_clipping_counts():
     (['a dog', 'dog'], [('a dog', 'the dog')]),  # No word is rare.
     (['a', 'the a'], [('a b',), ('a c',)]),  # This one is everywhere.
     ([''], REFERENCES),
-], ids=['unknown', 'one picture', 'common', 'empty'])
+], ids=['unknown', 'one image', 'common', 'empty'])
 def test_a_caption_is_chosen_where_all_score_nothing(candidates, references):
   caption, score = best('CIDEr', candidates, references)
   assert caption in candidates

@@ -1,4 +1,4 @@
-"""The sheet of pictures and captions, looked at by its pixels."""
+"""The sheet of images and captions, looked at by its pixels."""
 
 import io
 import math
@@ -53,7 +53,7 @@ def bars(sheet):
   return widths
 
 
-def test_pictures_stand_in_rows_in_the_given_order():
+def test_images_stand_in_rows_in_the_given_order():
   colours = [(200, 0, 0), (0, 150, 0), (0, 0, 250), (9, 8, 7), (50, 60, 70)]
   sheet = pixels([entry(colour=colour) for colour in colours])
   boxes = [box(sheet, colour) for colour in colours]
@@ -67,7 +67,7 @@ def test_pictures_stand_in_rows_in_the_given_order():
 
 @pytest.mark.parametrize('number, columns, rows', [
     (1, 1, 1), (3, 3, 1), (4, 4, 1), (5, 4, 2), (9, 4, 3)])
-def test_sheet_grows_with_the_pictures(number, columns, rows):
+def test_sheet_grows_with_the_images(number, columns, rows):
   one = contact_sheet.draw([entry()])
   two = contact_sheet.draw([entry()] * 2)
   many = contact_sheet.draw([entry()] * number)
@@ -106,12 +106,12 @@ def test_captions_that_do_not_fit_are_left_out():
   assert area(many, BAR) == area(few, BAR)
 
 
-def test_a_caption_without_end_does_not_run_into_the_next_picture():
+def test_a_caption_without_end_does_not_run_into_the_next_image():
   sheet = pixels([entry(captions=[('x' * 4000, 0.5)])] + [entry()] * 4)
   assert area(sheet, (255, 0, 0)) == 5 * 240 * 240
 
 
-def test_a_picture_without_captions_or_probability():
+def test_an_image_without_captions_or_probability():
   assert area(pixels([entry(captions=[])]), (255, 0, 0)) == 240 * 240
   pixels([entry(captions=[('a', 0.0), ('b', 0.0)])])
 
@@ -132,14 +132,14 @@ def test_of_a_long_name_most_is_shown():
 @pytest.mark.parametrize('mode, file_format', [
     ('RGB', 'JPEG'), ('L', 'JPEG'), ('CMYK', 'JPEG'), ('RGBA', 'PNG'),
     ('P', 'PNG'), ('1', 'PNG')])
-def test_pictures_of_every_mode(mode, file_format):
+def test_images_of_every_mode(mode, file_format):
   sheet = pixels([entry(colour='black', mode=mode, file_format=file_format,
                         captions=[])])
   assert (sheet < 40).all(-1).sum() > 0.99 * 240 * 240
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 500), (500, 1)])
-def test_pictures_of_every_form(size):
+def test_images_of_every_form(size):
   sheet = pixels([entry(size=size, captions=[])])
   assert area(sheet, (255, 0, 0)) == 240 * 240
 

@@ -76,7 +76,7 @@ def test_text_that_is_not_utf8(tmp_path):
     custom.read_rows(str(path), 'image', 'caption', None)
 
 
-def test_group_rows_refuses_a_picture_in_two_splits(tmp_path):
+def test_group_rows_refuses_an_image_in_two_splits(tmp_path):
   rows = read(tmp_path, 'c.csv', CSV + 'cat.jpg,A cat.,train\n')
   with pytest.raises(ValueError, match='c.csv:5: cat.jpg is in train here but '
                                        'in val at .*c.csv:3'):
@@ -145,20 +145,20 @@ def test_sample_pairs_of_fewer():
 
 
 def test_sample_pairs_is_fair():
-  # Any pair is as likely as any other, whatever its split and picture.
+  # Any pair is as likely as any other, whatever its split and image.
   splits = {split: [CaptionedImage(i, f'{i}.jpg', ['x'] * 5)
                     for i in range(start, start + size)]
             for split, start, size in (('train', 0, 300), ('val', 300, 100))}
   found = captioned_images.sample_pairs(splits, 500)
   assert sum(len(image.captions) for image in found['val']) == pytest.approx(
       125, abs=40)
-  # Each picture has one of its five with a chance of 5 * .25 * .75 ** 4.
+  # Each image has one of its five with a chance of 5 * .25 * .75 ** 4.
   assert sum(len(image.captions) == 1 for image in found['train']) == (
       pytest.approx(119, abs=40))
 
 
 def test_a_link_must_not_lead_out_of_the_folder(tmp_path):
-  folder = tmp_path / 'pictures'
+  folder = tmp_path / 'images'
   folder.mkdir()
   (tmp_path / 'secret.jpg').touch()
   (folder / 'a.jpg').touch()
@@ -166,7 +166,7 @@ def test_a_link_must_not_lead_out_of_the_folder(tmp_path):
   (folder / 'out.jpg').symlink_to('../secret.jpg')
   (folder / 'up').symlink_to('..')
   # The folder itself may be anywhere.
-  (tmp_path / 'link').symlink_to('pictures')
+  (tmp_path / 'link').symlink_to('images')
   for name in ('a.jpg', 'within.jpg', 'missing.jpg'):
     captioned_images.image_path(str(tmp_path / 'link'), name, 'c.csv:2')
   for name in ('out.jpg', 'up/secret.jpg'):

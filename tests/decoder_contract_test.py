@@ -1,7 +1,7 @@
 """What every decoder must do; a further one is a line in `CONFIGS`.
 
 Beside the decoders of the house stands one of the tests' own, whose step looks
-at the picture's regions.
+at the image's regions.
 
 Shapes: B batch, T padded caption length, V vocabulary, E embedding, H hidden.
 """
@@ -89,7 +89,7 @@ def test_every_decoder_is_tested():
     assert type(config) is DECODERS[config.decoder].config_class
 
 
-def pictures(random, number=B):
+def images(random, number=B):
   """Pixels in [-1, 1] that differ enough to be told apart."""
   cells = random.uniform(-1.0, 1.0, (number, 3, 5, 3))
   return np.kron(cells, np.ones((1, 5, 5, 1))).astype(np.float32)
@@ -100,7 +100,7 @@ def batch_arrays(random, length=T):
   words = random.integers(0, V, (B, length + 1))
   mask = (np.arange(length) < LENGTHS[:, np.newaxis]).astype(int)
   return inputs.Batch(
-      pictures(random), words[:, :-1] * mask, words[:, 1:] * mask, mask,
+      images(random), words[:, :-1] * mask, words[:, 1:] * mask, mask,
       np.arange(B))
 
 
@@ -178,7 +178,7 @@ def test_several_captions_of_an_image_share_its_memory(config, random):
   with tf.Graph().as_default(), tf1.Session() as session:
     words = tf.constant(random.integers(0, V, [2, B * n]))
     decoder, memory = captioner.build_memory(
-        config, captioner.encode(config, tf.constant(pictures(random))))
+        config, captioner.encode(config, tf.constant(images(random))))
     repeated = tf.nest.map_structure(lambda x: tf.repeat(x, n, 0), memory)
     outputs = []
     for rows in (memory, repeated):
@@ -220,11 +220,11 @@ def test_first_loss_is_about_ln_v(config, random):
 
 def test_a_few_examples_can_be_learnt_by_heart(config, random):
   # So wide for layers so narrow as .08 is for 512 units: with .08 hardly any
-  # of a picture would come through the first layers.
+  # of an image would come through the first layers.
   config = dataclasses.replace(
       config, lstm_dropout_keep_prob=1.0, initializer_scale=0.5)
   arrays = batch_arrays(random)
-  # One first word for all: only the picture can tell what comes next.
+  # One first word for all: only the image can tell what comes next.
   arrays.input_seqs[:, 0] = 1
   built = build(config, Mode.TRAIN)
   train = add_train_op(built, 0.03)
@@ -374,7 +374,7 @@ def test_a_training_checkpoint_gives_inference_the_same_probabilities(
           trained.probabilities[i, t], rtol=1e-4)
 
 
-def test_captions_of_several_pictures_can_go_on_side_by_side(trained):
+def test_captions_of_several_images_can_go_on_side_by_side(trained):
   state = np.concatenate([
       trained.model.feed_image(trained.session, encoded_image)
       for encoded_image in trained.encoded_images])
@@ -485,7 +485,7 @@ def test_beam_of_1_is_greedy(trained):
   assert caption.sentence == sentence
 
 
-def test_pictures_make_a_difference(trained):
+def test_images_make_a_difference(trained):
   states = [trained.model.feed_image(trained.session, encoded_image)
             for encoded_image in trained.encoded_images]
   softmax, _, _ = trained.model.inference_step(
@@ -553,7 +553,7 @@ def test_another_precision_is_refused(random):
     build(config, Mode.TRAIN)
 
 
-def test_captions_of_one_picture_share_its_encoding(config, random):
+def test_captions_of_one_image_share_its_encoding(config, random):
   arrays = batch_arrays(random)
   rows = np.array([1, 0, 1])
   built = build(config, Mode.EVAL)

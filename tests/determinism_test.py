@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_picture
+from conftest import draw_image
 
 from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.runners import local_runner, worker_pool
@@ -67,7 +67,7 @@ def check_same(folders, read_checkpoint, steps, tags):
 def twice(task, train_twice):
   return train_twice(
       200, f'--input_file_pattern={task.train_pattern}',
-      f'--sample_image={task.pictures[0]}',
+      f'--sample_image={task.images[0]}',
       '--config.training.learning_rate_decay_factor=1.0',
       '--config.model.lstm_dropout_keep_prob=0.75',
       '--config.model.num_input_reader_threads=2',
@@ -87,7 +87,7 @@ def test_the_same_captions_with_their_probabilities(
   folders, logs = twice
   commands = [start(
       'im2txt.run_inference', f'--checkpoint_path={folder}',
-      f'--input_files={",".join(map(str, task.pictures))}',
+      f'--input_files={",".join(map(str, task.images))}',
       f'--output_jsonl={tmp_path / str(i)}')
               for i, folder in enumerate(folders)]
   for command in commands:
@@ -126,7 +126,7 @@ def test_the_same_shards_however_many_workers(tmp_path, monkeypatch):
   captioned = []
   for i in range(12):
     path = tmp_path / f'{i}.jpg'
-    path.write_bytes(draw_picture('red', 'circle', (40 + i, 30)))
+    path.write_bytes(draw_image('red', 'circle', (40 + i, 30)))
     captioned.append(CaptionedImage(i, str(path), [f'a circle {i}', 'red']))
   found = []
   for workers in (1, 3):

@@ -476,4 +476,4 @@ def test_little_uses_a_network():
           continue
         if imported & clients:
           users.add(path.name)
-  assert users == {'connections.py', 'download.py', 'photo_fetcher.py'}
+  assert users == {'connections.py', 'download.py', 'image_fetcher.py'}

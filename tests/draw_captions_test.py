@@ -14,11 +14,11 @@ draw_captions = load_command('im2txt.draw_captions')
 
 
 def write(path, **captions_of):
-  """A file of results: by picture its captions; None: it was unreadable."""
+  """A file of results: by image its captions; None: it was unreadable."""
   with open(path, 'w', encoding='utf-8') as f:
     for name, captions in captions_of.items():
       fields = {'file': str(path.parent / f'{name}.png')} | (
-          {'error': 'no picture'} if captions is None else {'captions': [
+          {'error': 'no image'} if captions is None else {'captions': [
               {'caption': text, 'probability': math.exp(-i),
                'log_probability': -i} for i, text in enumerate(captions)]})
       f.write(json.dumps(fields) + '\n')
@@ -26,13 +26,13 @@ def write(path, **captions_of):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-  """Three pictures of one colour each."""
+def images(tmp_path):
+  """Three images of one colour each."""
   for name, colour in (('a', 'red'), ('b', 'lime'), ('c', 'blue')):
     Image.new('RGB', (70, 50), colour).save(tmp_path / f'{name}.png')
 
 
-def test_pictures_of_several_files_have_a_caption_of_each(tmp_path):
+def test_images_of_several_files_have_a_caption_of_each(tmp_path):
   before = write(tmp_path / 'before.jsonl', a=['a dog', 'a cat'], b=['x'])
   after = write(tmp_path / 'after.jsonl', c=['y'], a=['two dogs', 'z'])
   merged = draw_captions.merge(
@@ -44,7 +44,7 @@ def test_pictures_of_several_files_have_a_caption_of_each(tmp_path):
       Result(str(tmp_path / 'c.png'), (Caption('y', 0),))]
 
 
-def test_a_sheet_is_drawn(launch, pictures, tmp_path):
+def test_a_sheet_is_drawn(launch, images, tmp_path):
   paths = [write(tmp_path / 'before.jsonl', a=['a dog'], b=None, c=['x']),
            write(tmp_path / 'after.jsonl', a=['two dogs'])]
   finished = launch('im2txt.draw_captions', f'--output={tmp_path}/sheet.png',
@@ -61,7 +61,7 @@ def test_a_sheet_is_drawn(launch, pictures, tmp_path):
     ([], 'name files of results'),
     (['none.jsonl'], 'none.jsonl'),
     (['bad.jsonl'], 'bad.jsonl:2: '),
-    (['empty.jsonl'], 'empty.jsonl have captions of no picture'),
+    (['empty.jsonl'], 'empty.jsonl have captions of no image'),
     (['gone.jsonl'], 'gone.png cannot be drawn'),
     (['--output=sheet.gif', 'gone.jsonl'], '--output=sheet.gif must end in'),
     (['gone.jsonl', './gone.jsonl'], 'gone.jsonl have one name'),

@@ -1,6 +1,6 @@
 """Where each decoder drops values in training, and that it scales the rest.
 
-Shapes: B pictures, T words, E embedding, H hidden, L regions, C channels.
+Shapes: B images, T words, E embedding, H hidden, L regions, C channels.
 """
 
 import collections
@@ -23,14 +23,14 @@ from im2txt.models import captioner
 B, T, E, H, L, C, FEED_FORWARD, HEADS = 2, 5, 12, 13, 7, 17, 19, 3
 SMALL = {'vocab_size': 29, 'embedding_size': E, 'num_lstm_units': H,
          'lstm_dropout_keep_prob': 0.5}
-PICTURE, WORDS, SAID = (B, E), (B, T, E), (B, T, H)
+IMAGE, WORDS, SAID = (B, E), (B, T, E), (B, T, H)
 CASES = [
     (configuration.ModelConfig(decoder='show_and_tell', **SMALL),
-     [PICTURE, WORDS, SAID]),
+     [IMAGE, WORDS, SAID]),
     (configuration.ModelConfig(decoder='merge', **SMALL), [(B, C), WORDS]),
-    # The picture on its way through both layers, then the words.
+    # The image on its way through both layers, then the words.
     (CnnLstmConfig(decoder='cnn_lstm', num_lstm_layers=2, **SMALL),
-     [PICTURE, (B, H), (B, H), WORDS, SAID, SAID]),
+     [IMAGE, (B, H), (B, H), WORDS, SAID, SAID]),
     (ShowAttendTellConfig(decoder='show_attend_tell', **SMALL),
      [(B, L, E), WORDS, (B * T, H)]),
     (TransformerConfig(

@@ -37,7 +37,7 @@ class Built(NamedTuple):
   graph: tf.Graph
   images: tf.Tensor  # Of any number and size.
   encoding: Encoding
-  again: Encoding | None  # Of one picture of HEIGHT x WIDTH.
+  again: Encoding | None  # Of one image of HEIGHT x WIDTH.
 
   def size(self, collection):
     return len(self.graph.get_collection(collection))
@@ -125,7 +125,7 @@ def test_shapes_and_reuse(make, width, regions):
   assert tolerance > 0.0
   np.testing.assert_allclose(
       encoding.pooled, encoding.regions.mean(1), atol=tolerance)
-  # The same picture, through the same variables, in other company.
+  # The same image, through the same variables, in other company.
   np.testing.assert_allclose(
       encoding.regions[:1], again.regions, atol=tolerance)
   assert np.abs(encoding.regions[1] - again.regions[0]).max() > tolerance
@@ -360,8 +360,8 @@ def test_inception_has_no_weights_of_its_own():
   assert InceptionV3().default_weights() is None
 
 
-def photos(wanted, count):
-  """Flickr8k photos of which all five captions satisfy `wanted`."""
+def find_images(wanted, count):
+  """Flickr8k images of which all five captions satisfy `wanted`."""
   captions = {}
   for line in (FLICKR8K / 'Flickr8k.token.txt').read_text().splitlines():
     name, caption = line.split('\t')
@@ -376,7 +376,7 @@ def photos(wanted, count):
         found.append(archive.extractfile(member).read())
         if len(found) == count:
           return found
-  raise AssertionError(f'only {len(found)} such photos')
+  raise AssertionError(f'only {len(found)} such images')
 
 
 @pytest.mark.skipif(not FLICKR8K.exists(), reason=f'no {FLICKR8K}')
@@ -384,16 +384,16 @@ def photos(wanted, count):
 def test_lite_knows_dogs(size):
   theirs, ours = real_weights(size.name)
   side = ENCODERS[size.name].image_side
-  dogs = photos(lambda words: {'dog', 'dogs'} & set(words), 12)
-  others = photos(lambda words: 'man' in words and 'dog' not in words, 12)
+  dogs = find_images(lambda words: {'dog', 'dogs'} & set(words), 12)
+  others = find_images(lambda words: 'man' in words and 'dog' not in words, 12)
   built = build(size.name, False, False)
   with built.graph.as_default(), tf1.Session() as session:
     encoded_image = tf1.placeholder(tf.string, [])
     image = image_processing.process_image(
         encoded_image, False, dataclasses.replace(
             CONFIG, image_height=side, image_width=side))
-    images = [session.run(image, {encoded_image: photo})
-              for photo in dogs + others]
+    images = [session.run(image, {encoded_image: encoded})
+              for encoded in dogs + others]
     load(session, built, ours)
     pooled = session.run(built.encoding.pooled, {built.images: images})
   logits = pooled @ theirs['_fc.weight'].T + theirs['_fc.bias']

@@ -135,7 +135,7 @@ def test_models_that_cannot_choose_together():
     ensemble.check([first, second._replace(vocab=Vocab('!'))])
   for change in ({'image_width': 20}, {'central_crop': False},
                  {'resize_ratio': 1.5}):
-    with pytest.raises(ValueError, match='^model_0 and model_1 see pictures '
+    with pytest.raises(ValueError, match='^model_0 and model_1 see images '
                        'differently'):
       ensemble.check([first, second._replace(
           config=dataclasses.replace(ATTEND, **change))])
@@ -150,11 +150,11 @@ def results_of(path):
           for line in path.read_text().splitlines()]
 
 
-def test_a_model_with_itself_says_the_same(trained, caption, pictures,
+def test_a_model_with_itself_says_the_same(trained, caption, images,
                                            tmp_path):
   for name, more in (
       ('one', []), ('two', [f'--checkpoint_path={trained.folder}'])):
-    finished = caption(trained.folder, pictures, *more,
+    finished = caption(trained.folder, images, *more,
                        f'--output_jsonl={tmp_path / name}')
     assert finished.returncode == 0, finished.stderr
   one, two = results_of(tmp_path / 'one'), results_of(tmp_path / 'two')
@@ -166,17 +166,17 @@ def test_a_model_with_itself_says_the_same(trained, caption, pictures,
 
 
 @pytest.mark.long
-def test_another_checkpoint_has_its_say(scripted, trained, caption, pictures):
-  finished = caption(scripted, pictures, '--beam_size=1',
+def test_another_checkpoint_has_its_say(scripted, trained, caption, images):
+  finished = caption(scripted, images, '--beam_size=1',
                      f'--checkpoint_path={trained.folder}')
   assert finished.returncode == 0, finished.stderr
-  alone = caption(scripted, pictures, '--beam_size=1')
+  alone = caption(scripted, images, '--beam_size=1')
   assert finished.stdout != alone.stdout
   assert finished.stderr.count(': restored 25') == 2
 
 
-def test_mistakes(trained, caption, launch, pictures, tmp_path):
-  finished = caption(trained.folder, pictures,
+def test_mistakes(trained, caption, launch, images, tmp_path):
+  finished = caption(trained.folder, images,
                      f'--checkpoint_path={tmp_path}/none')
   assert finished.returncode == 1
   assert f'{tmp_path}/none' in finished.lines[-1]
@@ -184,7 +184,7 @@ def test_mistakes(trained, caption, launch, pictures, tmp_path):
   shutil.copytree(trained.folder, other)
   words = (other / 'word_counts.txt').read_text()
   (other / 'word_counts.txt').write_text(words.replace('red ', 'pink '))
-  finished = caption(trained.folder, pictures, f'--checkpoint_path={other}')
+  finished = caption(trained.folder, images, f'--checkpoint_path={other}')
   assert finished.returncode == 1
   assert 'different vocabularies' in finished.lines[-1]
   finished = launch(
@@ -197,16 +197,16 @@ def test_mistakes(trained, caption, launch, pictures, tmp_path):
 
 @pytest.mark.long
 def test_ensembles_can_be_exported(trained, scripted, caption, launch,
-                                   pictures, tmp_path):
+                                   images, tmp_path):
   other = f'--checkpoint_path={trained.folder}'
   finished = launch('im2txt.export', f'--checkpoint_path={scripted}', other,
                     f'--output_dir={tmp_path}/1', '--beam_size=2')
   assert finished.returncode == 0, finished.stderr
-  files = sorted(pictures.iterdir())
+  files = sorted(images.iterdir())
   answer = tf.saved_model.load(str(tmp_path / '1')).signatures[
       'serving_default'](image_bytes=tf.constant(
           [file.read_bytes() for file in files]))
-  finished = caption(scripted, pictures, other, '--beam_size=2',
+  finished = caption(scripted, images, other, '--beam_size=2',
                      f'--output_jsonl={tmp_path}/x.jsonl')
   assert finished.returncode == 0, finished.stderr
   assert [[caption.decode() for caption in captions]

@@ -124,7 +124,7 @@ def test_metrics(launch, trained, task, run_folder):
   assert finished.returncode == 0, finished.stderr
   [result] = results_in(run_folder / 'eval')
   scores = result['scores']
-  # The second shard counts its pictures from 0, like the first.
+  # The second shard counts its images from 0, like the first.
   assert scores['num_images'] == 7
   assert scores['settings']['beam_size'] == 2
   assert set(scores['captions']) == {

@@ -88,7 +88,7 @@ def test_the_best_checkpoint_is_a_run_folder_of_its_own(
   shutil.move(best, run_folder.parent / 'elsewhere')
   shutil.rmtree(run_folder)
   finished = launch(
-      'im2txt.run_inference', f'--input_files={task.pictures[0]}',
+      'im2txt.run_inference', f'--input_files={task.images[0]}',
       f'--checkpoint_path={run_folder.parent / "elsewhere"}')
   assert finished.returncode == 0, finished.stderr
   assert '  0) ' in finished.stdout
@@ -275,7 +275,7 @@ def test_captioning_takes_the_averages(
   write_checkpoint(run / 'model.ckpt-2', values | {
       optimization.average_name('logits/biases'): biases})
   finished = launch('im2txt.run_inference', f'--checkpoint_path={run}',
-                    f'--input_files={task.pictures[0]}')
+                    f'--input_files={task.images[0]}')
   assert finished.returncode == 0, finished.stderr
   assert '0) blue blue blue' in finished.stdout
 

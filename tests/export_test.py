@@ -50,12 +50,12 @@ def exported(trained, launch, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def captions(trained, task, launch, tmp_path_factory):
-  """What run_inference finds of the task's pictures: fields of each."""
+  """What run_inference finds of the task's images: fields of each."""
   def find(*arguments):
     path = tmp_path_factory.mktemp('captions') / 'captions.jsonl'
     finished = launch(
         'im2txt.run_inference', f'--checkpoint_path={trained.folder}',
-        f'--input_files={",".join(map(str, task.pictures))}',
+        f'--input_files={",".join(map(str, task.images))}',
         f'--output_jsonl={path}', *LONG, *arguments)
     assert finished.returncode == 0, finished.stderr
     return [json.loads(line)['captions']
@@ -73,12 +73,12 @@ def ask(folder, requests):
 
 
 def assert_same(answer, expected):
-  for texts, logprobs, probabilities, of_picture in zip(
+  for texts, logprobs, probabilities, of_image in zip(
       answer['captions'], answer['log_probabilities'],
       answer['probabilities'], expected, strict=True):
-    assert texts == [caption['caption'] for caption in of_picture]
+    assert texts == [caption['caption'] for caption in of_image]
     np.testing.assert_allclose(
-        logprobs, [caption['log_probability'] for caption in of_picture],
+        logprobs, [caption['log_probability'] for caption in of_image],
         atol=1e-4)
     np.testing.assert_allclose(probabilities, np.exp(logprobs), rtol=1e-5)
 
@@ -86,7 +86,7 @@ def assert_same(answer, expected):
 @pytest.mark.long
 def test_a_server_gives_the_captions_of_run_inference(
     exported, task, captions):
-  files = [str(picture) for picture in task.pictures]
+  files = [str(image) for image in task.images]
   baked, one, fed, long = ask(exported / 'models' / '1', [
       ('serving_default', files, {}),
       ('serving_default', files[1:2], {}),
@@ -119,7 +119,7 @@ def test_where_fewer_captions_are_found_the_rest_is_empty(
       '--beam_size=17')
   assert finished.returncode == 0, finished.stderr
   [answer] = ask(tmp_path / 'model', [
-      ('serving_default', [str(task.pictures[0])], {})])
+      ('serving_default', [str(task.images[0])], {})])
   assert answer['captions'] == [17 * ['']]
   [probabilities], [logprobs] = (
       answer['probabilities'], answer['log_probabilities'])
@@ -137,10 +137,10 @@ def test_the_lite_file_computes_the_steps(exported, trained, task):
     graph = captioner.build_step(config)
     checkpoints.inference_restorer(
         checkpoints.latest(str(trained.folder)))(session)
-    for picture in task.pictures:
+    for image in task.images:
       images, expected = session.run(
           [graph.images, graph.initial_state],
-          {graph.image_feed: picture.read_bytes()})
+          {graph.image_feed: image.read_bytes()})
       [state] = encode(images=images).values()
       np.testing.assert_allclose(state, expected, atol=1e-4)
       for words in ([0], [2, 4, 4], [3, 9, 1]):

@@ -137,16 +137,16 @@ def test_shards_are_all_of_one_kind(tmp_path):
   shards = {}
   for name, description in (
       ('features', DESCRIPTION), ('of others', change(source='other')),
-      ('distorted', change(augmentations=5)), ('photos', None)):
+      ('distorted', change(augmentations=5)), ('images', None)):
     (tmp_path / name).mkdir()
     if description:
       feature_cache.write(str(tmp_path / name), description)
     shards[name] = f'{tmp_path}/{name}/train-00000-of-00001'
     (tmp_path / name / 'train-00000-of-00001').touch()
-  assert feature_cache.find([shards['photos']]) is None
+  assert feature_cache.find([shards['images']]) is None
   assert feature_cache.find(
       [shards['features'], shards['of others']]) == DESCRIPTION
-  for other in ('distorted', 'photos'):
+  for other in ('distorted', 'images'):
     with pytest.raises(ValueError, match='train on one kind') as error:
       feature_cache.find([shards['features'], shards[other]])
     assert f'{tmp_path}/{other}' in str(error.value)
@@ -154,7 +154,7 @@ def test_shards_are_all_of_one_kind(tmp_path):
 
 @pytest.mark.parametrize('training, drawn', [(True, {1, 2}), (False, {0})])
 @pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
-def test_one_version_of_all_that_is_kept_of_a_picture(
+def test_one_version_of_all_that_is_kept_of_an_image(
     pipeline, training, drawn, tmp_path):
   rng = np.random.default_rng(3)
   features = [{key: rng.normal(size=[3, *shape]).astype(np.float16)
@@ -191,7 +191,7 @@ def test_one_version_of_all_that_is_kept_of_a_picture(
 
 @pytest.fixture(scope='module')
 def features(task, launch, tmp_path_factory):
-  """Exact features of the task's photos."""
+  """Exact features of the task's images."""
   folder = tmp_path_factory.mktemp('features') / 'made'
   finished = launch(
       'data_prep.cache_features', f'--config={task.config_file}',
@@ -213,9 +213,9 @@ def run_on_features(task, features, launch, tmp_path_factory):
   return folder
 
 
-def test_perplexity_is_the_same_on_features_and_on_photos(
+def test_perplexity_is_the_same_on_features_and_on_images(
     run_on_features, features, task, start, tmp_path):
-  patterns = {'features': f'{features}/val-*', 'photos': task.val_pattern}
+  patterns = {'features': f'{features}/val-*', 'images': task.val_pattern}
   commands = [start(
       'im2txt.evaluate', f'--checkpoint_dir={run_on_features}', '--run_once',
       f'--eval_dir={tmp_path / name}', f'--input_file_pattern={pattern}')
@@ -225,18 +225,18 @@ def test_perplexity_is_the_same_on_features_and_on_photos(
     finished = command.finish()
     assert finished.returncode == 0, finished.stderr
     results.append(json.loads((tmp_path / name / 'metrics.jsonl').read_text()))
-  of_features, of_photos = results
-  assert of_features['num_examples'] == of_photos['num_examples'] == 7
+  of_features, of_images = results
+  assert of_features['num_examples'] == of_images['num_examples'] == 7
   assert of_features['global_step'] == 3
   assert of_features['perplexity'] == pytest.approx(
-      of_photos['perplexity'], rel=1e-4)
+      of_images['perplexity'], rel=1e-4)
 
 
-def test_a_run_on_features_captions_photos(
+def test_a_run_on_features_captions_images(
     run_on_features, features, task, caption):
   vocabulary = (run_on_features / 'word_counts.txt').read_text()
   assert vocabulary == task.vocab_file.read_text()
-  finished = caption(run_on_features, task.pictures[0])
+  finished = caption(run_on_features, task.images[0])
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout.startswith('Captions for image red.jpg:\n  0) ')
 
@@ -276,7 +276,7 @@ def refused(task, features, start, write_checkpoint, tmp_path_factory):
      "'efficientnet_lite0', but the model has 'inception_v3'"),
     ('size', '/made: these features were made with image_width 32, but the '
      'model has 33'),
-    ('mix', 'hold features of different kinds, or one of them pictures'),
+    ('mix', 'hold features of different kinds, or one of them images'),
     ('broken json', '/broken/features.json does not describe features'),
 ])
 def test_training_refuses_in_one_line(refused, name, said):

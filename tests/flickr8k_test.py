@@ -30,10 +30,10 @@ def test_read_splits(tmp_path, caplog):
       CaptionedImage(30, 'pics/30_c.jpg', ['Two # dogs\tplay .']),
       CaptionedImage(10, 'pics/10_a.jpg',
                      ['A child in a dress .', 'A girl .'])]}
-  assert '2 captions of 2 pictures are in no list' in caplog.text
+  assert '2 captions of 2 images are in no list' in caplog.text
 
 
-def test_missing_picture_takes_no_id(tmp_path):
+def test_missing_image_takes_no_id(tmp_path):
   splits = read(tmp_path, train='2258277193_586949ec62.jpg\n')
   assert splits['train'][0].image_id == 2258277193
 

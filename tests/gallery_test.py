@@ -86,10 +86,10 @@ def source(path):
     return page.read()
 
 
-def write(path, *pictures):
+def write(path, *images):
   with gallery.write(path) as add:
-    for picture in pictures:
-      add(picture)
+    for image in images:
+      add(image)
   return Page(source(path))
 
 
@@ -99,7 +99,7 @@ def card(path, *args, **kwargs):
   return cards[0]
 
 
-def test_a_picture_with_its_captions(path):
+def test_an_image_with_its_captions(path):
   thumbnail = bytes(range(256)) * 41
   shown = card(path, '/photos/of dogs/a.jpg',
                (caption('a dog .', 0.000423), caption('a cat .', 2e-9)),
@@ -118,7 +118,7 @@ def test_a_picture_with_its_captions(path):
   assert base64.b64decode(encoded, validate=True) == thumbnail
 
 
-def test_pictures_keep_their_order(path):
+def test_images_keep_their_order(path):
   names = [f'{i * 7 % 10}.jpg' for i in range(10)]
   page = write(path, *(results.Result(name, (caption(),)) for name in names))
   assert [shown['name'] for shown in page.cards] == names
@@ -149,7 +149,7 @@ def test_probabilities_in_print(path, probability, in_print):
   assert shown['in print'] == [f'p={in_print}']
 
 
-def test_an_error_stands_in_place_of_captions_and_picture(path):
+def test_an_error_stands_in_place_of_captions_and_image(path):
   shown = card(path, 'd/a.jpg', (caption(),), error='no <image>',
                thumbnail=b'x')
   assert shown['name'] == 'a.jpg' and shown['error'] == 'no <image>'
@@ -162,7 +162,7 @@ def test_without_a_thumbnail_there_is_no_image(path):
   assert 'image' not in shown and shown['captions'] == ['a dog .']
 
 
-def test_a_picture_without_captions(path):
+def test_an_image_without_captions(path):
   shown = card(path, 'a.jpg', thumbnail=b'x')
   assert shown['image']['alt'] == '' and not shown['captions']
 
@@ -268,7 +268,7 @@ def test_captions_with_and_without_attention(path):
 @pytest.mark.parametrize('result', [
     results.Result('a.jpg', (caption(), caption('')), thumbnail=b'x'),
     results.Result('a.jpg', (attending(),)),  # Nothing to lay it over.
-    results.Result('a.jpg', (attending(),), 'no picture', b'x')],
+    results.Result('a.jpg', (attending(),), 'no image', b'x')],
     ids=['no attention', 'no thumbnail', 'an error'])
 def test_cards_without_attention_are_plain(path, result):
   without = result._replace(seen=1.0, captions=tuple(
@@ -320,7 +320,7 @@ def test_success_replaces_the_older_file(path, tmp_path):
   assert os.listdir(tmp_path) == ['out.html']
 
 
-def test_pictures_go_to_disk_and_not_to_memory(path):
+def test_images_go_to_disk_and_not_to_memory(path):
   size, number = 100_000, 100
   tracemalloc.start()
   try:

@@ -17,20 +17,20 @@ def failing(build):
   return error.value
 
 
-def dataset_of_pictures():
-  dataset = tf.data.Dataset.from_tensors(b'no picture').map(
+def dataset_of_images():
+  dataset = tf.data.Dataset.from_tensors(b'no image').map(
       tf.io.decode_jpeg)
   return tf1.data.make_one_shot_iterator(dataset).get_next()
 
 
 def test_a_failed_op():
-  error = failing(lambda: tf.io.decode_jpeg(tf.constant(b'no picture')))
+  error = failing(lambda: tf.io.decode_jpeg(tf.constant(b'no image')))
   assert '\n' in error.message  # What `reason` is for.
   assert graph_errors.reason(error).startswith('Unknown image file format')
 
 
 def test_a_failed_op_inside_a_dataset():
-  reason = graph_errors.reason(failing(dataset_of_pictures))
+  reason = graph_errors.reason(failing(dataset_of_images))
   assert reason.startswith('Unknown image file format')
   assert '\n' not in reason
 

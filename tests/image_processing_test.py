@@ -56,7 +56,7 @@ def draws(fetches, count=DRAWS):
 
 
 def bilinear(image, height, width):
-  """Pixel i of n stands at i / n of the picture, as in TensorFlow 1."""
+  """Pixel i of n stands at i / n of the image, as in TensorFlow 1."""
   def lines(image, length):
     at = np.arange(length) * (len(image) / length)
     low = at.astype(int)
@@ -81,7 +81,7 @@ def test_im2txt_resizes_to_346_and_takes_299():
       image, pixels[23:322, 23:322] / 127.5 - 1.0, atol=1e-6)
 
 
-def test_captioning_sees_the_whole_picture_if_told():
+def test_captioning_sees_the_whole_image_if_told():
   pixels = noise(31, 29)
   np.testing.assert_allclose(
       process(encode(pixels), central_crop=False),
@@ -133,10 +133,10 @@ def test_evaluation_is_always_the_same():
     (noise(*RESIZED, 1), 'PNG'), (noise(*RESIZED, 1), 'JPEG'),
     (noise(*RESIZED, 4), 'PNG')],
     ids=['png', 'jpeg', 'grey png', 'grey jpeg', 'transparent png'])
-def test_pictures_go_by_content(image_format, pixels, mode):
+def test_images_go_by_content(image_format, pixels, mode):
   encoded = encode(pixels, mode)
-  with Image.open(io.BytesIO(encoded)) as picture:
-    expected = np.asarray(picture)
+  with Image.open(io.BytesIO(encoded)) as decoded:
+    expected = np.asarray(decoded)
   if expected.ndim == 2:
     expected = np.stack([expected] * 3, axis=-1)
   image = process(encoded, image_format=image_format)
@@ -240,21 +240,21 @@ def test_a_thumbnail_keeps_the_form_and_is_never_larger(size, expected):
   thumbnail = image_processing.thumbnail(tf.constant(noise(*size)), 30)
   with tf1.Session() as session:
     encoded = session.run(thumbnail)
-  with Image.open(io.BytesIO(encoded)) as picture:
-    picture.load()
-    assert (picture.format, picture.mode) == ('JPEG', 'RGB')
-    assert picture.size == expected[::-1]
+  with Image.open(io.BytesIO(encoded)) as image:
+    image.load()
+    assert (image.format, image.mode) == ('JPEG', 'RGB')
+    assert image.size == expected[::-1]
 
 
-def test_a_thumbnail_shows_the_picture():
+def test_a_thumbnail_shows_the_image():
   pixels = np.zeros((60, 90, 3), np.uint8)  # Black, blue, red.
   pixels[:, 30:, 2] = 250
   pixels[40:, :, 0] = 250
   thumbnail = image_processing.thumbnail(tf.constant(pixels), 45)
   with tf1.Session() as session:
     encoded = session.run(thumbnail)
-  with Image.open(io.BytesIO(encoded)) as picture:
-    small = np.asarray(picture).astype(int)
+  with Image.open(io.BytesIO(encoded)) as image:
+    small = np.asarray(image).astype(int)
   # Away from the edges, which JPEG blurs.
   for rows, columns, colour in (
       (slice(2, 16), slice(2, 11), (0, 0, 0)),
@@ -272,5 +272,5 @@ def test_a_thumbnail_is_of_means_not_of_single_pixels():
   thumbnail = image_processing.thumbnail(tf.constant(pixels), 20)
   with tf1.Session() as session:
     encoded = session.run(thumbnail)
-  with Image.open(io.BytesIO(encoded)) as picture:
-    np.testing.assert_allclose(np.asarray(picture), 127.0, atol=4)
+  with Image.open(io.BytesIO(encoded)) as image:
+    np.testing.assert_allclose(np.asarray(image), 127.0, atol=4)

@@ -1,4 +1,4 @@
-"""Pictures are judged by content, and what is stored TensorFlow can read."""
+"""Images are judged by content, and what is stored TensorFlow can read."""
 
 import io
 import os
@@ -15,9 +15,9 @@ RED = (200, 40, 30)
 FORM = stored_images.Form()
 
 
-def encode(picture, kind='JPEG', **options):
+def encode(image, kind='JPEG', **options):
   data = io.BytesIO()
-  picture.save(data, kind, **options)
+  image.save(data, kind, **options)
   return data.getvalue()
 
 
@@ -25,7 +25,7 @@ def plain(mode='RGB', size=(WIDTH, HEIGHT)):
   return Image.new('RGB', size, RED).convert(mode)
 
 
-def with_second_picture():
+def with_second_image():
   return encode(plain(), 'MPO', save_all=True, append_images=[plain()])
 
 
@@ -34,11 +34,11 @@ def with_second_picture():
     encode(plain('L')),
     encode(plain(), progressive=True),
     encode(plain(size=(1, 1))),
-    with_second_picture(),
+    with_second_image(),
 ], ids=['rgb', 'grey', 'progressive', '1x1', 'mpo'])
 def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
-  path = str(tmp_path / 'picture.jpg')
-  (tmp_path / 'picture.jpg').write_bytes(data)
+  path = str(tmp_path / 'image.jpg')
+  (tmp_path / 'image.jpg').write_bytes(data)
   assert stored_images.problem(path, FORM) is None
   assert stored_images.read(path, FORM) == data
   tf.io.decode_jpeg(data, channels=3)
@@ -53,9 +53,9 @@ def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
     encode(plain(), 'TIFF'),
     encode(plain('CMYK')),
 ], ids=['png', 'rgba', 'palette', 'gif', 'webp', 'tiff', 'cmyk'])
-def test_other_pictures_become_jpeg(tmp_path, data):
-  path = str(tmp_path / 'picture.jpg')
-  (tmp_path / 'picture.jpg').write_bytes(data)
+def test_other_images_become_jpeg(tmp_path, data):
+  path = str(tmp_path / 'image.jpg')
+  (tmp_path / 'image.jpg').write_bytes(data)
   assert stored_images.problem(path, FORM) is None
   pixels = tf.io.decode_jpeg(stored_images.read(path, FORM)).numpy()
   assert pixels.shape == (HEIGHT, WIDTH, 3)
@@ -85,16 +85,16 @@ def noise_jpeg():
 
 @pytest.mark.parametrize(('data', 'problem'), [
     (b'', 'empty file'),
-    (b'<html>404 Not Found</html>', 'not a picture'),
+    (b'<html>404 Not Found</html>', 'not an image'),
     (noise_jpeg()[:1500], 'truncated'),
     (encode(plain(), 'PNG')[:60], ''),
-    (encode(plain(), 'EPS'), 'not a picture'),
+    (encode(plain(), 'EPS'), 'not an image'),
     (encode(Image.new('1', (10_001, 10_000)), 'PNG'), '100 megapixels'),
     (encode(Image.new('1', (20_000, 20_000)), 'PNG'), 'pixels'),
 ], ids=['empty', 'html', 'cut jpeg', 'cut png', 'eps', 'large', 'bomb'])
-def test_bad_pictures_are_named(tmp_path, data, problem):
-  path = str(tmp_path / 'picture.jpg')
-  (tmp_path / 'picture.jpg').write_bytes(data)
+def test_bad_images_are_named(tmp_path, data, problem):
+  path = str(tmp_path / 'image.jpg')
+  (tmp_path / 'image.jpg').write_bytes(data)
   found = stored_images.problem(path, FORM)
   assert found
   assert '\n' not in found
@@ -103,7 +103,7 @@ def test_bad_pictures_are_named(tmp_path, data, problem):
 
 def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
   data = noise_jpeg()
-  path = tmp_path / 'picture.jpg'
+  path = tmp_path / 'image.jpg'
   for length in [*range(1, len(data), 200), *range(len(data) - 8, len(data))]:
     path.write_bytes(data[:length])
     if not stored_images.problem(str(path), FORM):
@@ -112,7 +112,7 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
       tf.io.decode_jpeg(stored)
 
 
-def test_no_file_no_picture(tmp_path):
+def test_no_file_no_image(tmp_path):
   os.mkfifo(tmp_path / 'pipe.jpg')
   for path in (tmp_path / 'none.jpg', tmp_path, tmp_path / 'pipe.jpg'):
     assert 'no such file' in stored_images.problem(str(path), FORM)
@@ -128,8 +128,8 @@ def test_no_file_no_picture(tmp_path):
     ((3, 2), 1, (1, 1)),
 ])
 @pytest.mark.parametrize('mode', ['RGB', 'L'])
-def test_large_pictures_are_shrunk(tmp_path, mode, size, max_side, expected):
-  path = str(tmp_path / 'picture.jpg')
+def test_large_images_are_shrunk(tmp_path, mode, size, max_side, expected):
+  path = str(tmp_path / 'image.jpg')
   plain(mode, size).save(path)
   form = stored_images.Form(max_side)
   assert stored_images.problem(path, form) is None
@@ -141,8 +141,8 @@ def test_large_pictures_are_shrunk(tmp_path, mode, size, max_side, expected):
 
 
 @pytest.mark.parametrize('size', [(64, 48), (48, 64), (63, 63), (1, 1)])
-def test_pictures_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
-  path = tmp_path / 'picture.jpg'
+def test_images_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
+  path = tmp_path / 'image.jpg'
   plain(size=size).save(path)
   form = stored_images.Form(max_side=64, quality=50)
   assert stored_images.problem(str(path), form) is None
@@ -151,8 +151,8 @@ def test_pictures_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
 
 @pytest.mark.parametrize(('kind', 'mode'), [
     ('PNG', 'RGBA'), ('PNG', 'P'), ('GIF', 'P'), ('JPEG', 'CMYK')])
-def test_other_pictures_are_shrunk_too(tmp_path, kind, mode):
-  path = str(tmp_path / 'picture')
+def test_other_images_are_shrunk_too(tmp_path, kind, mode):
+  path = str(tmp_path / 'image')
   plain(mode).save(path, kind)
   form = stored_images.Form(max_side=10)
   assert stored_images.problem(path, form) is None
@@ -162,16 +162,16 @@ def test_other_pictures_are_shrunk_too(tmp_path, kind, mode):
 
 
 def scene(size):
-  """A smooth picture, different everywhere."""
+  """A smooth image, different everywhere."""
   y, x = np.mgrid[:size[1], :size[0]] / max(size)
   return Image.fromarray(
       (127 + 120 * np.stack([np.sin(9 * x), np.cos(7 * y), np.sin(5 * x * y)],
                             -1)).astype(np.uint8))
 
 
-def test_shrinking_is_true_to_the_picture(tmp_path):
+def test_shrinking_is_true_to_the_image(tmp_path):
   # A ninth of the size, so that it is not decoded in full.
-  path = str(tmp_path / 'picture.jpg')
+  path = str(tmp_path / 'image.jpg')
   large = scene((901, 700))
   large.save(path, quality=95)
   shrunk = tf.io.decode_jpeg(
@@ -181,7 +181,7 @@ def test_shrinking_is_true_to_the_picture(tmp_path):
 
 
 def test_orientation_stays_ignored(tmp_path):
-  path = str(tmp_path / 'picture.jpg')
+  path = str(tmp_path / 'image.jpg')
   exif = Image.Exif()
   exif[0x0112] = 6  # To be shown turned by 90 degrees.
   plain().save(path, exif=exif)
@@ -191,16 +191,17 @@ def test_orientation_stays_ignored(tmp_path):
 
 
 def test_quality_is_that_of_what_is_encoded_here(tmp_path):
-  path = str(tmp_path / 'picture.png')
+  path = str(tmp_path / 'image.png')
   Image.open(io.BytesIO(noise_jpeg())).save(path)
   sizes = [len(stored_images.read(path, stored_images.Form(quality=quality)))
            for quality in (1, 50, 85, 95, 100)]
   assert sizes == sorted(set(sizes))
 
 
-def test_large_picture_that_is_cut_is_noticed(tmp_path):
+def test_large_image_that_is_cut_is_noticed(tmp_path):
   data = noise_jpeg()
-  path = tmp_path / 'picture.jpg'
+  path = tmp_path / 'image.jpg'
   for length in range(1, len(data) - 2, 200):
     path.write_bytes(data[:length])
-    assert stored_images.problem(str(path), stored_images.Form(max_side=9)), length
+    assert stored_images.problem(
+        str(path), stored_images.Form(max_side=9)), length

@@ -21,7 +21,7 @@ LAYERS = (
     ('cluster_signals', 'watchdog'),
     ('cluster',),
     ('caption_evaluation', 'bad_records_flag', 'config_flag',
-     'picture_captioner', 'search_flags'),
+     'image_captioner', 'search_flags'),
     ('consensus', 'ensemble'),
     ('inference_wrapper', 'caption_generator', 'beam_search',
      'show_and_tell_model', 'training_hooks', 'shard_captions', 'metrics',
@@ -36,7 +36,7 @@ LAYERS = (
     ('lstm', 'gru', 'feature_cache', 'optimization'),
     ('layers', 'image_processing', 'variable_loader'),
     ('gallery', 'contact_sheet', 'attention_sheets', 'coco_results',
-     'result_files', 'result_journal', 'picture_files', 'constant_caption',
+     'result_files', 'result_journal', 'image_files', 'constant_caption',
      'ptb_tokenizer'),
     ('cider',),
     ('annotations',),
@@ -46,7 +46,7 @@ LAYERS = (
      'results'),
     ('bad_records',),
     ('whole_file', 'graph_errors', 'devices', 'locks', 'json_files',
-     'picture_size'),
+     'image_size'),
     ('file_system',),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS)
@@ -128,12 +128,12 @@ def test_data_prep_knows_only_the_records(path):
   records = {'vocabulary', 'caption_styles', 'sequence_example', 'bad_records',
              'configuration', 'command_line',
              'whole_file', 'file_system', 'annotations', 'json_files', 'locks',
-             'picture_size'}
+             'image_size'}
   encoding = {'bad_records_flag', 'config_flag', 'encoders',
               'encoder_weights', 'feature_cache', 'image_processing',
               'shard_faults', 'shard_records', 'variable_loader'}
   makes_features = path.stem in (
-      'cache_features', 'feature_maker', 'feature_store', 'photo_scan')
+      'cache_features', 'feature_maker', 'feature_store', 'image_scan')
   assert {part(name) for name in of_im2txt(path)} <= (
       records | encoding if makes_features else records)
 

@@ -27,7 +27,7 @@ TENSORS = {
 }
 
 
-def picture(colour, file_format='JPEG'):
+def image(colour, file_format='JPEG'):
   buffer = io.BytesIO()
   Image.new('RGB', (61, 29), colour).save(buffer, file_format)
   return buffer.getvalue()
@@ -86,21 +86,21 @@ def test_nothing_is_built_for_a_checkpoint_that_is_not_there(tmp_path):
     assert not graph.get_operations()
 
 
-def test_a_picture_gives_a_state(model):
+def test_an_image_gives_a_state(model):
   wrapper, session = model
-  red = wrapper.feed_image(session, picture('red'))
+  red = wrapper.feed_image(session, image('red'))
   assert red.shape == (1, 2 * H) and red.dtype == np.float32
   np.testing.assert_array_equal(
-      red, wrapper.feed_image(session, picture('red')))
-  assert np.abs(red - wrapper.feed_image(session, picture('blue'))).max() > 0
+      red, wrapper.feed_image(session, image('red')))
+  assert np.abs(red - wrapper.feed_image(session, image('blue'))).max() > 0
   # A PNG is as good as a JPEG.
   np.testing.assert_allclose(
-      red, wrapper.feed_image(session, picture('red', 'PNG')), atol=0.05)
+      red, wrapper.feed_image(session, image('red', 'PNG')), atol=0.05)
 
 
 def test_a_step_gives_probabilities_and_states(model):
   wrapper, session = model
-  state = np.concatenate([wrapper.feed_image(session, picture(colour))
+  state = np.concatenate([wrapper.feed_image(session, image(colour))
                           for colour in ('red', 'green', 'blue')])
   softmax, states, metadata = wrapper.inference_step(
       session, np.array([1, 98, 1]), state)
@@ -123,7 +123,7 @@ def sigmoid(x):
 def test_a_step_is_an_lstm_whose_state_is_c_then_h(checkpoint, model):
   _, values = checkpoint
   wrapper, session = model
-  state = wrapper.feed_image(session, picture('red'))
+  state = wrapper.feed_image(session, image('red'))
   softmax, next_state, _ = wrapper.inference_step(
       session, np.array([7]), state)
   c, h = np.split(state, 2, axis=1)
@@ -149,20 +149,20 @@ def test_tensors_have_the_names_of_im2txt(model):
 
 def test_the_names_are_all_one_needs(model):
   wrapper, session = model
-  state = session.run('lstm/initial_state:0', {'image_feed:0': picture('red')})
+  state = session.run('lstm/initial_state:0', {'image_feed:0': image('red')})
   softmax, state = session.run(
       ['softmax:0', 'lstm/state:0'],
       {'input_feed:0': [1], 'lstm/state_feed:0': state})
   expected = wrapper.inference_step(
-      session, np.array([1]), wrapper.feed_image(session, picture('red')))
+      session, np.array([1]), wrapper.feed_image(session, image('red')))
   np.testing.assert_array_equal(softmax, expected[0])
   np.testing.assert_array_equal(state, expected[1])
 
 
-def test_no_picture_is_an_error_of_tensorflow(model):
+def test_no_image_is_an_error_of_tensorflow(model):
   wrapper, session = model
   with pytest.raises(tf.errors.InvalidArgumentError):
-    wrapper.feed_image(session, b'no picture')
+    wrapper.feed_image(session, b'no image')
 
 
 def test_a_checkpoint_of_another_size_is_one_line(checkpoint):

@@ -154,14 +154,14 @@ def test_training_never_ends_and_shuffles(training_batches):
              for batch in training_batches)
 
 
-def test_training_distorts_and_keeps_picture_and_caption_together(
+def test_training_distorts_and_keeps_image_and_caption_together(
     training_batches):
   levels = {}
   for batch in training_batches:
     assert batch.images.min() >= -1.0 and batch.images.max() <= 1.0
     for i, image in zip(numbers([batch]), batch.images, strict=True):
       levels.setdefault(i, []).append((image.mean() + 1.0) * 127.5)
-  # Of a grey picture nothing but brightness can change, by 32 at the most.
+  # Of a grey image nothing but brightness can change, by 32 at the most.
   for i, drawn in levels.items():
     assert max(abs(level - level_of(i)) for level in drawn) < 35
   assert any(np.ptp(drawn) > 5 for drawn in levels.values())
@@ -249,12 +249,12 @@ def test_other_keys_and_formats(tmp_path, pipeline):
   context, lists = example.context.feature, example.feature_lists.feature_list
   buffer = io.BytesIO()
   Image.new('L', (4, 4), 255).save(buffer, 'PNG')
-  context['photo'].CopyFrom(text(buffer.getvalue()))
+  context['image'].CopyFrom(text(buffer.getvalue()))
   lists['ids'].CopyFrom(lists['image/caption_ids'])
   del context['image/data'], lists['image/caption_ids']
   write(tmp_path / 'x', [example])
   config = make_config(
-      str(tmp_path / 'x'), pipeline, image_feature_name='photo',
+      str(tmp_path / 'x'), pipeline, image_feature_name='image',
       caption_feature_name='ids', image_format='png')
   [batch] = run(inputs.make_batch(config, False))
   assert batch.input_seqs.tolist() == [CAPTIONS[3][:-1]]
@@ -325,9 +325,9 @@ def test_without_a_pattern_the_batch_is_fed():
   assert batch.input_seqs.dtype == tf.int32
 
 
-def bad_picture():
+def bad_image():
   return sequence_example.make_pair(
-      1, b'no picture', Caption(['a', 'b'], [1, 2]))
+      1, b'no image', Caption(['a', 'b'], [1, 2]))
 
 
 def no_captions():
@@ -337,7 +337,7 @@ def no_captions():
 
 
 @pytest.mark.parametrize('make, reason', [
-    (bad_picture, 'Unknown image file format'),
+    (bad_image, 'Unknown image file format'),
     (no_captions, 'image/caption_ids'),
     (lambda: b'no record', 'invalid protocol message'),
 ])
@@ -381,7 +381,7 @@ def test_what_is_no_fault_of_a_record_is_not_explained_away():
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
-# Shards of layout `image`: 5 pictures with 1, 3, 2, 1 and 4 captions.
+# Shards of layout `image`: 5 images with 1, 3, 2, 1 and 4 captions.
 WHOLE = [[0], [1, 2, 3], [4, 5], [6], [7, 8, 9, 10]]
 
 
@@ -398,16 +398,16 @@ def whole_shards(tmp_path_factory):
 
 
 def check_whole(batch, tolerance):
-  """That each caption is of the picture that its row says."""
+  """That each caption is of the image that its row says."""
   check_captions(batch)
   levels = (batch.images.mean(axis=(1, 2, 3)) + 1.0) * 127.5
   assert sorted(set(batch.image_rows)) == list(range(len(batch.images)))
   for row, number in zip(batch.image_rows, numbers([batch]), strict=True):
-    [picture] = [i for i, own in enumerate(WHOLE) if number in own]
-    assert abs(levels[row] - level_of(picture)) < tolerance
+    [image] = [i for i, own in enumerate(WHOLE) if number in own]
+    assert abs(levels[row] - level_of(image)) < tolerance
 
 
-def test_evaluation_has_all_captions_of_each_picture(whole_shards, pipeline):
+def test_evaluation_has_all_captions_of_each_image(whole_shards, pipeline):
   batches = run(inputs.make_batch(make_config(whole_shards, pipeline), False))
   assert [len(batch.images) for batch in batches] == [4, 1]
   assert [len(batch.input_seqs) for batch in batches] == [7, 4]
@@ -416,7 +416,7 @@ def test_evaluation_has_all_captions_of_each_picture(whole_shards, pipeline):
     check_whole(batch, 3)
 
 
-def test_training_has_a_caption_of_a_picture_at_a_time(whole_shards, pipeline):
+def test_training_has_a_caption_of_an_image_at_a_time(whole_shards, pipeline):
   batches = run(inputs.make_batch(make_config(whole_shards, pipeline), True),
                 90)
   for batch in batches:
@@ -425,16 +425,16 @@ def test_training_has_a_caption_of_a_picture_at_a_time(whole_shards, pipeline):
   assert set(numbers(batches)) == set(range(11))
 
 
-def test_training_on_all_captions_encodes_a_picture_once(
+def test_training_on_all_captions_encodes_an_image_once(
     whole_shards, pipeline):
   config = make_config(whole_shards, pipeline, all_captions=True)
   batches = run(inputs.make_batch(config, True), 12)
   for batch in batches:
     assert len(batch.images) == 4
     check_whole(batch, 35)
-    pictures = [own for own in WHOLE
+    images = [own for own in WHOLE
                 for _ in range(numbers([batch]).count(own[0]))]
-    assert sorted(numbers([batch])) == sorted(sum(pictures, []))
+    assert sorted(numbers([batch])) == sorted(sum(images, []))
 
 
 def test_all_captions_of_pairs_are_the_pairs(shards, pipeline):
@@ -478,7 +478,7 @@ def test_buckets_leave_little_padding(long_and_short):
 
 @pytest.fixture(scope='module')
 def distorted_features(tmp_path_factory):
-  """Features of 3 pictures in a plain and 7 distorted versions."""
+  """Features of 3 images in a plain and 7 distorted versions."""
   folder = tmp_path_factory.mktemp('features')
   description = feature_cache.Description(
       'inception_v3', 'x', HEIGHT, WIDTH, image_processing.describe(
@@ -502,18 +502,18 @@ def test_training_draws_a_version_each_time(
   assert batch.images.regions is None
   for found in run(batch._replace(images=batch.images.pooled), 150):
     assert found.images[found.image_rows, 0].tolist() == numbers([found])
-    for picture, version in found.images.astype(int).tolist():
-      seen.setdefault(picture, []).append(version)
+    for image, version in found.images.astype(int).tolist():
+      seen.setdefault(image, []).append(version)
   assert seen.keys() == {0, 1, 2}
   for versions in seen.values():
     assert set(versions) == set(range(1, 8))
-    # Each of a picture's captions has its own draw: one in seven is like the
+    # Each of an image's captions has its own draw: one in seven is like the
     # one before it.
     repeated = sum(map(operator.eq, versions, versions[1:]))
     assert repeated < len(versions) / 2, versions
 
 
-def test_a_seed_says_how_pictures_are_distorted(shards):
+def test_a_seed_says_how_images_are_distorted(shards):
   def pixels(seed, threads):
     config = make_config(
         shards, 'tf_data', num_preprocess_threads=threads)
@@ -523,7 +523,7 @@ def test_a_seed_says_how_pictures_are_distorted(shards):
           batch.images for batch in run(inputs.make_batch(config, True), 20)])
 
   first = pixels(5, 4)
-  # A picture is another one each time that it comes, unless all is clipped.
+  # An image is another one each time that it comes, unless all is clipped.
   assert len({image.tobytes() for image in first}) > 0.9 * len(first)
   np.testing.assert_array_equal(pixels(5, 1), first)
   assert np.any(pixels(6, 1) != first)

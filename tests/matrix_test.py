@@ -6,7 +6,7 @@ which the encoders' own tests have the numbers, graphs are built only, for that
 takes seconds by itself; resnet_v1_101 and resnet_v1_152 are resnet_v1_50 with
 more blocks and say the same shapes, so that one decoder each does for them.
 
-Shapes: B pictures, T padded caption length, V vocabulary.
+Shapes: B images, T padded caption length, V vocabulary.
 """
 
 import io
@@ -74,7 +74,7 @@ def make_config(encoder, decoder):
   return config
 
 
-def picture(random):
+def image(random):
   pixels = np.kron(random.integers(0, 256, (8, 9, 3)), np.ones((10, 12, 1)))
   buffer = io.BytesIO()
   Image.fromarray(pixels.astype(np.uint8)).save(buffer, 'PNG')
@@ -111,7 +111,7 @@ def make_lively():
 def test_training_and_both_searches(encoder, decoder):
   config = make_config(encoder, decoder)
   random = np.random.default_rng(1)
-  pictures = [picture(random) for _ in range(B)]
+  images = [image(random) for _ in range(B)]
   words = random.integers(0, V, (B, T + 1))
   # Each encoder meets both optimisers, and so does each decoder.
   optimizer = ('SGD', 'Adam')[
@@ -136,7 +136,7 @@ def test_training_and_both_searches(encoder, decoder):
 
     pixels = np.concatenate([
         session.run(step.images, {step.image_feed: encoded})
-        for encoded in pictures])
+        for encoded in images])
     feeds = dict(zip(batch, (
         pixels, words[:, :-1], words[:, 1:], np.ones([B, T]), np.arange(B)),
         strict=True))
@@ -149,7 +149,7 @@ def test_training_and_both_searches(encoder, decoder):
     generator = CaptionGenerator(Stepping(step), Vocab(), 3, 6)
     assert np.ptp(found.log_probabilities[:, 0]) > 1e-3
     for encoded, sentences, logprobs in zip(
-        pictures, found.sentences.tolist(), found.log_probabilities,
+        images, found.sentences.tolist(), found.log_probabilities,
         strict=True):
       expected = generator.beam_search(session, encoded)[0]
       assert sentences[0][:len(expected.sentence)] == expected.sentence

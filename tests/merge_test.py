@@ -1,6 +1,6 @@
 """Merge: the parameters of the published model, and training on all prefixes.
 
-Shapes: B pictures, T padded caption length, V vocabulary, E embedding, H
+Shapes: B images, T padded caption length, V vocabulary, E embedding, H
 hidden, C features.
 """
 
@@ -80,7 +80,7 @@ def test_training_on_all_prefixes_equals_one_unrolled_pass(random):
   loss = losses.sequence_loss(
       decoder.unroll(memory, tf.constant(inputs), tf.constant(mask)),
       tf.constant(targets), tf.constant(mask), decoder.logits)
-  # As the tutorial trains: a row for each prefix, with its own picture.
+  # As the tutorial trains: a row for each prefix, with its own image.
   of_prefixes = []
   for length in range(1, T + 1):
     rows = np.flatnonzero(length <= LENGTHS)
@@ -107,7 +107,7 @@ def test_training_on_all_prefixes_equals_one_unrolled_pass(random):
         of_unrolled, of_prefix, atol=1e-4, err_msg=variable.op.name)
 
 
-def test_the_picture_reaches_what_is_said_but_not_the_lstm(random):
+def test_the_image_reaches_what_is_said_but_not_the_lstm(random):
   decoder, memory = make(
       CONFIG, tf.constant(random.normal(size=(B, C)), tf.float32),
       training=False)

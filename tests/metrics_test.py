@@ -9,7 +9,7 @@ the official pipeline gives them: pycocoevalcap 1.2, with Java 17,
   for scorer in Bleu(4), Meteor(), Rouge(), Cider():
     overall, each = scorer.compute_score(references, captions)
 
-`overall` has all digits, the scores of each picture are rounded to 8 places.
+`overall` has all digits, the scores of each image are rounded to 8 places.
 """
 
 import ast
@@ -263,11 +263,11 @@ def test_nothing_said_scores_nothing(evaluate, nothing):
 
 
 @pytest.mark.usefixtures('no_java')
-def test_a_single_picture():
+def test_a_single_image():
   evaluation = metrics.Scorer(
       {'dog.jpg': ['A dog runs on grass.', 'a dog']}, None
   ).evaluate({'dog.jpg': 'a dog runs on grass'})
-  # CIDEr knows no rare word where there is but one picture.
+  # CIDEr knows no rare word where there is but one image.
   assert evaluation.captions.overall == pytest.approx(
       dict.fromkeys(WITHOUT_METEOR, 1) | {'CIDEr': 0}, abs=1e-6)
   for constant in evaluation.constants.values():

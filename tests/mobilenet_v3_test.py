@@ -26,7 +26,7 @@ def make():
 
 @functools.cache
 def build(trainable=False, training=False):
-  """The encoder of pictures of any number and size, in a graph of its own."""
+  """The encoder of images of any number and size, in a graph of its own."""
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
     images = tf1.placeholder(tf.float32, [None, None, None, 3], 'images')
@@ -79,14 +79,14 @@ def test_shapes_and_reuse():
   graph, images, encoding = build()
   assert encoding.pooled.shape.as_list() == [None, 576]
   assert encoding.regions.shape.as_list() == [None, None, 576]
-  pictures = noise(B, HEIGHT, WIDTH, 3)
+  pixels = noise(B, HEIGHT, WIDTH, 3)
   with graph.as_default(), tf1.Session() as session:
-    again = make().encode(tf.constant(pictures[:1]), False, False)
+    again = make().encode(tf.constant(pixels[:1]), False, False)
     assert len(variables(graph)) == 206
     # A search packs the regions: their number must be known there.
     assert again.regions.shape.as_list() == [1, 4 * 5, 576]
     session.run(tf1.global_variables_initializer())
-    encoding, again = session.run([encoding, again], {images: pictures})
+    encoding, again = session.run([encoding, again], {images: pixels})
   tolerance = 1e-4 * np.abs(encoding.regions).max()
   assert encoding.regions.shape == (B, 4 * 5, 576) and tolerance > 0.0
   np.testing.assert_allclose(
@@ -161,7 +161,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize('kind', [without_top, with_top])
 def test_outputs_are_those_of_keras(kind, folder):
-  path, _, pictures, expected = saved(kind, folder)
+  path, _, pixels, expected = saved(kind, folder)
   weights = make().read_weights(str(path))
   graph, images, encoding = build()
   assert {name: list(value.shape) for name, value in weights.items()} == {
@@ -169,7 +169,7 @@ def test_outputs_are_those_of_keras(kind, folder):
   with graph.as_default(), tf1.Session() as session:
     session.run([tf1.assign(v, weights[name])
                  for name, v in variables(graph).items()])
-    pooled, regions = session.run(encoding, {images: pictures})
+    pooled, regions = session.run(encoding, {images: pixels})
   assert expected.std() > 0.1
   np.testing.assert_allclose(
       regions, expected.reshape(B, -1, 576), atol=2e-5)

@@ -51,10 +51,10 @@ def test_no_path_of_this_machine_is_packed(packed, task):
 
 @pytest.fixture
 def captions_of(caption, task):
-  """Captions that a model has of the task's pictures, and probabilities."""
+  """Captions that a model has of the task's images, and probabilities."""
   def captions(folder):
     finished = caption(
-        folder, ','.join(map(str, task.pictures)), '--beam_size=2')
+        folder, ','.join(map(str, task.images)), '--beam_size=2')
     assert finished.returncode == 0, finished.stderr
     found = re.findall(r'  \d\) (.*) \(p=([\d.]+)\)', finished.stdout)
     assert len(found) == 6
@@ -128,7 +128,7 @@ def test_a_run_folder_keeps_its_configuration(trained, launch, tmp_path):
 
 def test_without_its_configuration(packed, task, caption, tmp_path):
   shutil.copy(packed / 'weights.npz', tmp_path / 'other.npz')
-  mistake(caption(tmp_path / 'other.npz', task.pictures[0],
+  mistake(caption(tmp_path / 'other.npz', task.images[0],
                   f'--vocab_file={task.vocab_file}'), 'config.json')
 
 
@@ -185,7 +185,7 @@ def pickled():
 def test_damaged_files(content, packed, task, caption, tmp_path):
   shutil.copytree(packed, tmp_path / 'model')
   (tmp_path / 'model' / 'weights.npz').write_bytes(content)
-  mistake(caption(tmp_path / 'model', task.pictures[0]),
+  mistake(caption(tmp_path / 'model', task.images[0]),
           'weights.npz is no readable model')
 
 
@@ -197,15 +197,15 @@ def test_a_cut_file(packed, task, caption, tmp_path):
     at = z.getinfo('logits/weights.npy').header_offset
   data[at + 200:at + 260] = bytes(60)
   path.write_bytes(data)
-  mistake(caption(tmp_path / 'model', task.pictures[0]),
+  mistake(caption(tmp_path / 'model', task.images[0]),
           'weights.npz is no readable model')
 
 
 def test_of_another_encoder_or_model(packed, task, caption, tmp_path):
   other = rewritten(packed, tmp_path / 'a', encoder_digest=np.array('0' * 16))
-  mistake(caption(other, task.pictures[0]), 'other weights')
+  mistake(caption(other, task.images[0]), 'other weights')
   lacking = rewritten(packed, tmp_path / 'b', **{'logits/biases': None})
-  mistake(caption(lacking, task.pictures[0]), 'logits/biases')
+  mistake(caption(lacking, task.images[0]), 'logits/biases')
 
 
 def test_a_folder_with_both_means_the_checkpoint(packed, trained, tmp_path):

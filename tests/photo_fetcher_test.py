@@ -1,4 +1,4 @@
-"""Fetching photos from a server on this machine that errs to order."""
+"""Fetching images from a server on this machine that errs to order."""
 
 import fcntl
 import gzip
@@ -18,7 +18,7 @@ from PIL import Image
 
 from data_prep.datasets import conceptual_captions
 from data_prep.images import image_fetcher
-from data_prep.images.image_fetcher import Photo
+from data_prep.images.image_fetcher import RemoteImage
 
 QUICK = image_fetcher.Limits(max_bytes=5000, retries=2, wait_secs=0)
 
@@ -92,8 +92,9 @@ def ok(body):
 
 
 def fetch(folder, *urls, limits=QUICK, retry_failed=False):
-  photos = [Photo(url, str(folder / url.rpartition('/')[2])) for url in urls]
-  image_fetcher.fetch(photos, str(folder), limits, 3, retry_failed)
+  images = [RemoteImage(url, str(folder / url.rpartition('/')[2]))
+            for url in urls]
+  image_fetcher.fetch(images, str(folder), limits, 3, retry_failed)
 
 
 def journal(folder):
@@ -114,10 +115,10 @@ def failure_of(folder, name):
   return entry['reason'], entry['passing']
 
 
-def test_photos_are_fetched_whatever_their_kind(server, tmp_path):
+def test_images_are_fetched_whatever_their_kind(server, tmp_path):
   bodies = {kind: drawn(kind) for kind in ('JPEG', 'PNG', 'GIF', 'WEBP')}
   server.answers = {kind: ok(body) for kind, body in bodies.items()}
-  # As servers do that make up the photo as they go.
+  # As servers do that make up the image as they go.
   server.answers['JPEG'] = [(200, {}, JPEG)]
   fetch(tmp_path, *map(server.url, bodies), *map(server.url, bodies))
   assert files(tmp_path) == bodies
@@ -128,8 +129,9 @@ def test_photos_are_fetched_whatever_their_kind(server, tmp_path):
 
 def test_a_folder_in_the_folder_is_made(server, tmp_path):
   server.answers['a'] = ok(JPEG)
-  image_fetcher.fetch([Photo(server.url('a'), str(tmp_path / 'b' / 'c.jpg'))],
-                      str(tmp_path), QUICK, 1, False)
+  image_fetcher.fetch(
+      [RemoteImage(server.url('a'), str(tmp_path / 'b' / 'c.jpg'))],
+      str(tmp_path), QUICK, 1, False)
   assert (tmp_path / 'b' / 'c.jpg').read_bytes() == JPEG
 
 
@@ -153,7 +155,7 @@ def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
 
 def test_an_address_of_two_files_is_asked_for_each(server, tmp_path):
   server.answers['a'] = ok(JPEG)
-  image_fetcher.fetch([Photo(server.url('a'), str(tmp_path / name))
+  image_fetcher.fetch([RemoteImage(server.url('a'), str(tmp_path / name))
                        for name in 'bcb'], str(tmp_path), QUICK, 1, False)
   assert files(tmp_path) == {'b': JPEG, 'c': JPEG}
   assert server.requests == ['a', 'a']
@@ -191,7 +193,7 @@ def test_what_does_not_pass_in_seconds_is_tried_in_the_next_run(
     ((404, {}, b''), '404 Not Found'),
     ((403, {}, JPEG), '403 Forbidden'),
     ((204, {}, b''), '204 No Content'),
-    ((200, {}, b'<html>gone</html>'), 'not a picture'),
+    ((200, {}, b'<html>gone</html>'), 'not an image'),
     ((200, {}, b''), 'empty file'),
     ((200, {}, JPEG[:200]), 'Truncated File Read'),
     ((200, {'Content-Length': '5001'}, b''), 'more than 5000 bytes'),
@@ -347,13 +349,13 @@ def test_one_process_at_a_time(tmp_path):
       fetch(tmp_path)
 
 
-def test_only_a_few_photos_are_read_ahead(server, tmp_path):
+def test_only_a_few_images_are_read_ahead(server, tmp_path):
   read = []
 
   def endless():
     for i in itertools.count():
       read.append(i)
-      yield Photo(server.url(str(i)), str(tmp_path / str(i)))
+      yield RemoteImage(server.url(str(i)), str(tmp_path / str(i)))
 
   # What cannot be written ends the work.
   server.answers = {str(i): ok(JPEG) for i in range(99)}
@@ -368,7 +370,7 @@ def test_only_a_few_photos_are_read_ahead(server, tmp_path):
 
 def command(tmp_path, *more):
   return ('data_prep.build_conceptual_captions_data',
-          f'--image_dir={tmp_path / "photos"}',
+          f'--image_dir={tmp_path / "images"}',
           f'--output_dir={tmp_path / "out"}', '--train_shards=2',
           '--val_shards=1', '--num_threads=1', *more)
 
@@ -384,7 +386,7 @@ def write_captions(tmp_path, server, **splits):
 
 
 @pytest.mark.long
-def test_shards_of_fetched_photos(server, tmp_path, launch):
+def test_shards_of_fetched_images(server, tmp_path, launch):
   server.answers = {name: ok(drawn(kind)) for name, kind in (
       ('a', 'JPEG'), ('b', 'PNG'), ('c', 'WEBP'), ('d', 'GIF'))}
   server.answers['y'] = [(503, {}, b'')]
@@ -393,15 +395,15 @@ def test_shards_of_fetched_photos(server, tmp_path, launch):
       '--fetch', '--fetch_retries=0')
   done = launch(*full)
   assert done.returncode == 0, done.stderr
-  assert 'fetched 4 photos; 1 cannot be had, 1 not now' in done.stderr
-  assert 'train: 4 captions of 3 photos; left out: 2 rows' in done.stderr
-  assert 'val: 1 captions of 1 photos; left out: 1 rows' in done.stderr
-  assert '4 pictures: 0 bad' in done.stderr
-  assert 'train: 3 pictures, 4 image-caption pairs in 2 shards' in done.stderr
+  assert 'fetched 4 images; 1 cannot be had, 1 not now' in done.stderr
+  assert 'train: 4 captions of 3 images; left out: 2 rows' in done.stderr
+  assert 'val: 1 captions of 1 images; left out: 1 rows' in done.stderr
+  assert '4 images: 0 bad' in done.stderr
+  assert 'train: 3 images, 4 image-caption pairs in 2 shards' in done.stderr
   assert sorted(server.requests) == list('abcdxy')
-  names = {conceptual_captions.photo_name(server.url(name))
+  names = {conceptual_captions.image_name(server.url(name))
            for name in 'abcd'}
-  assert set(files(tmp_path / 'photos')) == names
+  assert set(files(tmp_path / 'images')) == names
 
   # Cut short and begun again it stays the build that it is.
   shard = tmp_path / 'out' / 'train-00001-of-00002'
@@ -417,12 +419,12 @@ def test_shards_of_fetched_photos(server, tmp_path, launch):
 
 
 def test_nothing_is_fetched_unasked(server, tmp_path, launch):
-  (tmp_path / 'photos').mkdir()
+  (tmp_path / 'images').mkdir()
   server.answers['a'] = ok(JPEG)
   flags = write_captions(tmp_path, server, train='a')
   done = launch(*command(tmp_path, *flags))
   assert done.returncode == 1
-  assert 'train.tsv: none of its 1 rows is left: 1 rows have no photo in' in (
+  assert 'train.tsv: none of its 1 rows is left: 1 rows have no image in' in (
       done.error)
   assert not server.requests and not (tmp_path / 'out').exists()
 
@@ -440,7 +442,7 @@ def test_a_broken_line_is_found_before_anything_is_fetched(
 @pytest.mark.parametrize(('flags', 'message'), [
     (['--fetch'], 'give --train_captions_file, --val_captions_file or both'),
     (['--train_captions_file=x', '--retry_failed'], 'needs --fetch'),
-    (['--train_captions_file=x'], 'photos: no such folder'),
+    (['--train_captions_file=x'], 'images: no such folder'),
     (['--train_captions_file=x', '--fetch', '--max_photo_bytes=0'],
      '--max_photo_bytes'),
 ])
@@ -448,7 +450,7 @@ def test_mistakes(tmp_path, launch, flags, message):
   done = launch(*command(tmp_path, *flags))
   assert done.returncode in (1, 2)
   assert message in done.error
-  assert not (tmp_path / 'photos').exists()
+  assert not (tmp_path / 'images').exists()
 
 
 def test_an_interrupted_fetch_goes_on(server, tmp_path, start, launch):
@@ -467,18 +469,18 @@ def test_an_interrupted_fetch_goes_on(server, tmp_path, start, launch):
   flags = write_captions(tmp_path, server, train='abc')
   running = start(*command(tmp_path, *flags, '--fetch', '--fetch_threads=1'))
   assert waiting.wait(60)
-  while not journal(tmp_path / 'photos'):
+  while not journal(tmp_path / 'images'):
     time.sleep(0.01)
   running.send(signal.SIGINT)
   stopped = running.finish()
   assert stopped.returncode == 130
   assert stopped.error == 'build_conceptual_captions_data: error: interrupted'
-  assert list(journal(tmp_path / 'photos')) == ['a']
-  assert not files(tmp_path / 'photos')
+  assert list(journal(tmp_path / 'images')) == ['a']
+  assert not files(tmp_path / 'images')
   server.stall.set()
 
   done = launch(*command(tmp_path, *flags, '--fetch'))
-  assert 'fetched 2 photos; 0 cannot be had' in done.stderr
+  assert 'fetched 2 images; 0 cannot be had' in done.stderr
   assert 'there are 2 training captions' in done.error  # Too few to build.
   assert sorted(server.requests) == ['a', 'b', 'b', 'c']
-  assert set(files(tmp_path / 'photos').values()) == {JPEG}
+  assert set(files(tmp_path / 'images').values()) == {JPEG}

@@ -1,6 +1,6 @@
 """Files through the graph: order, batches, bad files, thumbnails.
 
-The model is as small as it can be, and its captions tell pictures apart.
+The model is as small as it can be, and its captions tell images apart.
 """
 
 import functools
@@ -39,7 +39,7 @@ def cells():
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory, write_checkpoint):
-  """A model of random weights that make it talk of the pictures."""
+  """A model of random weights that make it talk of the images."""
   folder = tmp_path_factory.mktemp('model')
   words = folder / 'words.txt'
   words.write_text(''.join(
@@ -49,7 +49,7 @@ def model(tmp_path_factory, write_checkpoint):
     captioner.build_step(CONFIG)
     values = {v.op.name: random.normal(0.0, 1.5, v.shape).astype(np.float32)
               for v in tf1.trainable_variables()}
-  for name in values:  # The picture is to have the say.
+  for name in values:  # The image is to have the say.
     values[name] *= {'image_embedding/weights': 5.0}.get(
         name, 0.1 if 'bias' in name or 'seq' in name else 1.0)
   write_checkpoint(folder / 'model.ckpt-3',
@@ -66,16 +66,16 @@ def encode(pixels, file_format='PNG'):
 
 
 def colours(seed, height=30, width=50):
-  """A picture of a few large cells."""
+  """An image of a few large cells."""
   cells = np.random.default_rng(seed).integers(0, 256, (3, 5, 3), np.uint8)
   return np.asarray(Image.fromarray(cells).resize(
       (width, height), Image.Resampling.NEAREST))
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-  """Names and pixels of 70 pictures, of which some take longer to decode."""
-  folder = tmp_path_factory.mktemp('pictures')
+def images(tmp_path_factory):
+  """Names and pixels of 70 images, of which some take longer to decode."""
+  folder = tmp_path_factory.mktemp('images')
   pixels = {}
   for i in range(70):
     size = (900, 1500) if i % 9 == 0 else (30, 50)
@@ -97,7 +97,7 @@ def caption(model, files, batch_size=32, thumbnail_side=None, **options):
 
 
 @pytest.fixture(scope='module')
-def expected(model, pictures):
+def expected(model, images):
   """What the same search says of the pixels, given it one by one."""
   with tf.Graph().as_default(), tf1.Session() as session:
     image = tf1.placeholder(tf.float32, [None, None, 3])
@@ -110,18 +110,18 @@ def expected(model, pictures):
             CONFIG, resized[tf.newaxis] / 127.5 - 1.0)))
     saver = tf1.train.Saver(tf1.global_variables())
     saver.restore(session, model.prefix)
-    return [session.run(found, {image: pixels}) for pixels in pictures.values()]
+    return [session.run(found, {image: pixels}) for pixels in images.values()]
 
 
 @pytest.mark.parametrize('batch_size', [1, 7, 32, 100])
-def test_captions_are_of_their_pictures_in_order(
-    model, pictures, expected, batch_size):
-  batches = caption(model, pictures, batch_size)
+def test_captions_are_of_their_images_in_order(
+    model, images, expected, batch_size):
+  batches = caption(model, images, batch_size)
   assert [len(batch) for batch in batches] == [
       batch_size] * (70 // batch_size) + [70 % batch_size] * (
           70 % batch_size > 0)
   found = sum(batches, [])
-  assert [result.file for result in found] == list(pictures)
+  assert [result.file for result in found] == list(images)
   for result, (sentences, log_probabilities, *_) in zip(
       found, expected, strict=True):
     assert result.error is None and result.thumbnail is None
@@ -136,16 +136,16 @@ def test_captions_are_of_their_pictures_in_order(
   assert len({result.captions[0].text for result in found}) > 20
 
 
-def test_only_captions_that_there_are(model, pictures):
+def test_only_captions_that_there_are(model, images):
   # Of length 2 only the empty one is complete; the search has room for 40.
-  [[result]] = caption(model, list(pictures)[:1], length=2, beam_size=40)
+  [[result]] = caption(model, list(images)[:1], length=2, beam_size=40)
   assert [caption.text for caption in result.captions] == ['']
   assert isinstance(result.captions[0].log_probability, float)
 
 
-def test_files_that_are_no_pictures_cost_their_own_line(
-    model, pictures, tmp_path):
-  good = list(pictures)[:4]
+def test_files_that_are_no_images_cost_their_own_line(
+    model, images, tmp_path):
+  good = list(images)[:4]
   png = (tmp_path / good[0]).read_bytes()
   bad = {'cut.png': png[:len(png) // 2], 'empty.jpg': b'', 'text.jpg': b'text',
          'head.jpg': b'\xff\xd8\xff\xe0' * 3, 'zeros.png': bytes(999)}
@@ -201,33 +201,33 @@ def test_thumbnails(model, tmp_path):
   forms = []
   for i, result in enumerate(found):
     assert result.captions
-    with Image.open(io.BytesIO(result.thumbnail)) as picture:
-      assert picture.format == 'JPEG'
-      forms.append(picture.size)
-      # Each its own picture's.
+    with Image.open(io.BytesIO(result.thumbnail)) as image:
+      assert image.format == 'JPEG'
+      forms.append(image.size)
+      # Each its own image's.
       np.testing.assert_allclose(
-          np.asarray(picture).mean(axis=(0, 1)),
+          np.asarray(image).mean(axis=(0, 1)),
           colours(i).mean(axis=(0, 1)), atol=12)
   assert forms == [(30, 20), (20, 30), (20, 12)]
 
 
-def test_pictures_of_other_kinds(model, tmp_path):
-  picture = Image.fromarray(colours(5))
-  picture.save(tmp_path / 'a.bmp')
-  picture.save(tmp_path / 'b.webp', lossless=True)
-  picture.convert('RGBA').save(tmp_path / 'c.png')
-  picture.save(tmp_path / 'd.not', 'PNG')
+def test_images_of_other_kinds(model, tmp_path):
+  image = Image.fromarray(colours(5))
+  image.save(tmp_path / 'a.bmp')
+  image.save(tmp_path / 'b.webp', lossless=True)
+  image.convert('RGBA').save(tmp_path / 'c.png')
+  image.save(tmp_path / 'd.not', 'PNG')
   [found] = caption(model, sorted(tmp_path.iterdir()))
   assert [result.error for result in found] == [None] * 4
   # All of the same pixels.
   assert len({result.captions[0].text for result in found}) == 1
 
 
-def test_results_come_while_pictures_are_left(model, pictures, tmp_path):
+def test_results_come_while_images_are_left(model, images, tmp_path):
   # A pipe without a writer: who opens it to read waits.
   os.mkfifo(tmp_path / 'pipe.jpg')
   results = batch_captioner.caption_files(
-      [model], [*pictures, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
+      [model], [*images, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
   # The tenth batch is searched for while the next is encoded.
   assert [len(next(results)) for _ in range(9)] == [7] * 9
   # Opened and closed, it is an empty file: nobody waits at the end.
@@ -235,7 +235,7 @@ def test_results_come_while_pictures_are_left(model, pictures, tmp_path):
   results.close()
 
 
-def test_a_damaged_checkpoint(model, pictures, tmp_path):
+def test_a_damaged_checkpoint(model, images, tmp_path):
   for suffix in ('index', 'data-00000-of-00001'):
     with open(f'{model.prefix}.{suffix}', 'rb') as f:
       content = f.read()
@@ -243,4 +243,4 @@ def test_a_damaged_checkpoint(model, pictures, tmp_path):
         content if suffix == 'index' else content[:50])
   damaged = model._replace(prefix=str(tmp_path / 'model.ckpt-3'))
   with pytest.raises(ValueError, match='model.ckpt-3'):
-    caption(damaged, pictures)
+    caption(damaged, images)

@@ -35,7 +35,7 @@ def sorted_in_folders(files):
 
 
 @pytest.mark.parametrize('meant', ['d', 'd/', './d', '../{}/d'])
-def test_a_folder_means_the_pictures_within(tree, meant):
+def test_a_folder_means_the_images_within(tree, meant):
   meant = meant.format(tree.name)
   assert image_files.find(meant) == [
       os.path.join(meant, file.removeprefix('d/'))

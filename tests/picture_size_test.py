@@ -1,4 +1,4 @@
-"""Pictures of few bytes that would fill the memory are told by their heads."""
+"""Images of few bytes that would fill the memory are told by their heads."""
 
 import io
 import struct
@@ -60,7 +60,7 @@ def test_what_is_too_large(data, said):
 
 @pytest.mark.parametrize('data', [
     png(30_000, 3_300), jpeg(13_000, 7_000), gif((2000, 1000), 40),
-    saved('BMP', (9, 9)), b'', b'no picture', gif((20, 10), 3)[:-40]],
+    saved('BMP', (9, 9)), b'', b'no image', gif((20, 10), 3)[:-40]],
     ids=['png', 'jpeg', 'gif', 'bmp', 'empty', 'other', 'cut gif'])
 def test_what_is_left_to_tensorflow(data):
   assert image_size.problem(data) == ''

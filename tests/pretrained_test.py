@@ -45,7 +45,7 @@ def test_it_is_installed_with_the_package():
 
 
 def test_a_vocabulary_needs_its_own_model(launch, task):
-  finished = launch('im2txt.run_inference', task.pictures[0],
+  finished = launch('im2txt.run_inference', task.images[0],
                     f'--vocab_file={task.vocab_file}')
   assert finished.returncode == 1
   assert '--vocab_file' in finished.error

@@ -1,4 +1,4 @@
-"""From captions and photos to a trained model on a remote file system.
+"""From captions and images to a trained model on a remote file system.
 
 ram:// is TensorFlow's own, in the memory of one process; to this project it is
 as far away as gs://.
@@ -25,7 +25,7 @@ from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 
 ROOT = 'ram://remote_files_test'
-NUM_PICTURES = 10
+NUM_IMAGES = 10
 
 
 def contents(folder):
@@ -50,13 +50,13 @@ def config(folder):
 
 
 def draw(folder):
-  """Writes pictures, of which one is none, and their captions."""
-  file_system.makedirs(f'{folder}/photos')
+  """Writes images, of which one is none, and their captions."""
+  file_system.makedirs(f'{folder}/images')
   rows = ['image,caption']
-  for i in range(NUM_PICTURES):
+  for i in range(NUM_IMAGES):
     with file_system.open(f'{folder}/photos/{i}.jpg', 'wb') as f:
       if i == 7:
-        f.write(b'no picture')
+        f.write(b'no image')
       else:
         Image.new('RGB', (40 + i, 33), (i * 25, 90, 0)).save(f, 'JPEG')
     rows += [f'{i}.jpg,a dog {i % 3}', f'{i}.jpg,the dog again']
@@ -65,13 +65,13 @@ def draw(folder):
 
 
 def make(folder, cache_features):
-  """Shards and features of pictures, with Beam in this process."""
+  """Shards and features of images, with Beam in this process."""
   draw(folder)
   start = functools.partial(
       beam_runner.beam_runner, beam_runner.parse([]), f'{folder}/scratch')
   splits = custom.group_rows(
       custom.read_rows(f'{folder}/captions.csv', 'image', 'caption', None),
-      f'{folder}/photos')
+      f'{folder}/images')
   build.build(
       captioned_images.split_at_random(splits[None], 0.2, 0),
       build.Options(f'{folder}/shards', {'train': 2, 'val': 1},
@@ -101,7 +101,7 @@ def test_shards_and_features_are_those_made_here(
   assert {'/shards/train-00001-of-00002', '/shards/bad_images.txt',
           '/features/val-00000-of-00001', '/features/features.json',
           '/features/word_counts.txt'} < there.keys()
-  # It has a digest of the pictures' places.
+  # It has a digest of the images' places.
   assert here.pop('/shards/build.json') != there.pop('/shards/build.json')
   for name in ('/shards/images.tsv', '/shards/bad_images.txt'):
     here[name] = here[name].replace(str(tmp_path).encode(), made.encode())
@@ -133,11 +133,11 @@ def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
     model = trained_model.find(run, None)
     assert model.prefix.startswith(f'{run}/model.ckpt-')
   [batch] = batch_captioner.caption_files(
-      [model], image_files.find(f'{made}/photos'), functools.partial(
+      [model], image_files.find(f'{made}/images'), functools.partial(
           beam_search.beam_search, rules=Rules(model.vocab),
-          options=beam_search.Options()), NUM_PICTURES)
+          options=beam_search.Options()), NUM_IMAGES)
   assert [result.file for result in batch] == [
-      f'{made}/photos/{i}.jpg' for i in range(NUM_PICTURES)]
+      f'{made}/photos/{i}.jpg' for i in range(NUM_IMAGES)]
   assert [result.file for result in batch if result.error is not None] == [
       f'{made}/photos/7.jpg']
 

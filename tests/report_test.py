@@ -96,7 +96,7 @@ def test_the_table(make_run, launch, tmp_path):
   assert not finished.lines
   *lines, empty, below = finished.stdout.splitlines()
   assert (empty, below) == ('', (
-      'Evaluated: a, b on `val-*` (5,000 pairs, 1,000 pictures captioned, '
+      'Evaluated: a, b on `val-*` (5,000 pairs, 1,000 images captioned, '
       'beam 3).'))
   heading, rule, *rows = [line.strip('| ').split(' | ') for line in lines]
   assert [[cell.strip() for cell in row] for row in (heading, *rows)] == [
@@ -130,7 +130,7 @@ def test_the_row_is_of_the_best_evaluation(make_run, cells):
       ('2', '9.00', '0.500'), ('-', '-', '0.093')]
 
 
-def test_a_floor_for_each_set_of_pictures(make_run, cells):
+def test_a_floor_for_each_set_of_images(make_run, cells):
   other = {'caption': 'a | cat', 'scores': {'CIDEr': 0.07}}
   with_java = {'caption': FLOOR['caption'],
                'scores': FLOOR['scores'] | {'METEOR': 0.1}}
@@ -155,23 +155,23 @@ def test_a_floor_for_each_set_of_pictures(make_run, cells):
   assert below.startswith('Evaluated differently, not to be compared: ')
   groups = below.split('; ')
   for group, names, how in zip(groups, (['dev', 'java'], ['test'], ['few'], [
-      'old']), ('val-*` (5,000 pairs, 1,000 pictures captioned, beam 3)',
-                'test-*` (5,000 pairs, 1,000 pictures captioned, beam 3)',
-                'val-*` (5,000 pairs, 10 pictures captioned, beam 3)',
+      'old']), ('val-*` (5,000 pairs, 1,000 images captioned, beam 3)',
+                'test-*` (5,000 pairs, 1,000 images captioned, beam 3)',
+                'val-*` (5,000 pairs, 10 images captioned, beam 3)',
                 'val-*` (5,000 pairs).'), strict=True):
     assert group.endswith(f'/{names[-1]} on `{how}')
     assert all(f'/{name}' in group for name in names)
   assert 'none' not in below
 
 
-def test_words_of_another_style_are_of_the_same_pictures(make_run, cells):
+def test_words_of_another_style_are_of_the_same_images(make_run, cells):
   def run(name, num_words, **settings):
     found = scores(0.4)
     found['settings'] |= settings
     return make_run(name, line(1, num_words=num_words, scores=found))
 
-  rows, below = cells(run('a', 60000, pictures='x'),
-                      run('b', 50000, pictures='x'))
+  rows, below = cells(run('a', 60000, images='x'),
+                      run('b', 50000, images='x'))
   # Together, above one floor.
   assert [row['run'].split('/')[-1] for row in rows] == [
       'a', 'b', '"a dog is running ."']
@@ -181,11 +181,11 @@ def test_words_of_another_style_are_of_the_same_pictures(make_run, cells):
 
 
 @pytest.mark.parametrize('num_words', [60000, 50000])
-def test_other_pictures_are_not_to_be_compared(make_run, cells, num_words):
-  # As many pictures and pairs, as Flickr8k's dev and test have.
+def test_other_images_are_not_to_be_compared(make_run, cells, num_words):
+  # As many images and pairs, as Flickr8k's dev and test have.
   rows, below = cells(*(
       make_run(name, line(1, num_words=number, scores=scores(0.4) | {
-          'settings': {'beam_size': 3, 'pictures': name}}))
+          'settings': {'beam_size': 3, 'images': name}}))
       for name, number in (('dev', 60000), ('test', num_words))))
   assert len(rows) == 4
   assert below.startswith('Evaluated differently, not to be compared: ')
@@ -198,7 +198,7 @@ def test_perplexities_of_another_vocabulary(make_run, cells, theirs, said):
   # The number of words is the same; how many of them are unknown is not.
   _, below = cells(*(
       make_run(name, line(1, scores=scores(0.4) | {'settings': {
-          'beam_size': 3, 'pictures': 'x', 'vocabulary': vocabulary}}))
+          'beam_size': 3, 'images': 'x', 'vocabulary': vocabulary}}))
       for name, vocabulary in (('a', 'frequent words'), ('b', theirs))))
   assert below.startswith('Evaluated: ')
   assert below.endswith(
@@ -318,10 +318,10 @@ def test_the_plot(two_runs, launch, tmp_path):
                     folder=tmp_path)
   assert finished.returncode == 0, finished.stderr
   assert len(finished.stdout.splitlines()) == 7
-  with Image.open(tmp_path / 'curves.png') as picture:
-    assert picture.format == 'PNG'
-    assert picture.size == (1200, 420 + 22)
-    colours = {colour for _, colour in picture.convert('RGB').getcolors(99999)}
+  with Image.open(tmp_path / 'curves.png') as image:
+    assert image.format == 'PNG'
+    assert image.size == (1200, 420 + 22)
+    colours = {colour for _, colour in image.convert('RGB').getcolors(99999)}
   assert {(0x1f, 0x77, 0xb4), (0xff, 0x7f, 0x0e)} <= colours  # C0 and C1.
   assert not list(tmp_path.glob('*.tmp'))
 

@@ -23,7 +23,7 @@ def make(depth):
 
 @functools.cache
 def build(depth, trainable=False, training=False):
-  """An encoder of pictures of any number and size, in a graph of its own."""
+  """An encoder of images of any number and size, in a graph of its own."""
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
     images = tf1.placeholder(tf.float32, [None, None, None, 3], 'images')
@@ -152,15 +152,15 @@ def test_what_it_computes_and_reuse(checkpoint):
   graph, images, encoding = build(50)
   assert encoding.pooled.shape.as_list() == [None, 2048]
   assert encoding.regions.shape.as_list() == [None, None, 2048]
-  pictures = noise(B, HEIGHT, WIDTH, 3)
+  pixels = noise(B, HEIGHT, WIDTH, 3)
   with graph.as_default(), tf1.Session() as session:
-    again = make(50).encode(tf.constant(pictures), False, False)
+    again = make(50).encode(tf.constant(pixels), False, False)
     assert len(variables(graph)) == 265
     # A search packs the regions: their number must be known there.
     assert again.regions.shape.as_list() == [B, 4 * 5, 2048]
     load(session, variables(graph).values(), read)
-    encoding, again = session.run([encoding, again], {images: pictures})
-  expected = reference(weights, pictures).numpy()
+    encoding, again = session.run([encoding, again], {images: pixels})
+  expected = reference(weights, pixels).numpy()
   tolerance = 1e-5 * expected.max()
   assert expected.shape == (B, 4, 5, 2048) and expected.std() > 0.1
   for found in encoding, again:

@@ -13,7 +13,7 @@ from im2txt.results.result import Caption, Result
 RESULTS = (
     Result('photos/b.jpg', (Caption('a dog .', math.log(0.040413)),
                             Caption('', math.log(4e-7)))),
-    Result('photos/bad.jpg', error='no picture'),
+    Result('photos/bad.jpg', error='no image'),
     Result('photos/none.jpg'),
     Result(os.fsdecode(b'photos/caf\xe9.jpg'), (Caption('a 犬', 0.0),),
            thumbnail=b'small'))
@@ -60,7 +60,7 @@ def test_json_lines(path):
            'log_probability': math.log(0.040413)},
           {'caption': '', 'probability': pytest.approx(4e-7),
            'log_probability': math.log(4e-7)}]},
-      {'file': 'photos/bad.jpg', 'error': 'no picture'},
+      {'file': 'photos/bad.jpg', 'error': 'no image'},
       {'file': 'photos/none.jpg', 'captions': []},
       {'file': 'photos/caf\udce9.jpg', 'captions': [
           {'caption': 'a 犬', 'probability': 1.0, 'log_probability': 0.0}]}]

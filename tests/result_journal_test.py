@@ -12,7 +12,7 @@ SETTINGS = {'beam_size': 3, 'banned_words': ['é', '<UNK>'], 'vocab_file': None}
 GOOD = [Result(f'{name}.jpg', (Caption(f'a {name} .', -math.pi * i),),
                thumbnail=bytes([i] * 5))
         for i, name in enumerate(('dog', 'cat', 'caf\udce9', 'a\nb'))]
-BAD = Result('bad.jpg', error='no picture')
+BAD = Result('bad.jpg', error='no image')
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_it_goes_on_where_it_was(path):
     assert [journal.result(result.file) for result in GOOD] == GOOD
 
 
-def test_unreadable_pictures_are_tried_again(path):
+def test_unreadable_images_are_tried_again(path):
   interrupted(path, [BAD, GOOD[0]])
   with Journal(str(path), SETTINGS) as journal:
     assert BAD.file not in journal and GOOD[0].file in journal
@@ -111,7 +111,7 @@ def test_other_settings_are_refused(path, settings, difference):
 
 
 @pytest.mark.parametrize('content', [
-    b'a photo diary\n', b'a photo diary', b'\xff\xd8\xff\xe0\n', b'\0' * 9,
+    b'an image diary\n', b'an image diary', b'\xff\xd8\xff\xe0\n', b'\0' * 9,
     b'[]\n', b'3\n', b'[1]\n', b'\n'])
 def test_a_file_of_something_else_is_left_alone(path, content):
   path.write_bytes(content)

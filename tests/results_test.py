@@ -1,4 +1,4 @@
-"""Results of pictures and their lines of JSON."""
+"""Results of images and their lines of JSON."""
 
 import base64
 import json
@@ -58,8 +58,8 @@ def test_users_do_not_get_attention_as_json():
 
 
 def test_fields_of_an_error():
-  assert as_fields(Result('a.jpg', error='no picture')) == {
-      'file': 'a.jpg', 'error': 'no picture'}
+  assert as_fields(Result('a.jpg', error='no image')) == {
+      'file': 'a.jpg', 'error': 'no image'}
 
 
 @pytest.mark.parametrize('result', [

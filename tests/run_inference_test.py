@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BEST, WORDS, biases, block, draw_picture
+from conftest import BEST, WORDS, biases, block, draw_image
 from PIL import Image
 
 from im2txt import inference_wrapper
@@ -19,10 +19,10 @@ tf1 = tf.compat.v1
 
 
 def test_prints_captions_of_globs_and_names_in_order(
-    scripted, pictures, caption, tmp_path):
+    scripted, images, caption, tmp_path):
   # Brackets in a name that is there mean themselves.
-  shutil.copy(pictures / 'red.jpg', tmp_path / 'red[1].jpg')
-  finished = caption(scripted, f'{tmp_path}/red[1].jpg,{pictures}/*e*.jpg')
+  shutil.copy(images / 'red.jpg', tmp_path / 'red[1].jpg')
+  finished = caption(scripted, f'{tmp_path}/red[1].jpg,{images}/*e*.jpg')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == ''.join(
       block(name, *BEST)
@@ -36,7 +36,7 @@ def test_probabilities_are_the_models_own(trained, task, caption):
   printed = re.findall(
       r'Captions for image (\w+).jpg:\n  0\)  \(p=(\S+)\)', finished.stdout)
   assert [name for name, _ in printed] == ['blue', 'green', 'red']
-  assert len({p for _, p in printed}) == 3  # The picture matters.
+  assert len({p for _, p in printed}) == 3  # The image matters.
   config = captioner.load_config(str(trained.folder)).model
   with tf.Graph().as_default(), tf1.Session() as session:
     model = inference_wrapper.InferenceWrapper()
@@ -50,30 +50,30 @@ def test_probabilities_are_the_models_own(trained, task, caption):
 
 
 def test_length_normalization_favours_longer_captions(
-    scripted, pictures, caption):
+    scripted, images, caption):
   # log .2 / 2 < log .1 / 3 < log .05 / 4
   finished = caption(
-      f'{scripted}/model.ckpt-7.index', f'{pictures}/red.jpg',
+      f'{scripted}/model.ckpt-7.index', f'{images}/red.jpg',
       '--length_normalization_factor=1', '--max_caption_length=4')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block('red.jpg', *reversed(BEST))
 
 
 def test_an_unfinished_caption_keeps_its_last_word(
-    scripted, pictures, caption):
-  finished = caption('endless', f'{pictures}/red.jpg', '--beam_size=1',
+    scripted, images, caption):
+  finished = caption('endless', f'{images}/red.jpg', '--beam_size=1',
                      '--max_caption_length=4', folder=scripted)
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block('red.jpg', 'red red red (p=0.216000)')
 
 
 def test_a_smaller_vocabulary_in_im2txts_bytes(
-    scripted, pictures, caption, tmp_path):
+    scripted, images, caption, tmp_path):
   # 14 words and the unknown one, 17 outputs: the last two, '.' of half the
   # probability among them, can never be chosen.
   small = tmp_path / 'small.txt'
   small.write_text(''.join(f"b'{word}' 1\n" for word in WORDS[:14]))
-  finished = caption(f'{scripted}/dots', f'{pictures}/red.jpg',
+  finished = caption(f'{scripted}/dots', f'{images}/red.jpg',
                      f'--vocab_file={small}', '--max_caption_length=3')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block(
@@ -81,69 +81,69 @@ def test_a_smaller_vocabulary_in_im2txts_bytes(
   assert f"{small} has words written as b'...'" in finished.stderr
 
 
-def test_a_larger_vocabulary_is_refused(scripted, pictures, caption, tmp_path):
+def test_a_larger_vocabulary_is_refused(scripted, images, caption, tmp_path):
   large = tmp_path / 'large.txt'
   large.write_text(''.join(f'{word} 1\n' for word in (*WORDS, 'extra')))
   finished = caption(
-      scripted, f'{pictures}/red.jpg', f'--vocab_file={large}')
+      scripted, f'{images}/red.jpg', f'--vocab_file={large}')
   assert finished.returncode == 1
   assert finished.stdout == ''
   assert f'{large} has 18 words' in finished.error
   assert 'outputs for 17' in finished.error
 
 
-def test_bad_pictures_among_good_ones(scripted, pictures, caption, tmp_path):
-  red = (pictures / 'red.jpg').read_bytes()
-  (pictures / 'cut.jpg').write_bytes(red[:len(red) // 2])
-  (pictures / 'empty.jpg').touch()
-  (pictures / 'folder.jpg').mkdir()
-  (pictures / 'text.jpg').write_text('no picture')
+def test_bad_images_among_good_ones(scripted, images, caption, tmp_path):
+  red = (images / 'red.jpg').read_bytes()
+  (images / 'cut.jpg').write_bytes(red[:len(red) // 2])
+  (images / 'empty.jpg').touch()
+  (images / 'folder.jpg').mkdir()
+  (images / 'text.jpg').write_text('no image')
   sheet = tmp_path / 'sheet.png'
   finished = caption(
-      scripted, f'{pictures}/[c-f]*,{pictures}/text.jpg,{pictures}/red.jpg',
+      scripted, f'{images}/[c-f]*,{images}/text.jpg,{images}/red.jpg',
       f'--contact_sheet={sheet}')
   assert finished.returncode == 1
   assert finished.stdout == block('red.jpg', *BEST)
   told = [line for line in finished.lines if 'cannot be read' in line]
   assert [line.split(':')[0] for line in told] == [
-      f'{pictures}/{name}' for name in ('cut.jpg', 'empty.jpg', 'text.jpg')]
+      f'{images}/{name}' for name in ('cut.jpg', 'empty.jpg', 'text.jpg')]
   assert all(len(line) < 300 and 'node' not in line for line in told)
   assert 'Traceback' not in finished.stderr
   with Image.open(sheet) as drawn:
-    assert drawn.width < 400  # Of one picture.
+    assert drawn.width < 400  # Of one image.
 
 
 def test_names_and_patterns_of_nothing_among_good_ones(
-    scripted, pictures, caption):
-  finished = caption(scripted, f'{pictures}/gone.jpg,{pictures}/none-*.jpg,'
-                     f'{pictures}/red.jpg')
+    scripted, images, caption):
+  finished = caption(scripted, f'{images}/gone.jpg,{images}/none-*.jpg,'
+                     f'{images}/red.jpg')
   assert finished.returncode == 1
   assert 'Traceback' not in finished.stderr
   for name in ('gone.jpg', 'none-*.jpg'):
-    assert sum(f'{pictures}/{name}' in line for line in finished.lines) == 1
+    assert sum(f'{images}/{name}' in line for line in finished.lines) == 1
   assert finished.stdout == block('red.jpg', *BEST)
 
 
-def test_a_list_of_files(scripted, pictures, caption, tmp_path):
-  red = (pictures / 'red.jpg').read_bytes()
-  (pictures / 'a, b c.jpg').write_bytes(red)
-  with open(os.fsencode(pictures) + b'/caf\xe9.jpg', 'wb') as f:
+def test_a_list_of_files(scripted, images, caption, tmp_path):
+  red = (images / 'red.jpg').read_bytes()
+  (images / 'a, b c.jpg').write_bytes(red)
+  with open(os.fsencode(images) + b'/caf\xe9.jpg', 'wb') as f:
     f.write(red)
   listed = tmp_path / 'list.txt'
   listed.write_bytes(b'\r\n'.join(
-      os.fsencode(pictures) + name for name in (
+      os.fsencode(images) + name for name in (
           b'/red.jpg', b'/caf\xe9.jpg', b'/a, b c.jpg', b'/gone.jpg')
-      ) + b'\n\n' + os.fsencode(pictures) + b'/*e*.jpg')
-  finished = caption(scripted, pictures / 'blue.jpg',
+      ) + b'\n\n' + os.fsencode(images) + b'/*e*.jpg')
+  finished = caption(scripted, images / 'blue.jpg',
                      f'--input_list={listed}', '--batch_size=2')
   assert finished.returncode == 1
-  assert f'{pictures}/gone.jpg: there is no such file' in finished.lines
+  assert f'{images}/gone.jpg: there is no such file' in finished.lines
   assert finished.stdout == ''.join(block(name, *BEST) for name in (
       'blue.jpg', 'red.jpg', 'caf\\udce9.jpg', 'a, b c.jpg',
       'blue.jpg', 'green.jpg', 'red.jpg'))
 
 
-def test_nothing_to_caption(scripted, pictures, caption, tmp_path):
+def test_nothing_to_caption(scripted, images, caption, tmp_path):
   (tmp_path / 'empty.txt').touch()
   finished = caption(scripted, '', f'--input_list={tmp_path}/empty.txt')
   assert finished.returncode == 1
@@ -151,7 +151,7 @@ def test_nothing_to_caption(scripted, pictures, caption, tmp_path):
   (tmp_path / 'none').mkdir()
   finished = caption(scripted, tmp_path / 'none')
   assert finished.returncode == 1 and finished.stdout == ''
-  assert f'{tmp_path}/none: there is no picture in it' in finished.error
+  assert f'{tmp_path}/none: there is no image in it' in finished.error
   finished = caption(scripted, '', f'--input_list={tmp_path}/gone.txt')
   assert finished.returncode == 1
   assert f'{tmp_path}/gone.txt' in finished.error
@@ -175,7 +175,7 @@ def test_nothing_to_caption(scripted, pictures, caption, tmp_path):
 def test_what_is_asked_of_the_search(
     scripted, task, caption, checkpoint, options, lines):
   finished = caption(
-      scripted / checkpoint, task.pictures[0], *options.split())
+      scripted / checkpoint, task.images[0], *options.split())
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block('red.jpg', *lines)
 
@@ -188,16 +188,16 @@ def test_what_is_asked_of_the_search(
      'min_caption_length is 9, more than max_caption_length, 8')])
 def test_mistakes_in_what_is_asked_of_the_search(
     scripted, task, caption, tmp_path, options, line):
-  finished = caption(scripted, task.pictures[0], *options.split(),
+  finished = caption(scripted, task.images[0], *options.split(),
                      f'--output_jsonl={tmp_path}/out.jsonl')
   assert finished.returncode == 1 and finished.stdout == ''
   assert line in finished.error
   assert not os.listdir(tmp_path)
 
 
-def test_pictures_of_other_kinds_and_a_contact_sheet(
+def test_images_of_other_kinds_and_a_contact_sheet(
     scripted, caption, tmp_path):
-  red = Image.open(io.BytesIO(draw_picture('red', 'square', (300, 300))))
+  red = Image.open(io.BytesIO(draw_image('red', 'square', (300, 300))))
   red.save(tmp_path / 'a.png')
   red.convert('L').save(tmp_path / 'b.jpg')
   red.convert('CMYK').save(tmp_path / 'c.jpg')
@@ -217,7 +217,7 @@ def test_pictures_of_other_kinds_and_a_contact_sheet(
     pixels = np.asarray(drawn.convert('RGB')).astype(int)
   reddish = ((pixels[..., 0] > 200) & (pixels[..., 1] < 80)
              & (pixels[..., 2] < 80))
-  # 40 of 300 pixels a side, in at least four pictures.
+  # 40 of 300 pixels a side, in at least four images.
   assert reddish.sum() > 4 * (240 * 40 / 300) ** 2 * 0.8
   assert (pixels.sum(axis=-1) < 200).sum() > 100  # Letters.
 
@@ -227,7 +227,7 @@ def test_a_reader_that_has_had_enough(
   os.mkfifo(tmp_path / 'stdout')
   command = start(
       'im2txt.run_inference', f'--checkpoint_path={scripted}',
-      f'--input_files={",".join([str(task.pictures[0])] * 200)}',
+      f'--input_files={",".join([str(task.images[0])] * 200)}',
       output=tmp_path)
   with open(tmp_path / 'stdout', encoding='utf-8') as pipe:
     assert pipe.readline() == 'Captions for image red.jpg:\n'
@@ -254,7 +254,7 @@ def test_mistakes(trained, task, launch, caption, tmp_path):
     assert 'Traceback' not in finished.stderr
     return finished.lines[-1]
 
-  red = task.pictures[0]
+  red = task.images[0]
   assert f'{tmp_path}: no checkpoint' in error_of(caption(tmp_path, red))
   assert f'{tmp_path}/model.ckpt-9' in error_of(
       caption(tmp_path / 'model.ckpt-9', red))
@@ -294,7 +294,7 @@ def test_an_im2txt_checkpoint_of_the_oldest_spelling(
   theirs['OptimizeLoss/learning_rate'] = np.float32(2)
   prefix = tmp_path / 'model.ckpt-2000000'
   write_checkpoint(prefix, theirs)
-  finished = caption(prefix, task.pictures[0],
+  finished = caption(prefix, task.images[0],
                      f'--vocab_file={task.vocab_file}')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block('red.jpg', *BEST)
@@ -305,7 +305,7 @@ def test_an_im2txt_checkpoint_of_the_oldest_spelling(
 def test_no_im2txt_checkpoint(
     task, caption, write_checkpoint, tmp_path):
   write_checkpoint(tmp_path / 'other.ckpt', {'x': np.zeros(3, np.float32)})
-  finished = caption(tmp_path / 'other.ckpt', task.pictures[0],
+  finished = caption(tmp_path / 'other.ckpt', task.images[0],
                      f'--vocab_file={task.vocab_file}')
   assert finished.returncode == 1
   assert f'{tmp_path}/other.ckpt' in finished.error

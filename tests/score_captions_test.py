@@ -35,7 +35,7 @@ def score(launch):
 
 
 def coco(written, ids):
-  """An annotation file; one more picture in it has no captions."""
+  """An annotation file; one more image in it has no captions."""
   return {
       'images': [*({'id': ids[name], 'file_name': name} for name in written),
                  {'id': 9, 'file_name': 'silent.jpg'}],
@@ -115,11 +115,11 @@ def test_scores_without_training(score, by_name, annotations, expected):
   assert words == 'different words      8'
   assert length == 'words a caption      4.7'
   assert source == (
-      'Of the captions of these pictures (give --train_captions),')
+      'Of the captions of these images (give --train_captions),')
   assert [bleu, cider] == [
       f'{name:<9}{constant.caption}'
       for name, constant in evaluation.constants.items()]
-  assert 'scoring 3 of the 5 annotated pictures; the others have no result' in (
+  assert 'scoring 3 of the 5 annotated images; the others have no result' in (
       finished.stderr)
   assert 'METEOR is left out: it needs java' in finished.stderr
   assert len(finished.lines) == 2, finished.stderr
@@ -214,7 +214,7 @@ def test_tokenized_annotations(score, write):
   for flag in ('--notokenized_annotations', '--tokenized_annotations'):
     finished = score(f'--results={by_id}', f'--annotations={file}', flag)
     assert finished.returncode == 0, finished.stderr
-    assert 'scoring 2 of the 2 annotated pictures\n' in finished.stderr
+    assert 'scoring 2 of the 2 annotated images\n' in finished.stderr
     found.append(rows(finished.stdout)['Bleu_1'][0])
   # As they are, A is no a, and the full stop is a fifth word for four.
   assert found == pytest.approx([1, 3 / 4 * math.exp(1 - 5 / 4)], abs=6e-5)

@@ -1,6 +1,6 @@
 """A decoder of the tests' own whose every probability is written in a table.
 
-Shapes: B pictures, N captions side by side, S states, V vocabulary.
+Shapes: B images, N captions side by side, S states, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ tf1 = tf.compat.v1
 
 
 class Script(NamedTuple):
-  """What follows what; the picture is the first state."""
+  """What follows what; the image is the first state."""
 
   probabilities: np.ndarray  # float32 [S, V], of the next word
   next_states: np.ndarray    # int32 [S, V], by the word just read
@@ -55,7 +55,7 @@ def at_random(seed, states, vocab_size, end_id, concentration=0.3):
 
 
 class ScriptedDecoder:
-  """Plays a script; the memory is int32 [B], each picture's first state."""
+  """Plays a script; the memory is int32 [B], each image's first state."""
 
   attends = False
   max_length = None
@@ -86,7 +86,7 @@ class ScriptedDecoder:
 
 
 class ScriptedModel:
-  """The same for the step-by-step search; a picture is its first state."""
+  """The same for the step-by-step search; an image is its first state."""
 
   def __init__(self, script):
     with tf.Graph().as_default(), tf1.Session() as session:

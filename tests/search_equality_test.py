@@ -1,6 +1,6 @@
-"""Both searches on the same weights over 200 pictures, for every setting.
+"""Both searches on the same weights over 200 images, for every setting.
 
-Shapes: B pictures, V vocabulary.
+Shapes: B images, V vocabulary.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def cells():
 class Remembering:
   """The step-by-step graph; what it has computed once it does not again.
 
-  A picture is its number.
+  An image is its number.
   """
 
   def __init__(self, step, session, states):
@@ -118,8 +118,8 @@ def test_same_captions_in_the_same_order(weights, images, model, factor):
       for longest in (1, 2, 3, 20):
         generator = CaptionGenerator(model, Vocab(), beam, longest, factor)
         found = session.run(captions, {beam_size: beam, length: longest})
-        for picture, ours in enumerate(zip(*found[:3], strict=True)):
-          expected = generator.beam_search(None, picture)
+        for image, ours in enumerate(zip(*found[:3], strict=True)):
+          expected = generator.beam_search(None, image)
           assert np.isfinite(ours[1]).sum() == len(expected)
           for sentence, logprob, score, caption in zip(
               *ours, expected, strict=False):

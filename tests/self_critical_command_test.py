@@ -102,7 +102,7 @@ def test_another_vocabulary_than_the_checkpoints(
       str(words), str(trained.folder))
 
 
-def test_captions_of_a_picture_in_several_records(
+def test_captions_of_an_image_in_several_records(
     trained, task, critical, tmp_path):
   shutil.copy(task.vocab_file, tmp_path)
   shard = tmp_path / 'train-00000-of-00001'

@@ -1,6 +1,6 @@
 """Self-critical training: what counts of captions, the gradient, the order.
 
-Shapes: P pictures, K captions drawn of each, T longest, V vocabulary.
+Shapes: P images, K captions drawn of each, T longest, V vocabulary.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ def test_captions_that_break_off_are_worth_less(critic):
 
 
 class Arrays(NamedTuple):
-  """People's captions of P pictures."""
+  """People's captions of P images."""
 
   images: np.ndarray
   input_seqs: np.ndarray
@@ -144,7 +144,7 @@ class FakeSession:
 
 
 class Built(NamedTuple):
-  """The graph of this phase; the pictures' own batch is fed."""
+  """The graph of this phase; the images' own batch is fed."""
 
   graph: tf.Graph
   source: inputs.Batch
@@ -329,7 +329,7 @@ def test_the_best_is_not_that_of_perplexity():
     assert phase.training.best_metric == expected
 
 
-def test_pictures_are_encoded_once(critic):
+def test_images_are_encoded_once(critic):
   built = build(CONFIGS[0], critic)
   assert isinstance(built.critical.batch.images, Encoding)
   with built.session() as (session, monitored):

@@ -40,7 +40,7 @@ def im2txt_record(data_key='image/data', ids_key='image/caption_ids'):
   return tf.train.SequenceExample(
       context=tf.train.Features(feature={
           'image/image_id': int64(391895),
-          data_key: text(b'\xff\xd8 picture'),
+          data_key: text(b'\xff\xd8 image'),
       }),
       feature_lists=tf.train.FeatureLists(feature_list={
           'image/caption': tf.train.FeatureList(
@@ -51,7 +51,7 @@ def im2txt_record(data_key='image/data', ids_key='image/caption_ids'):
 
 def test_records_are_those_of_im2txt():
   ours = sequence_example.make_pair(
-      391895, b'\xff\xd8 picture', Caption(WORDS, IDS))
+      391895, b'\xff\xd8 image', Caption(WORDS, IDS))
   assert ours == im2txt_record()
 
 
@@ -62,7 +62,7 @@ def message(*fields):
 
 
 def golden_record(words, ids):
-  """A record of picture 5, from features' bytes."""
+  """A record of image 5, from features' bytes."""
   # The numbers are those of tensorflow/core/example/{example,feature}.proto.
   def entry(key, value):
     return 1, message((1, key), (2, value))
@@ -105,7 +105,7 @@ def test_bytes_of_an_image_are_golden():
 
 def test_parser_reads_records_of_im2txt():
   assert parse(im2txt_record().SerializeToString()) == (
-      {IMAGE_DATA: b'\xff\xd8 picture'}, [IDS])
+      {IMAGE_DATA: b'\xff\xd8 image'}, [IDS])
 
 
 def test_bytes_of_raw_captions_are_golden():
@@ -127,7 +127,7 @@ def test_bytes_of_raw_captions_are_golden():
 
 
 def test_captions_of_looks_and_leaves_the_record_as_it_is():
-  # The digest of a feature cache's photos is of what is left.
+  # The digest of a feature cache's images is of what is left.
   example = im2txt_record()
   assert sequence_example.captions_of(example) == [Caption(WORDS, IDS, '')]
   assert example == im2txt_record()
@@ -186,10 +186,10 @@ def test_parser_takes_other_keys():
   record = im2txt_record('photo/jpeg', 'photo/ids').SerializeToString()
   assert parse(record, data_features=['photo/jpeg'],
                caption_feature='photo/ids') == (
-      {'photo/jpeg': b'\xff\xd8 picture'}, [IDS])
+      {'photo/jpeg': b'\xff\xd8 image'}, [IDS])
 
 
-def test_parser_takes_what_stands_in_the_place_of_the_picture():
+def test_parser_takes_what_stands_in_the_place_of_the_image():
   data = {'image/pooled': b'123', 'image/regions': b'45678'}
   record = sequence_example.make_image(
       1, data, [Caption(WORDS, IDS)]).SerializeToString()
@@ -209,7 +209,7 @@ def test_further_keys_do_not_matter():
     im2txt_record(ids_key='image/captain_ids').SerializeToString(),
     b'no protocol buffer',
     b'',
-], ids=['no caption', 'no picture', 'no ids', 'no record', 'empty'])
+], ids=['no caption', 'no image', 'no ids', 'no record', 'empty'])
 def test_another_record_is_an_error(record):
   with pytest.raises(tf.errors.InvalidArgumentError):
     parse(record)

@@ -58,7 +58,7 @@ def test_ids_of_either_layout(write):
       [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]
   ], 4)
   with pytest.raises(ValueError, match='val-00000-of-00002, record 0: no '
-                     'picture with captions: no word in feature list x '
+                     'image with captions: no word in feature list x '
                      r'\(records count from 0\)'):
     shard_captions.read_ids(pattern, 'x')
 
@@ -71,7 +71,7 @@ def test_images_with_all_their_captions(write):
   assert found.everything() == ['a dog', 'dogs .', '', 'a cat']
 
 
-def test_pictures_of_the_same_id_are_told_apart(write):
+def test_images_of_the_same_id_are_told_apart(write):
   # As where two data sets of one's own are evaluated at once.
   other = sequence_example.make_pair(7, b'another JPEG', caption('a bus'))
   found = shard_captions.read(write(
@@ -119,7 +119,7 @@ def test_shards_of_different_styles_go_together(write):
 
 
 @pytest.mark.parametrize('layout', [pair, image])
-def test_captions_are_found_without_their_picture(write, layout):
+def test_captions_are_found_without_their_image(write, layout):
   record = layout(7, 'a dog')
   for key in ('image/data', 'image/pooled'):
     record.context.feature.pop(key, None)
@@ -164,7 +164,7 @@ def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
         'no record'])
 def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
   pattern = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
-  with pytest.raises(ValueError, match='no picture with captions') as refused:
+  with pytest.raises(ValueError, match='no image with captions') as refused:
     shard_captions.read(pattern)
   assert str(refused.value).startswith(
       f'{tmp_path}/val-00001-of-00002, record 1: ')

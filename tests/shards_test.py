@@ -97,15 +97,15 @@ def test_write_shard_round_trip(tmp_path, recipe):
   assert [list(value) for value in ids] == [[2**40], [-7]]
   assert sequence_example.captions_of(examples[0]) == [
       (['<S>', 'a', 'zebra', '</S>'], [0, 1, 3, 2], '')]
-  pictures = [record.data[sequence_example.IMAGE_DATA] for record in records]
-  assert pictures[0].numpy() == plain
-  assert tf.io.decode_jpeg(pictures[1]).shape == (3, 5, 3)
+  images = [record.data[sequence_example.IMAGE_DATA] for record in records]
+  assert images[0].numpy() == plain
+  assert tf.io.decode_jpeg(images[1]).shape == (3, 5, 3)
   assert [record.captions.to_list() for record in records] == [
       [[0, 1, 3, 2]], [[0, 1, 2]]]
 
 
 @pytest.mark.parametrize('recipe', ['image'], indirect=True)
-def test_image_record_holds_the_picture_once(tmp_path, recipe):
+def test_image_record_holds_the_image_once(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], [record] = write(
       shards.Shard(str(tmp_path / 'val-00000-of-00001'), [

@@ -1,6 +1,6 @@
 """Show, Attend and Tell against numpy: attention and its regularisation.
 
-Shapes: B pictures, T padded caption length, V vocabulary, E embedding, H
+Shapes: B images, T padded caption length, V vocabulary, E embedding, H
 hidden, A width of attention, L regions, C channels.
 """
 

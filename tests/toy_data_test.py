@@ -58,9 +58,9 @@ def test_layout_is_cocos(toy):
       assert image['file_name'] == f'toy_{split}_{image["id"]:012d}.jpg'
       path = toy / split / image['file_name']
       assert path.stat().st_size < 25_000
-      with Image.open(path) as picture:
-        assert picture.format == 'JPEG' and picture.mode == 'RGB'
-        assert picture.size == (image['width'], image['height'])
+      with Image.open(path) as drawn:
+        assert drawn.format == 'JPEG' and drawn.mode == 'RGB'
+        assert drawn.size == (image['width'], image['height'])
       ids['image', image['id']] += 1
     captions = collections.defaultdict(set)
     for annotation in coco['annotations']:
@@ -73,7 +73,7 @@ def test_layout_is_cocos(toy):
   assert set(ids.values()) == {1}
 
 
-def test_scenes_file_tells_the_truth_of_every_picture(toy):
+def test_scenes_file_tells_the_truth_of_every_image(toy):
   truth = json.loads((toy / 'annotations/scenes.json').read_text())
   assert sorted(truth) == sorted(path.name for path in toy.glob('*/*.jpg'))
   for split in ('train', 'val'):
@@ -158,11 +158,11 @@ def test_things_stay_inside_the_central_part_and_apart():
 @pytest.mark.parametrize('colour', toy_scenes.COLOURS)
 def test_things_have_their_colour(kind, colour):
   scene = toy_scenes.Scene(kind, colour, 1, 'snow', 'large', 'middle')
-  picture = toy_images.draw_picture(scene, random.Random(5))
+  image = toy_images.draw_image(scene, random.Random(5))
   [(left, top, width)] = toy_images.place_things(scene, random.Random(5))
   hues = collections.Counter()
   box = (left, top, left + width, top + width)
-  for hue, saturation, value in picture.convert('HSV').crop(
+  for hue, saturation, value in image.convert('HSV').crop(
       box).get_flattened_data():
     if saturation > 150 and value > 100:
       hues[round(hue * 360 / 255 / 10) * 10 % 360] += 1
@@ -233,7 +233,7 @@ def test_scores_are_counted_over_top_captions(tmp_path):
 
 
 @pytest.mark.parametrize('caption, colour, kind, count', [
-    ('a picture of two red boats .', 'red', 'boat', 2),
+    ('an image of two red boats .', 'red', 'boat', 2),
     ('an orange car in a row .', 'orange', 'car', 1),
     ('there are three large blue houses in a group .', 'blue', 'house', 3),
     ('one green butterfly', 'green', 'butterfly', 1),

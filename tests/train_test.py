@@ -135,7 +135,7 @@ def test_the_style_of_the_captions_is_kept(task, launch, tmp_path):
     assert config.vocab_size == 17
   # Whoever has the run alone has them, too.
   finished = launch('im2txt.run_inference', f'--checkpoint_path={run}/best',
-                    f'--input_files={task.pictures[0]}')
+                    f'--input_files={task.images[0]}')
   assert finished.returncode == 0, finished.stderr
   assert 'begin' not in finished.stdout and 'end' not in finished.stdout
 
@@ -153,10 +153,10 @@ def test_writes_events(trained):
   assert scalars['losses/total_loss'][1] == pytest.approx(first)  # Frozen.
   events = events_of(trained.folder)
   assert any(event.HasField('graph_def') for event in events)
-  pictures = [value.image for event in events for value in event.summary.value
+  images = [value.image for event in events for value in event.summary.value
               if value.HasField('image')]
-  assert len(pictures) == 3
-  assert {(p.height, p.width) for p in pictures} == {(32, 32)}
+  assert len(images) == 3
+  assert {(p.height, p.width) for p in images} == {(32, 32)}
 
 
 def test_phase_1_trains_the_decoder_only(trained, read_checkpoint):
@@ -177,7 +177,7 @@ def test_phase_1_trains_the_decoder_only(trained, read_checkpoint):
 
 
 def solid_colour_task(folder):
-  """One pair whose picture looks the same however it is cropped and flipped."""
+  """One pair whose image looks the same however it is cropped and flipped."""
   Image.new('RGB', (48, 48), (200, 60, 40)).save(folder / 'red.jpg')
   _, words, ids = make_pair('a red square .')
   with tf.io.TFRecordWriter(str(folder / 'shard')) as writer:

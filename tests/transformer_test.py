@@ -1,6 +1,6 @@
 """The Transformer against Keras's layers, and what it may look at.
 
-Shapes: B pictures, T words, V vocabulary, E width, L regions, C channels, M
+Shapes: B images, T words, V vocabulary, E width, L regions, C channels, M
 most words that can be read.
 """
 

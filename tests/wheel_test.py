@@ -58,6 +58,6 @@ def test_it_captions_where_it_is_installed(wheel, task, tmp_path):
   environment = os.environ | {'PYTHONPATH': str(target)}
   assert run(sys.executable, '-c', 'import im2txt; print(im2txt.__file__)',
              cwd=tmp_path, env=environment) == f'{target}/im2txt/__init__.py\n'
-  said = run(target / 'bin' / 'im2txt', 'caption', task.pictures[0],
+  said = run(target / 'bin' / 'im2txt', 'caption', task.images[0],
              cwd=tmp_path, env=environment)
   assert 'Captions for image red.jpg:\n  0) ' in said

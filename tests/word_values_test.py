@@ -204,7 +204,8 @@ def test_first_values_need_a_vocabulary_only_if_there_are_any(write):
   for fields in ({'bias_from_counts': True},
                  {'word_vectors_file': write(VECTORS)}):
     with pytest.raises(ValueError, match='give --vocab_file$'):
-      word_initialization.first_values(dataclasses.replace(CONFIG, **fields), None)
+      word_initialization.first_values(
+          dataclasses.replace(CONFIG, **fields), None)
 
 
 def test_the_vectors_of_users():
@@ -337,7 +338,7 @@ def test_banned_words_are_never_said(vocab_file, vocab):
 
 
 def build_training(config, words, mask):
-  """Training's outputs of captions of grey pictures."""
+  """Training's outputs of captions of grey images."""
   batch = inputs.Batch(
       tf.fill([B, HEIGHT, WIDTH, 3], 0.5), tf.constant(words[:, :-1]),
       tf.constant(words[:, 1:]), tf.constant(mask, tf.int32), tf.range(B))
@@ -415,7 +416,7 @@ def vectors_of_task(tmp_path):
 
 @pytest.mark.long
 def test_training_begins_with_them(
-    launch_train, caption, pictures, read_checkpoint, vectors_of_task,
+    launch_train, caption, images, read_checkpoint, vectors_of_task,
     tmp_path):
   finished = launch_train(
       f'--config.model.word_vectors_file={vectors_of_task}',
@@ -441,7 +442,7 @@ def test_training_begins_with_them(
       np.log(counts / counts.sum()), atol=0.03)
   # The run folder says all that captioning needs.
   vectors_of_task.unlink()
-  captioned = caption(tmp_path / 'run', pictures / '*')
+  captioned = caption(tmp_path / 'run', images / '*')
   assert captioned.returncode == 0, captioned.stderr
   assert captioned.stdout.count('0) ') == 3
   assert '<UNK>' not in captioned.stdout and '<S>' not in captioned.stdout

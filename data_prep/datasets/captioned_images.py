@@ -15,11 +15,11 @@ _MAX_NAME_BYTES = 255  # Of a file or folder, on every usual file system.
 
 
 class CaptionedImage(NamedTuple):
-  """A picture file and its captions.
+  """An image file and its captions.
 
   Attributes:
     image_id: fits int64.
-    path: of the picture file, which has not been looked at yet.
+    path: of the image file, which has not been looked at yet.
     captions: as people wrote them.
   """
   image_id: int
@@ -27,7 +27,7 @@ class CaptionedImage(NamedTuple):
   captions: list[str]
 
 
-# The readers' result: the pictures of 'train', 'val' and 'test', each left
+# The readers' result: the images of 'train', 'val' and 'test', each left
 # out where the user did not ask for it.
 Splits = dict[str, list[CaptionedImage]]
 
@@ -39,10 +39,10 @@ def check_folder(path: str, flag: str) -> None:
 
 
 def image_path(image_dir: str, name: str, where: str) -> str:
-  """Returns the picture's path.
+  """Returns the image's path.
 
   Args:
-    image_dir: folder that the picture must lie in.
+    image_dir: folder that the image must lie in.
     name: path relative to it.
     where: file and line (or id) that has the name, for the message.
 
@@ -50,11 +50,11 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     ValueError: the path leaves the folder, by a link too, can be no file's or
       is broken text.
   """
-  annotations.check_text(name, f'{where}: the picture {name!r}')
+  annotations.check_text(name, f'{where}: the image {name!r}')
   path = os.path.join(image_dir, name)
   inside = os.path.join(file_system.abspath(image_dir), '')
   if not file_system.abspath(path).startswith(inside):
-    raise ValueError(f'{where}: the picture {name!r} does not lie in the '
+    raise ValueError(f'{where}: the image {name!r} does not lie in the '
                      f'image folder {image_dir}')
   parts = name.split('/')
   if ('\0' in name or parts[-1] in ('', os.curdir, os.pardir)
@@ -62,15 +62,15 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     raise ValueError(f'{where}: no file can have the path {name[:300]!r}')
   if not file_system.realpath(path).startswith(
       os.path.join(file_system.realpath(image_dir), '')):
-    raise ValueError(f'{where}: the picture {name!r} is a link that leads out '
+    raise ValueError(f'{where}: the image {name!r} is a link that leads out '
                      f'of the image folder {image_dir}; copy it there')
   return path
 
 
 def number_images(names: Sequence[str]) -> list[int]:
-  """Returns an id for each picture of a data set that has no ids.
+  """Returns an id for each image of a data set that has no ids.
 
-  That is the number before a file name's first `_` or `.` (Flickr's own photo
+  That is the number before a file name's first `_` or `.` (Flickr's own image
   id in 1000268201_693b08cb0e.jpg) if each name has one and no two the same,
   else the place in `names`, counted from 1.
   """
@@ -86,11 +86,11 @@ def number_images(names: Sequence[str]) -> list[int]:
 def split_at_random(
     captioned: list[CaptionedImage], val_fraction: float, test_fraction: float
 ) -> Splits:
-  """Deals pictures out to splits, the same way each time.
+  """Deals images out to splits, the same way each time.
 
   Args:
-    captioned: all pictures.
-    val_fraction: share of the pictures; one picture at least, unless 0.
+    captioned: all images.
+    val_fraction: share of the images; one image at least, unless 0.
     test_fraction: likewise.
   """
   if val_fraction + test_fraction >= 1:
@@ -110,7 +110,7 @@ def sample_pairs(splits: Splits, number: int) -> Splits:
   """Draws image-caption pairs, the same ones each time.
 
   Args:
-    splits: the pictures; of those none of whose captions is drawn none is
+    splits: the images; of those none of whose captions is drawn none is
       left.
     number: of pairs, of all splits together.
   """

@@ -26,15 +26,15 @@ _KARPATHY_SPLITS = {
 
 
 def read_captions(captions_file: str, image_dir: str) -> list[CaptionedImage]:
-  """Reads the captioned pictures of one caption file, in its order.
+  """Reads the captioned images of one caption file, in its order.
 
   Args:
     captions_file: JSON in COCO's schema.
-    image_dir: folder of the pictures.
+    image_dir: folder of the images.
 
   Raises:
     ValueError: the file is not of that schema, has an id twice or an empty
-      caption, or a picture's path leaves the folder.
+      caption, or an image's path leaves the folder.
     OSError: the file cannot be read.
   """
   captioned = []
@@ -53,7 +53,7 @@ def split_as_im2txt(
   """Gives 85 % of COCO's large validation set to training, 10 % to testing.
 
   Args:
-    train: the pictures of the training file.
+    train: the images of the training file.
     val: those of the validation file, in its order.
   """
   train_cutoff = int(0.85 * len(val))
@@ -66,7 +66,7 @@ def split_as_im2txt(
 def check_ids_differ(splits: Splits) -> None:
   """Raises ValueError where two splits have an image id.
 
-  2014's validation set and 2017's training set, for one, share pictures.
+  2014's validation set and 2017's training set, for one, share images.
   """
   split_of = {}
   for split, captioned in splits.items():
@@ -84,11 +84,11 @@ def read_karpathy(
 
   Args:
     karpathy_file: dataset_coco.json.
-    image_dirs: folder of the pictures whose filepath begins with the key.
+    image_dirs: folder of the images whose filepath begins with the key.
 
   Raises:
     ValueError: the file is not of its schema, has an id twice or an empty
-      caption, or a picture's path leaves the folder.
+      caption, or an image's path leaves the folder.
     OSError: the file cannot be read.
   """
   splits = {'train': [], 'val': [], 'test': []}
@@ -129,6 +129,6 @@ def _captioned(
 ) -> list[CaptionedImage]:
   with_captions = [image for image in captioned if image.captions]
   if len(with_captions) < len(captioned):
-    logging.warning('%s: %d pictures have no caption and are left out',
+    logging.warning('%s: %d images have no caption and are left out',
                     source, len(captioned) - len(with_captions))
   return with_captions

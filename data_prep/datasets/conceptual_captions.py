@@ -1,9 +1,9 @@
-"""Reads Conceptual Captions' files, as far as the photos are there.
+"""Reads Conceptual Captions' files, as far as the images are there.
 
 They are TSV without a header and without quoting: a line
 `a dog in the snow<TAB>http://example.org/dog.jpg` a caption, and optionally a
-third cell with the photo's file in the image folder. Without that the file is
-named after the address, see `photo_name`.
+third cell with the image's file in the image folder. Without that the file is
+named after the address, see `image_name`.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from data_prep.datasets.captioned_images import (
   Splits,
   image_path,
 )
-from data_prep.images.image_fetcher import Photo
+from data_prep.images.image_fetcher import RemoteImage
 from im2txt.files import file_system
 from im2txt.text import annotations
 
@@ -35,8 +35,8 @@ class Row(NamedTuple):
   Attributes:
     where: FILE:LINE.
     caption: as the data set has it.
-    url: of the photo.
-    file: the photo's path in the image folder; '' where it follows from `url`.
+    url: of the image.
+    file: the image's path in the image folder; '' where it follows from `url`.
   """
   where: str
   caption: str
@@ -44,32 +44,32 @@ class Row(NamedTuple):
   file: str
 
 
-def photo_name(url: str) -> str:
-  """Returns the name of a photo's file, which may have any ending besides."""
+def image_name(url: str) -> str:
+  """Returns the name of an image's file, which may have any ending besides."""
   return hashlib.sha256(url.encode()).hexdigest()
 
 
 def read_splits(captions_files: Mapping[str, str], image_dir: str) -> Splits:
-  """Collects the captions of every photo that is there.
+  """Collects the captions of every image that is there.
 
-  A photo of an earlier split is left out of a later one. Its id is the number
+  An image of an earlier split is left out of a later one. Its id is the number
   of its first row, counted from 1 through all files, and so stays the same
-  when more photos are there.
+  when more images are there.
 
   Args:
     captions_files: file by split, the training split first.
-    image_dir: folder of the photos.
+    image_dir: folder of the images.
 
   Raises:
     ValueError: a file is not of its form, or nothing of it is left.
     OSError: a file or the folder cannot be read.
   """
-  folder = _PhotoFolder(image_dir)
+  folder = _ImageFolder(image_dir)
   splits: dict[str, dict[str, CaptionedImage]] = {}
   named = {}  # The first file of an address, where the data set names files.
   number = 0
   for split, captions_file in captions_files.items():
-    photos = {}
+    images = {}
     first, missing, repeated = number, 0, 0
     for row in _rows(captions_file):
       number += 1
@@ -78,50 +78,50 @@ def read_splits(captions_files: Mapping[str, str], image_dir: str) -> Splits:
         missing += 1
         continue
       if row.file:
-        path = named.setdefault(photo_name(row.url), path)
+        path = named.setdefault(image_name(row.url), path)
       if any(path in earlier for earlier in splits.values()):
         repeated += 1
-      elif path in photos:
-        photos[path].captions.append(row.caption)
+      elif path in images:
+        images[path].captions.append(row.caption)
       else:
-        photos[path] = CaptionedImage(number, path, [row.caption])
-    left_out = (f'{missing} rows have no photo in {image_dir}, {repeated} have '
+        images[path] = CaptionedImage(number, path, [row.caption])
+    left_out = (f'{missing} rows have no image in {image_dir}, {repeated} have '
                 'one of an earlier split')
-    if not photos:
+    if not images:
       raise ValueError(
           f'{captions_file}: none of its {number - first} rows is left: '
-          f'{left_out}; --help says how photos are named and fetched')
-    splits[split] = photos
-    logging.info('%s: %d captions of %d photos; left out: %s', split,
-                 number - first - missing - repeated, len(photos), left_out)
-  return {split: list(photos.values()) for split, photos in splits.items()}
+          f'{left_out}; --help says how images are named and fetched')
+    splits[split] = images
+    logging.info('%s: %d captions of %d images; left out: %s', split,
+                 number - first - missing - repeated, len(images), left_out)
+  return {split: list(images.values()) for split, images in splits.items()}
 
 
-def missing_photos(
+def missing_images(
     captions_files: Mapping[str, str], image_dir: str
-) -> Iterator[Photo]:
-  """Yields the photo of every row that has none, some of them repeatedly.
+) -> Iterator[RemoteImage]:
+  """Yields the image of every row that has none, some of them repeatedly.
 
   Args:
     captions_files: file by split.
-    image_dir: folder of the photos.
+    image_dir: folder of the images.
 
   Raises:
     ValueError: a file is not of its form.
     OSError: a file or the folder cannot be read.
   """
-  folder = _PhotoFolder(image_dir)
+  folder = _ImageFolder(image_dir)
   for captions_file in captions_files.values():
     for row in _rows(captions_file):
       path, there = folder.locate(row)
       if not there:
-        if row.file:  # A photo that is not whole yet has a longer name.
+        if row.file:  # An image that is not whole yet has a longer name.
           image_path(image_dir, f'{row.file}.tmp', row.where)
-        yield Photo(row.url, path)
+        yield RemoteImage(row.url, path)
 
 
-class _PhotoFolder:
-  """Knows which photos a folder has without asking it for each of millions."""
+class _ImageFolder:
+  """Knows which images a folder has without asking it for each of millions."""
 
   def __init__(self, folder: str):
     self._folder = folder
@@ -135,11 +135,11 @@ class _PhotoFolder:
                                     self._endings.get(digest, ending))
 
   def locate(self, row: Row) -> tuple[str, bool]:
-    """Returns where a row's photo belongs and whether it is there."""
+    """Returns where a row's image belongs and whether it is there."""
     if row.file:
       path = image_path(self._folder, row.file, row.where)
       return path, file_system.isfile(path)
-    name = photo_name(row.url)
+    name = image_name(row.url)
     ending = self._endings.get(bytes.fromhex(name))
     return (os.path.join(self._folder, name + (ending or '')),
             ending is not None)

@@ -1,6 +1,6 @@
-"""Reads captions of anyone's own: a CSV, TSV or JSONL of picture and caption.
+"""Reads captions of anyone's own: a CSV, TSV or JSONL of image and caption.
 
-A row has one caption; a picture with several captions has several rows.
+A row has one caption; an image with several captions has several rows.
 """
 
 import csv
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
   Attributes:
     where: FILE:LINE.
-    image: the picture's path in the image folder.
+    image: the image's path in the image folder.
     caption: as a person wrote it.
     split: 'train', 'val', 'test', or None where the file does not say.
   """
@@ -48,7 +48,7 @@ def read_rows(
   Args:
     captions_file: its ending (.csv, .tsv, .jsonl) says what it is. CSV and
       TSV begin with a line of column names.
-    image_column: column (key in JSONL) of the picture's path.
+    image_column: column (key in JSONL) of the image's path.
     caption_column: column of the caption.
     split_column: column of the split; None if there is none.
 
@@ -86,14 +86,14 @@ def read_rows(
 
 
 def group_rows(rows: list[Row], image_dir: str) -> Splits:
-  """Collects each picture's captions; the key None is no split yet.
+  """Collects each image's captions; the key None is no split yet.
 
   Args:
     rows: all captions.
-    image_dir: folder of the pictures.
+    image_dir: folder of the images.
 
   Raises:
-    ValueError: a picture is in two splits, or its path leaves the folder.
+    ValueError: an image is in two splits, or its path leaves the folder.
   """
   first_rows = {}
   captions = {}

@@ -1,7 +1,7 @@
 """Reads Flickr8k's captions and image lists (Flickr30k's have the same form).
 
 Flickr8k.token.txt has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`, the
-lists one file name a line. The original token file also captions a picture
+lists one file name a line. The original token file also captions an image
 that does not exist; it is in no list.
 """
 
@@ -21,21 +21,21 @@ from im2txt.text import annotations
 def read_splits(
     captions_file: str, lists: Mapping[str, str], image_dir: str
 ) -> Splits:
-  """Reads the pictures of the given lists and their captions.
+  """Reads the images of the given lists and their captions.
 
   Args:
     captions_file: Flickr8k.token.txt.
-    lists: file with a split's pictures, by split.
-    image_dir: folder of the pictures.
+    lists: file with a split's images, by split.
+    image_dir: folder of the images.
 
   Raises:
-    ValueError: a file is not of its form, or a listed picture has no caption
+    ValueError: a file is not of its form, or a listed image has no caption
       or stands in the lists twice.
     OSError: a file cannot be read.
   """
   captions = {image.file_name: image.captions
               for image in annotations.read_flickr8k(captions_file)}
-  listed = {}  # Where each picture is listed.
+  listed = {}  # Where each image is listed.
   names = {split: [] for split in lists}
   for split, path in lists.items():
     for where, line in annotations.lines(path):
@@ -48,9 +48,9 @@ def read_splits(
       names[split].append(name)
   unlisted = captions.keys() - listed.keys()
   if unlisted:
-    logging.info('%d captions of %d pictures are in no list and left out',
+    logging.info('%d captions of %d images are in no list and left out',
                  sum(len(captions[name]) for name in unlisted), len(unlisted))
-  # Not all of them: the missing picture's name begins like another's.
+  # Not all of them: the missing image's name begins like another's.
   numbered = [name for name in captions if name in listed]
   ids = dict(zip(numbered, number_images(numbered), strict=True))
   return {

@@ -1,7 +1,7 @@
 """The step that writes a shard of features; the only one with an encoder.
 
 A process reads the encoder's weights once and keeps it for all its shards. The
-pictures of a shard are encoded in the same batches wherever it is written, for
+images of a shard are encoded in the same batches wherever it is written, for
 a batch of another size may round otherwise.
 """
 
@@ -30,13 +30,13 @@ KEYS = {'pooled': [feature_cache.POOLED],
         'both': [feature_cache.POOLED, feature_cache.REGIONS]}
 
 
-class Photo(NamedTuple):
-  """A photo of a shard to write, in values that JSON has.
+class Image(NamedTuple):
+  """An image of a shard to write, in values that JSON has.
 
   Attributes:
     image_id: its id.
     digest: SHA-256 of its file, in hex.
-    captions: as `photo_scan.Photo` has them, each in base64.
+    captions: as `image_scan.Image` has them, each in base64.
     place: of features to reuse, or None where it is to be encoded.
   """
 
@@ -51,23 +51,23 @@ class Shard(NamedTuple):
 
   Attributes:
     path: the file.
-    sources: shards of photos, each with the numbers of its records that are to
+    sources: shards of images, each with the numbers of its records that are to
       be encoded.
-    photos: what becomes its records.
+    images: what becomes its records.
   """
 
   path: str
   sources: Sequence[tuple[str, Sequence[int]]]
-  photos: Sequence[Photo]
+  images: Sequence[Image]
 
 
 class Recipe(NamedTuple):
-  """How photos become features.
+  """How images become features.
 
   Attributes:
-    config: the encoder, its weights and the size of its pictures.
+    config: the encoder, its weights and the size of its images.
     description: what features are made.
-    batch_size: pictures encoded at once.
+    batch_size: images encoded at once.
   """
 
   config: configuration.ModelConfig
@@ -75,30 +75,30 @@ class Recipe(NamedTuple):
   batch_size: int
 
 
-def make_shard(photos: Sequence[tuple[image_scan.Photo, str, int]],
+def make_shard(images: Sequence[tuple[image_scan.ScannedImage, str, int]],
                path: str, store: feature_store.FeatureStore | None) -> Shard:
   """Describes a shard.
 
   Args:
-    photos: each with the file and the record that it lies in.
+    images: each with the file and the record that it lies in.
     path: of the shard.
-    store: has photos that need not be encoded.
+    store: has images that need not be encoded.
   """
   found = []
   sources = {}
-  for photo, file, record in photos:
-    place = store.find(photo.digest) if store else None
+  for image, file, record in images:
+    place = store.find(image.digest) if store else None
     if place is None:
       sources.setdefault(file, []).append(record)
-    found.append(Photo(
-        photo.image_id, photo.digest.hex(),
+    found.append(Image(
+        image.image_id, image.digest.hex(),
         [base64.b64encode(captions).decode('ascii')
-         for captions in photo.captions], place))
+         for captions in image.captions], place))
   return Shard(path, list(sources.items()), found)
 
 
 def num_encoded(shard: Shard) -> int:
-  """How many photos of a shard have to be encoded."""
+  """How many images of a shard have to be encoded."""
   return sum(len(records) for _, records in shard.sources)
 
 
@@ -109,7 +109,7 @@ class FeatureMaker:
     """Reads the weights.
 
     Args:
-      config: the encoder, its weights and the size of its pictures.
+      config: the encoder, its weights and the size of its images.
 
     Raises:
       OSError: the weights are not there.
@@ -164,18 +164,18 @@ class FeatureMaker:
       description: feature_cache.Description,
       batch_size: int,
   ) -> Iterator[dict[str, bytes]]:
-    """Encodes the photos of some records of shards, in order.
+    """Encodes the images of some records of shards, in order.
 
     Args:
       sources: shards and, of each, the records to be encoded, in order.
       description: what to make; the same one each time.
-      batch_size: pictures encoded at once; likewise.
+      batch_size: images encoded at once; likewise.
 
     Yields:
-      A photo's features as they lie in a record, by key.
+      An image's features as they lie in a record, by key.
 
     Raises:
-      ValueError: a picture cannot be decoded.
+      ValueError: an image cannot be decoded.
     """
     if self._session is None:
       self._open(description, batch_size)
@@ -195,7 +195,7 @@ class FeatureMaker:
             packed = {key: description.pack(array)
                       for key, array in zip(found, arrays, strict=True)}
           except ValueError as error:
-            raise ValueError(f'{path}, of a photo: {error}') from None
+            raise ValueError(f'{path}, of an image: {error}') from None
           yield packed
 
   def close(self) -> None:
@@ -211,9 +211,9 @@ class FeatureMaker:
     with self._graph.as_default():
       self._file = tf1.placeholder(tf.string, [])
       self._chosen = tf1.placeholder(tf.bool, [None])
-      photos = self._read(self._file, self._chosen, versions).batch(
+      dataset = self._read(self._file, self._chosen, versions).batch(
           max(1, batch_size // versions)).prefetch(2)
-      iterator = tf1.data.make_initializable_iterator(photos)
+      iterator = tf1.data.make_initializable_iterator(dataset)
       self._initializer = iterator.initializer
       images = iterator.get_next()  # [P, versions, height, width, 3]
       encoding = self._encode(tf.reshape(images, [-1, *images.shape[2:]]))
@@ -231,9 +231,9 @@ class FeatureMaker:
   def _read(
       self, file: tf.Tensor, chosen: tf.Tensor, versions: int
   ) -> tf.data.Dataset:
-    """The plain version of each photo and then the distorted ones.
+    """The plain version of each image and then the distorted ones.
 
-    Those follow from the photo's bytes, so that they are the same whenever it
+    Those follow from the image's bytes, so that they are the same whenever it
     is its turn and whatever was made before.
     """
     config = self._config
@@ -243,10 +243,10 @@ class FeatureMaker:
           serialized, [config.image_feature_name], config.caption_feature_name)
       encoded_image = record.data[config.image_feature_name]
       image = image_processing.decode_image(encoded_image)
-      photo = tf.strings.to_hash_bucket_fast(encoded_image, 2**62)
+      seed = tf.strings.to_hash_bucket_fast(encoded_image, 2**62)
       return tf.stack([image_processing.fit_image(image, False, config)] + [
           image_processing.fit_image(
-              image, True, config, photo + i, tf.stack([photo, i]))
+              image, True, config, seed + i, tf.stack([seed, i]))
           for i in range(1, versions)])
 
     plain = tf.autograph.experimental.do_not_convert
@@ -288,7 +288,7 @@ def write_shard(shard: Sequence[Any], recipe: Recipe) -> None:
     recipe: how.
 
   Raises:
-    ValueError: a picture cannot be decoded, or this machine has other weights
+    ValueError: an image cannot be decoded, or this machine has other weights
       under the name than the one where the work began.
     OSError: a file cannot be read or the shard not written.
   """
@@ -303,7 +303,7 @@ def _write_shard(shard: Shard, recipe: Recipe) -> None:
   features = maker.make(shard.sources, description, batch_size)
 
   def records() -> Iterator[bytes]:
-    for image_id, digest, captions, place in shard.photos:
+    for image_id, digest, captions, place in shard.images:
       data = (next(features, None) if place is None else feature_store.read(
           feature_store.Place(*place), description.shapes))
       if data is None:

@@ -1,4 +1,4 @@
-"""Finds the features of a photo in shards that an earlier run wrote."""
+"""Finds the features of an image in shards that an earlier run wrote."""
 
 import functools
 import os
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 class FeatureStore:
-  """Where the features of a folder lie, by the digest of the photo."""
+  """Where the features of a folder lie, by the digest of the image."""
 
   def __init__(
       self, runner: Runner, folder: str,
@@ -70,12 +70,12 @@ class FeatureStore:
         for digest, offset, size in records}
 
   def find(self, digest: bytes) -> Place | None:
-    """Where a photo's features are, if there are any."""
+    """Where an image's features are, if there are any."""
     return self._places.get(digest)
 
 
 def read(place: Place, keys: Iterable[str]) -> dict[str, bytes]:
-  """A photo's features as they lie in the record, by key."""
+  """An image's features as they lie in the record, by key."""
   context = tf.train.SequenceExample.FromString(file_system.read_part(
       place.path, place.offset, place.size)).context.feature
   return {key: context[key].bytes_list.value[0] for key in keys}
@@ -100,7 +100,7 @@ def _index(
 
 
 def _digest(record: bytes, sizes: Mapping[str, int], where: str) -> bytes:
-  """The digest of the photo that a record has the features of."""
+  """The digest of the image that a record has the features of."""
   try:
     context = tf.train.SequenceExample.FromString(record).context.feature
     digest, *packed = (

@@ -1,4 +1,4 @@
-"""Looks through shards once: which photos they hold, and their captions."""
+"""Looks through shards once: which images they hold, and their captions."""
 
 import base64
 import dataclasses
@@ -17,13 +17,13 @@ from data_prep.runners.runner import Label, Runner
 from im2txt import configuration
 from im2txt.inputs import bad_records, sequence_example, tfrecords
 
-# Of a record: image id, SHA-256 of the photo's file in hex, and its serialized
+# Of a record: image id, SHA-256 of the image's file in hex, and its serialized
 # FeatureLists in base64, so that JSON has it.
 _Found = tuple[int, str, str]
 
 
-class Photo(NamedTuple):
-  """A photo of the shards.
+class ScannedImage(NamedTuple):
+  """An image of the shards.
 
   Attributes:
     image_id: its id.
@@ -43,17 +43,17 @@ class Group(NamedTuple):
   Attributes:
     files: the shards, in order.
     first: for each file, for each of its records, whether it is the first one
-      of its photo, and none that is left out; bool.
-    photos: in the order of these first records.
+      of its image, and none that is left out; bool.
+    images: in the order of these first records.
   """
 
   files: list[str]
   first: list[np.ndarray]
-  photos: list[Photo]
+  images: list[ScannedImage]
 
 
 def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
-  """How photos are read: whatever words the captions have, and how many.
+  """How images are read: whatever words the captions have, and how many.
 
   Args:
     config: of a model that is to be trained on the features.
@@ -72,11 +72,11 @@ def scan(
   Args:
     runner: looks through one shard.
     files: the shards; those that differ by their number only are one group.
-    config: keys of the encoded picture and of the captions' ids, the size of
-      pictures, and whether bad records are left out.
+    config: keys of the encoded image and of the captions' ids, the size of
+      images, and whether bad records are left out.
 
   Raises:
-    ValueError: a record is none of a picture with captions, or all are left
+    ValueError: a record is none of an image with captions, or all are left
       out.
   """
   skips = bad_records.skips(config)
@@ -89,7 +89,7 @@ def scan(
     groups.setdefault(re.sub(r'\d{5}(-of-\d{5})$', r'\1', file), []).append(
         (file, records))
   scanned = [_group(members) for members in groups.values()]
-  if faults and not any(group.photos for group in scanned):
+  if faults and not any(group.images for group in scanned):
     raise faults[0].error()
   tfrecords.say(faults)
   return scanned
@@ -100,15 +100,15 @@ def digest(groups: Sequence[Group]) -> str:
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
-    for photo in group.photos:
-      hashed.update(str(photo.image_id).encode() + photo.digest)
-      for captions in photo.captions:
+    for image in group.images:
+      hashed.update(str(image.image_id).encode() + image.digest)
+      for captions in image.captions:
         hashed.update(hashlib.sha256(captions).digest())
   return hashed.hexdigest()
 
 
 def captions_of(found: Iterable[bytes]) -> list[sequence_example.Caption]:
-  """All captions of a photo, as it has them."""
+  """All captions of an image, as it has them."""
   return [caption for serialized in found
           for caption in sequence_example.captions_of(
               tf.train.SequenceExample(
@@ -117,7 +117,7 @@ def captions_of(found: Iterable[bytes]) -> list[sequence_example.Caption]:
 
 def _group(members: Sequence[tuple[str, Sequence[_Found | None]]]) -> Group:
   """A group of its files and what each of their records is."""
-  photos = {}
+  images = {}
   first = []
   for _, records in members:
     firsts = []
@@ -126,14 +126,14 @@ def _group(members: Sequence[tuple[str, Sequence[_Found | None]]]) -> Group:
         firsts.append(False)
         continue
       image_id, digest_hex, captions = record
-      found = Photo(image_id, bytes.fromhex(digest_hex),
+      found = ScannedImage(image_id, bytes.fromhex(digest_hex),
                     [base64.b64decode(captions)])
-      known = photos.setdefault((found.image_id, found.digest), found)
+      known = images.setdefault((found.image_id, found.digest), found)
       firsts.append(known is found)
       if known is not found:
         known.captions.extend(found.captions)
     first.append(np.array(firsts, bool))
-  return Group([file for file, _ in members], first, list(photos.values()))
+  return Group([file for file, _ in members], first, list(images.values()))
 
 
 def _scan_file(
@@ -167,12 +167,12 @@ def _look(record: bytes, image_feature: str, caption_feature: str) -> _Found:
   except (DecodeError, ValueError) as error:
     raise ValueError(f'no captions: {error}') from None
   context = example.context.feature
-  pictures = context[image_feature].bytes_list.value
-  if len(pictures) != 1:
-    raise ValueError(f'no picture under {image_feature}; features are made '
-                     'from shards of pictures')
+  images = context[image_feature].bytes_list.value
+  if len(images) != 1:
+    raise ValueError(f'no image under {image_feature}; features are made '
+                     'from shards of images')
   image_id = sequence_example.image_id_of(example)
   # Maps are written in any order but for this.
   captions = example.feature_lists.SerializeToString(deterministic=True)
-  return (image_id, hashlib.sha256(pictures[0]).hexdigest(),
+  return (image_id, hashlib.sha256(images[0]).hexdigest(),
           base64.b64encode(captions).decode('ascii'))

@@ -1,4 +1,4 @@
-"""Fetches photos by their addresses, and remembers which cannot be had.
+"""Fetches images by their addresses, and remembers which cannot be had.
 
 The folder's `fetch.jsonl` gets a line for each address that was tried:
 
@@ -7,7 +7,7 @@ The folder's `fetch.jsonl` gets a line for each address that was tried:
    "passing": false}
 
 An address is not asked again once it failed for a reason that will not pass;
-whether it is done the photo's file says and not the line.
+whether it is done the image's file says and not the line.
 """
 
 import hashlib
@@ -37,14 +37,14 @@ _CHUNK_BYTES = 1 << 16
 _MAX_REDIRECTS = 10
 
 
-class Photo(NamedTuple):
-  """A photo to fetch."""
+class RemoteImage(NamedTuple):
+  """An image to fetch."""
   url: str
   path: str  # Its file; the folder need not be there.
 
 
 class Limits(NamedTuple):
-  """What a photo may cost."""
+  """What an image may cost."""
   silence_secs: float = 10     # To connect, and between any two bytes.
   total_secs: float = 60       # For one try.
   max_bytes: int = 20_000_000
@@ -53,7 +53,7 @@ class Limits(NamedTuple):
 
 
 class _Failure(Exception):
-  """Why a photo cannot be had."""
+  """Why an image cannot be had."""
 
   def __init__(self, reason: str, passing: bool):
     super().__init__(' '.join(reason.split()))
@@ -62,29 +62,29 @@ class _Failure(Exception):
 
 class _Answer(NamedTuple):
   """What became of a download: a body, or what stood in its way."""
-  photo: Photo
+  image: RemoteImage
   body: bytes = b''
   error: Exception | None = None
 
 
 def fetch(
-    photos: Iterable[Photo],
+    images: Iterable[RemoteImage],
     folder: str,
     limits: Limits,
     threads: int,
     retry_failed: bool,
     total: int | None = None,
 ) -> None:
-  """Fetches photos that are not there yet; one that fails is no error.
+  """Fetches images that are not there yet; one that fails is no error.
 
   Args:
-    photos: what to fetch; read only as far as the threads have come.
+    images: what to fetch; read only as far as the threads have come.
     folder: existing folder of the journal.
     limits: see there.
     threads: number of downloads at a time.
     retry_failed: asks addresses, too, that an earlier run found to fail for
       good.
-    total: number of `photos`, for the progress bar.
+    total: number of `images`, for the progress bar.
 
   Raises:
     OSError: a file cannot be written, or another process fetches into the
@@ -93,33 +93,33 @@ def fetch(
   """
   counts = Counter()
   with (_Journal(os.path.join(folder, JOURNAL)) as journal,
-        tqdm(desc='fetching photos', total=total, unit='photo',
+        tqdm(desc='fetching images', total=total, unit='image',
              disable=None) as bar):
 
-    def untried() -> Iterator[Photo]:
+    def untried() -> Iterator[RemoteImage]:
       # Keys of addresses not to ask and of files asked for, in the journal's
       # own set: it can be millions, and nobody else reads it.
       known = set() if retry_failed else journal.refused
-      for photo in photos:
-        file = _key(photo.path)  # An address can have several.
-        if file in known or _key(photo.url) in known:
+      for image in images:
+        file = _key(image.path)  # An address can have several.
+        if file in known or _key(image.url) in known:
           bar.update()
         else:
           known.add(file)
-          yield photo
+          yield image
 
-    for photo, body, error in _download_all(untried(), limits, threads):
+    for image, body, error in _download_all(untried(), limits, threads):
       try:
         if error:
           raise error
-        _store(body, photo.path)
-        journal.done(photo.url)
+        _store(body, image.path)
+        journal.done(image.url)
         counts['done'] += 1
       except _Failure as failure:
-        journal.failed(photo.url, failure)
+        journal.failed(image.url, failure)
         counts['passing' if failure.passing else 'refused'] += 1
       bar.update()
-  logging.info('fetched %d photos; %d cannot be had, %d not now: see %s',
+  logging.info('fetched %d images; %d cannot be had, %d not now: see %s',
                counts['done'], counts['refused'], counts['passing'],
                os.path.join(folder, JOURNAL))
 
@@ -145,11 +145,11 @@ class _Journal:
       raise
 
   def done(self, url: str) -> None:
-    """Notes that a photo is there."""
+    """Notes that an image is there."""
     self._write({'url': url, 'status': 'done'})
 
   def failed(self, url: str, failure: _Failure) -> None:
-    """Notes that a photo is not to be had, and why."""
+    """Notes that an image is not to be had, and why."""
     self._write({'url': url, 'status': 'failed', 'reason': str(failure),
                  'passing': failure.passing})
 
@@ -181,7 +181,7 @@ class _Journal:
           self.refused.discard(key)
       except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f'{self._path}:{number}: no line of a journal of '
-                         'fetched photos; delete it') from None
+                         'fetched images; delete it') from None
       whole += len(line)
     self._file.truncate(whole)
 
@@ -192,7 +192,7 @@ def _key(text: str) -> bytes:
 
 
 def _store(body: bytes, path: str) -> None:
-  """Writes a photo's file, if it is one."""
+  """Writes an image's file, if it is one."""
   file_system.makedirs(os.path.dirname(path))
   with atomic_files.replacing(path, synced=False) as temporary:
     with file_system.open(temporary, 'wb') as f:
@@ -204,9 +204,9 @@ def _store(body: bytes, path: str) -> None:
 
 
 def _download_all(
-    photos: Iterable[Photo], limits: Limits, threads: int
+    images: Iterable[RemoteImage], limits: Limits, threads: int
 ) -> Iterator[_Answer]:
-  """Yields answers as they come, a few photos ahead of them at most."""
+  """Yields answers as they come, a few images ahead of them at most."""
   todo, answers = queue.SimpleQueue(), queue.SimpleQueue()
   for _ in range(threads):
     # Not a pool of futures: after Ctrl-C that waits for its slowest server.
@@ -214,8 +214,8 @@ def _download_all(
         target=_work, args=(todo, answers, limits), daemon=True).start()
   under_way = 0
   try:
-    for photo in photos:
-      todo.put(photo)
+    for image in images:
+      todo.put(image)
       under_way += 1
       if under_way == 2 * threads:
         yield answers.get()
@@ -230,11 +230,11 @@ def _download_all(
 def _work(
     todo: queue.SimpleQueue, answers: queue.SimpleQueue, limits: Limits
 ) -> None:
-  while photo := todo.get():
+  while image := todo.get():
     try:
-      answers.put(_Answer(photo, _download(photo.url, limits)))
+      answers.put(_Answer(image, _download(image.url, limits)))
     except Exception as error:  # A defect's, too, ends the main thread's wait.
-      answers.put(_Answer(photo, error=error))
+      answers.put(_Answer(image, error=error))
 
 
 def _download(url: str, limits: Limits) -> bytes:
@@ -294,7 +294,7 @@ def _transfer(first_url: str, limits: Limits) -> bytes:
 def _is_internal(url: str) -> bool:
   """Whether a server is this machine or one of a private network.
 
-  It is asked before a photo's server may send us on to there. A name that a
+  It is asked before an image's server may send us on to there. A name that a
   moment later resolves to another address (DNS rebinding) escapes it, and so
   does one that only a proxy can resolve.
 

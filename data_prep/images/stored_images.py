@@ -1,8 +1,8 @@
-"""Judges and reads picture files, by content and not by name.
+"""Judges and reads image files, by content and not by name.
 
-TensorFlow's decode_jpeg must be able to read what goes into a record, so a
-picture that is no plain JPEG is re-encoded, and one that cannot be decoded is
-found before any record is written. Pictures may be shrunk on the way, for that
+TensorFlow's decode_jpeg must be able to read what goes into a record, so an
+image that is no plain JPEG is re-encoded, and one that cannot be decoded is
+found before any record is written. Images may be shrunk on the way, for that
 is cheaper once than at every step of training.
 """
 
@@ -18,10 +18,10 @@ _JPEG_END = b'\xff\xd9'
 
 
 class Form(NamedTuple):
-  """How pictures lie in records.
+  """How images lie in records.
 
   Attributes:
-    max_side: pixels that the longer side of a larger picture is shrunk to; 0
+    max_side: pixels that the longer side of a larger image is shrunk to; 0
       shrinks none.
     quality: of JPEGs that are encoded here, 1 to 100.
   """
@@ -30,16 +30,16 @@ class Form(NamedTuple):
 
 
 def problem(path: str, form: Form) -> str | None:
-  """Decodes a picture file fully; why it is no usable one, None where it is."""
+  """Decodes an image file fully; why it is no usable one, None where it is."""
   try:
     data = _read_file(path)
-    with image_size.opened(data) as picture:
-      if _is_plain_jpeg(data, picture):
+    with image_size.opened(data) as image:
+      if _is_plain_jpeg(data, image):
         # An eighth of the size takes as much of the file but less time.
-        picture.draft(None, (1, 1))
-        picture.load()
+        image.draft(None, (1, 1))
+        image.load()
       else:
-        _encode(picture, form)
+        _encode(image, form)
   # Damaged files make Pillow raise whatever its decoders stumble over.
   except Exception as error:
     reason = ' '.join(str(error).split())
@@ -58,14 +58,14 @@ def read(path: str, form: Form) -> bytes:
     form: as `problem` was told.
 
   Raises:
-    OSError: the file is gone, or no longer the picture it was.
+    OSError: the file is gone, or no longer the image it was.
   """
   data = _read_file(path)
-  with image_size.opened(data) as picture:
-    large = 0 < form.max_side < max(picture.size)
-    if _is_plain_jpeg(data, picture) and not large:
+  with image_size.opened(data) as image:
+    large = 0 < form.max_side < max(image.size)
+    if _is_plain_jpeg(data, image) and not large:
       return data
-    return _encode(picture, form)
+    return _encode(image, form)
 
 
 def _read_file(path: str) -> bytes:
@@ -76,27 +76,27 @@ def _read_file(path: str) -> bytes:
     return f.read()
 
 
-def _is_plain_jpeg(data: bytes, picture: Image.Image) -> bool:
-  # Pillow calls a JPEG with further pictures behind it (phones write them)
+def _is_plain_jpeg(data: bytes, image: Image.Image) -> bool:
+  # Pillow calls a JPEG with further images behind it (phones write them)
   # MPO. It forgives a missing end marker, TensorFlow does not.
-  return (picture.format in ('JPEG', 'MPO') and picture.mode in ('RGB', 'L')
+  return (image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
           and data.endswith(_JPEG_END))
 
 
-def _encode(picture: Image.Image, form: Form) -> bytes:
-  if picture.mode.startswith('I;16'):
+def _encode(image: Image.Image, form: Form) -> bytes:
+  if image.mode.startswith('I;16'):
     # Pillow would clip 16-bit grey to its darkest 256 shades.
-    picture = picture.point(lambda shade: shade / 256).convert('L')
-  if picture.has_transparency_data:
-    picture = picture.convert('RGBA')
-    white = Image.new('RGBA', picture.size, 'white')
-    picture = Image.alpha_composite(white, picture)
-  if picture.mode != 'RGB':
-    picture = picture.convert('RGB')
+    image = image.point(lambda shade: shade / 256).convert('L')
+  if image.has_transparency_data:
+    image = image.convert('RGBA')
+    white = Image.new('RGBA', image.size, 'white')
+    image = Image.alpha_composite(white, image)
+  if image.mode != 'RGB':
+    image = image.convert('RGB')
   if form.max_side:
     # A JPEG not decoded yet is decoded to no more than three times the size.
-    picture.thumbnail((form.max_side, form.max_side),
+    image.thumbnail((form.max_side, form.max_side),
                       Image.Resampling.LANCZOS, reducing_gap=3.0)
   jpeg = io.BytesIO()
-  picture.save(jpeg, 'JPEG', quality=form.quality)
+  image.save(jpeg, 'JPEG', quality=form.quality)
   return jpeg.getvalue()

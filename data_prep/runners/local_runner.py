@@ -28,7 +28,8 @@ def local_runner(max_workers: int) -> Iterator[Runner]:
   """
   workers = min(max_workers, worker_pool.available_cpus())
   logging.info('%d worker processes', workers)
-  with worker_pool.worker_pool(workers, ['data_prep.shards.shard_writer']) as pool:
+  with worker_pool.worker_pool(
+      workers, ['data_prep.shards.shard_writer']) as pool:
     yield _LocalRunner(pool)
 
 

@@ -1,10 +1,10 @@
-"""Runs a build: captioned pictures in, a folder of shards out.
+"""Runs a build: captioned images in, a folder of shards out.
 
 The folder then holds:
   train-00000-of-00256 ...  the records, likewise val-* and test-*
   word_counts.txt           the vocabulary, unless it is kept elsewhere
   word_counts.style.json    how its captions became words
-  images.tsv                split, id and file of every picture in the shards
+  images.tsv                split, id and file of every image in the shards
   bad_images.txt            skipped files and why, if there were any
   build.json                what was built from what, so that a build that
                             was cut short goes on and no two are ever mixed
@@ -71,7 +71,7 @@ class Options:
 
   @property
   def form(self) -> stored_images.Form:
-    """How pictures are stored."""
+    """How images are stored."""
     return stored_images.Form(self.max_side, self.jpeg_quality)
 
 
@@ -79,12 +79,12 @@ def build(splits: Splits, options: Options) -> None:
   """Builds the shards of every split, or those that are still to do.
 
   Args:
-    splits: the captioned pictures.
+    splits: the captioned images.
     options: see there.
 
   Raises:
     ValueError: the splits and the options do not fit, the output folder holds
-      another build, or too many pictures are bad.
+      another build, or too many images are bad.
     OSError: a file cannot be read or written, a worker died, or another
       process is building there.
   """
@@ -129,19 +129,19 @@ def _build(splits: Splits, options: Options) -> None:
         with contextlib.suppress(FileNotFoundError):
           file_system.remove(path)
   for split, captioned in splits.items():
-    logging.info('%s: %d pictures, %d image-caption pairs in %d shards', split,
+    logging.info('%s: %d images, %d image-caption pairs in %d shards', split,
                  len(captioned), _count_pairs(captioned),
                  options.num_shards[split])
   if bad:
     logging.warning(
-        '%d bad pictures were left out (%s%s); see %s', len(bad),
+        '%d bad images were left out (%s%s); see %s', len(bad),
         ', '.join(list(bad)[:3]), ' ...' * (len(bad) > 3),
         _report_path(options.output_dir))
 
 
 def _check_request(splits: Splits, options: Options) -> None:
   if not splits:
-    raise ValueError('no split to build: give at least one list of pictures')
+    raise ValueError('no split to build: give at least one list of images')
   if options.vocab_file:
     _load_vocabulary(options)  # Says what is wrong before the work begins.
   else:
@@ -190,7 +190,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
     for image_id, path, captions in captioned:
       digest.update(json.dumps(
           [image_id, file_system.abspath(path), captions]).encode())
-    settings[f'{split} pictures and captions'] = digest.hexdigest()
+    settings[f'{split} images and captions'] = digest.hexdigest()
     settings[f'{split}_shards'] = options.num_shards[split]
   return settings
 
@@ -198,7 +198,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
 def _bad_before(
     output_dir: str, settings: Mapping[str, Any]
 ) -> dict[str, str] | None:
-  """Why paths are no pictures, as of earlier; None: it has not begun."""
+  """Why paths are no images, as of earlier; None: it has not begun."""
   if not any(file_system.glob(shards.shard_pattern(output_dir, split))
              for split in SPLITS):
     return None
@@ -233,12 +233,12 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
 def _find_bad(
     runner: Runner, splits: Splits, form: stored_images.Form
 ) -> dict[str, str]:
-  """Why paths are no usable pictures."""
+  """Why paths are no usable images."""
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
   bad = dict(runner.find(functools.partial(_problem, form=form), paths,
-                         Label('checking pictures', 'picture')))
-  logging.info('checked %d pictures: %d bad', len(paths), len(bad))
+                         Label('checking images', 'image')))
+  logging.info('checked %d images: %d bad', len(paths), len(bad))
   return bad
 
 
@@ -252,7 +252,7 @@ def _report_bad(
 ) -> None:
   report = _report_path(options.output_dir)
   if not bad:
-    # One may be left of an attempt before the pictures were put right.
+    # One may be left of an attempt before the images were put right.
     if file_system.exists(report):
       file_system.remove(report)
     return
@@ -262,7 +262,7 @@ def _report_bad(
                for image in captioned})
   if len(bad) > options.max_bad_fraction * total:
     raise ValueError(
-        f'{len(bad)} of {total} pictures are bad (see {report}), more than '
+        f'{len(bad)} of {total} images are bad (see {report}), more than '
         f'--max_bad_fraction={options.max_bad_fraction:g}; put them right, or '
         'raise the flag to go on without them')
 

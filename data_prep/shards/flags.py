@@ -37,16 +37,16 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                        'Number of test shards.', lower_bound=1)
   flags.DEFINE_enum('layout', Options.layout, list(LAYOUTS),
                     'What a record is: an image-caption pair, as im2txt has '
-                    'it, with the picture stored anew for each caption; or '
+                    'it, with the image stored anew for each caption; or '
                     'an image with all of its captions, which takes a fifth '
                     'of the bytes where there are five.')
   flags.DEFINE_integer('max_side', Options.max_side,
-                       'Shrink pictures to this many pixels along their '
+                       'Shrink images to this many pixels along their '
                        'longer side, so that training decodes fewer; '
                        'smaller ones are stored as they are. 0: shrink none.',
                        lower_bound=0)
   flags.DEFINE_integer('jpeg_quality', Options.jpeg_quality,
-                       'Of pictures that are shrunk, or no JPEG to begin '
+                       'Of images that are shrunk, or no JPEG to begin '
                        'with.', lower_bound=1, upper_bound=100)
   flags.DEFINE_enum('caption_style', None, caption_styles.NAMES,
                     "How captions become words: nltk's tokens, as im2txt has "
@@ -61,7 +61,7 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                       'Stands for every word that is not in the vocabulary.')
   flags.DEFINE_integer('max_pairs', None, 'Build a sample of so many '
                        'image-caption pairs, of all splits together; the '
-                       'same ones each time. A picture of validation or test '
+                       'same ones each time. An image of validation or test '
                        'keeps few of its captions, so scores against them '
                        'are low. Default: all.', lower_bound=1)
   flags.DEFINE_integer('min_word_count', 4,
@@ -79,7 +79,7 @@ def define(train_shards: int, val_shards: int, test_shards: int) -> None:
                       'word_counts.txt of an earlier build, and count no '
                       'words. Needed where no training split is built.')
   flags.DEFINE_float('max_bad_fraction', 0.01,
-                     'Share of pictures that may be missing or broken; they '
+                     'Share of images that may be missing or broken; they '
                      'are left out. More of them stop the build.',
                      lower_bound=0, upper_bound=1)
   flags.DEFINE_integer('num_threads', 8,

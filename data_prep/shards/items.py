@@ -1,4 +1,4 @@
-"""The steps from captioned pictures to shards, as plain functions.
+"""The steps from captioned images to shards, as plain functions.
 
 list_items -> assign_shards -> shard_writer.write_shard, with words_of. They
 keep no state, so that any runner can run them.
@@ -22,14 +22,14 @@ _T = TypeVar('_T')
 SHUFFLE_SEED = 12345  # im2txt's.
 
 # By layout, what a record holds.
-LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'picture'}
+LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'image'}
 
 
 class Item(NamedTuple):
-  """What becomes one record: a picture with one or all of its captions.
+  """What becomes one record: an image with one or all of its captions.
 
   Attributes:
-    image_id: the picture's id.
+    image_id: the image's id.
     path: its file.
     captions: one, or all, as people wrote them.
   """
@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
 
   Attributes:
     layout: one of LAYOUTS.
-    form: how its picture is stored.
+    form: how its image is stored.
     style: how its captions become words.
     vocab: has the words' ids.
   """
@@ -66,7 +66,7 @@ def words_of(caption: str, style: caption_styles.CaptionStyle) -> list[str]:
 
 
 def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
-  """Returns how many records these pictures become."""
+  """Returns how many records these images become."""
   if layout == 'image':
     return len(captioned)
   return sum(len(image.captions) for image in captioned)
@@ -78,7 +78,7 @@ def list_items(
   """Returns one split's items, shuffled the same way each time.
 
   Args:
-    captioned: the split's pictures.
+    captioned: the split's images.
     layout: one of LAYOUTS.
   """
   items = [Item(image.image_id, image.path, captions)

@@ -6,8 +6,8 @@ from im2txt.inputs import sequence_example
 
 
 def make_record(item: Item, recipe: Recipe) -> bytes:
-  """Reads the picture and returns the item's serialized SequenceExample."""
-  picture = stored_images.read(item.path, recipe.form)
+  """Reads the image and returns the item's serialized SequenceExample."""
+  image = stored_images.read(item.path, recipe.form)
   captions = []
   for raw in item.captions:
     words = words_of(raw, recipe.style)
@@ -16,10 +16,10 @@ def make_record(item: Item, recipe: Recipe) -> bytes:
         '' if recipe.style.faithful else raw))
   if recipe.layout == 'image':
     example = sequence_example.make_image(
-        item.image_id, {sequence_example.IMAGE_DATA: picture}, captions)
+        item.image_id, {sequence_example.IMAGE_DATA: image}, captions)
   else:
     [caption] = captions
-    example = sequence_example.make_pair(item.image_id, picture, caption)
+    example = sequence_example.make_pair(item.image_id, image, caption)
   # Maps are otherwise written in any order, and a rerun would differ.
   return example.SerializeToString(deterministic=True)
 
@@ -32,7 +32,7 @@ def write_shard(shard: Shard, recipe: Recipe) -> None:
     recipe: makes its records.
 
   Raises:
-    OSError: a picture cannot be read or the shard not written.
+    OSError: an image cannot be read or the shard not written.
   """
   sequence_example.write_records(
       shard.path, (make_record(item, recipe) for item in shard.items))

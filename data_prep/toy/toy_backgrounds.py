@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-SIZE = 256  # Pixels on a side of a picture.
+SIZE = 256  # Pixels on a side of an image.
 
 _FINER = 4  # Drawn larger, then reduced: Pillow draws jagged edges.
 _SIZE = _FINER * SIZE
@@ -224,6 +224,6 @@ def draw_background(
     rng: what the details follow from.
 
   Returns:
-    RGB picture, SIZE pixels on a side.
+    RGB image, SIZE pixels on a side.
   """
   return _DRAW[name](rng, on_water).reduce(_FINER)

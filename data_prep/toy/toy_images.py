@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from data_prep.toy import toy_backgrounds, toy_scenes
 
-SIZE = toy_backgrounds.SIZE  # Pixels on a side of a picture.
+SIZE = toy_backgrounds.SIZE  # Pixels on a side of an image.
 
 # Pixels at each edge that no thing touches: the central 80 % show all things.
 _MARGIN = 26
@@ -212,7 +212,7 @@ def _cut_out(
   return sprite.resize((width, width), Image.Resampling.LANCZOS)
 
 
-def draw_picture(scene: toy_scenes.Scene, rng: random.Random) -> Image.Image:
+def draw_image(scene: toy_scenes.Scene, rng: random.Random) -> Image.Image:
   """Draws the scene, RGB, SIZE pixels on a side."""
   on_water = toy_scenes.HABITATS[scene.object] == 'water'
   boxes = place_things(scene, rng)

@@ -75,7 +75,7 @@ _PLACES = {
     },
 }
 _SIZES = {'small': ('small', 'little'), 'large': ('large', 'big')}
-# Captions do not tell left from right: training flips pictures at random.
+# Captions do not tell left from right: training flips images at random.
 _POSITIONS = {
     1: {'left': 'off to the side', 'middle': 'in the middle',
         'right': 'off to the side'},
@@ -87,15 +87,15 @@ _TEMPLATES = (
     'there {are} {things} {place}.',
     '{things} {doing} {place}.',
     '{things} {are} {doing} {place}.',
-    'a picture of {things} {place}.',
+    'an image of {things} {place}.',
     'we can see {things} {position}.',
     '{things} {place}, {position}.',
-    'the picture shows {things} {doing} {position}.',
+    'the image shows {things} {doing} {position}.',
 )
 
 
 class Scene(NamedTuple):
-  """The truth about one picture.
+  """The truth about one image.
 
   Attributes:
     object: a key of PLURALS.

@@ -83,7 +83,7 @@ def check_features(
   """Refuses feature shards that other weights than the model's have made.
 
   Args:
-    config: names the shards; those of pictures are always right.
+    config: names the shards; those of images are always right.
     values: of the model, by variable name.
 
   Raises:

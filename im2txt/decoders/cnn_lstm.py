@@ -1,7 +1,7 @@
 """CNN-LSTM: Show and Tell as PyTorch's COCO tutorial has made it known.
 
 Choi's "Image Captioning" of pytorch-tutorial, also "Hands-on Natural Language
-Processing with PyTorch", chapter 2: the picture is normalised over the batch
+Processing with PyTorch", chapter 2: the image is normalised over the batch
 before a stack of LSTMs reads it as the first word.
 
 Shapes: B images, E embedding.
@@ -32,7 +32,7 @@ class CnnLstmConfig(configuration.ModelConfig):
 
 
 class CnnLstm(decoder.Decoder):
-  """LSTMs over [picture, word, word, ...]; see the module."""
+  """LSTMs over [image, word, word, ...]; see the module."""
 
   config_class = CnnLstmConfig
   scope = 'lstm'
@@ -53,7 +53,7 @@ class CnnLstm(decoder.Decoder):
         for i in range(config.num_lstm_layers)]
 
   def prepare(self, encoding: Encoding) -> tf.Tensor:
-    """The picture as a word: float32 [B, E].
+    """The image as a word: float32 [B, E].
 
     The linear layer's bias of the tutorial would be lost in normalising.
     """
@@ -69,7 +69,7 @@ class CnnLstm(decoder.Decoder):
     return tf.squeeze(normalized, [1, 2])
 
   def initial_state(self, memory: tf.Tensor) -> tuple[lstm.State, ...]:
-    """The state after the picture was read, of each LSTM."""
+    """The state after the image was read, of each LSTM."""
     zeros = self._lstms[0].zero_state(tf.shape(memory)[0])
     _, state = self._read(memory, len(self._lstms) * (zeros,))
     return state

@@ -1,8 +1,8 @@
-"""Merge: the picture meets the sentence behind the LSTM, not within it.
+"""Merge: the image meets the sentence behind the LSTM, not within it.
 
 Tanti et al. 2017, https://arxiv.org/abs/1708.02043, section 3.2 and figure
 1(b), with the layers that Lamba's Keras tutorial made known: the LSTM sees
-words only; its output and the picture are summed, and a hidden layer chooses
+words only; its output and the image are summed, and a hidden layer chooses
 the next word. There a caption trains as all its prefixes, each a pass of its
 own over the LSTM; one unrolled pass computes the same.
 
@@ -19,14 +19,14 @@ from im2txt.layers import lstm
 
 
 class Merge(decoder.Decoder):
-  """An LSTM of words, the picture added to what it says; see the module."""
+  """An LSTM of words, the image added to what it says; see the module."""
 
   scope = 'lstm'
   step_reads_memory = True
   reads_regions = False
 
   def __init__(self, config: configuration.ModelConfig, training: bool):
-    """See the base class; dropout is of the picture and of embedded words."""
+    """See the base class; dropout is of the image and of embedded words."""
     self._num_units = config.num_lstm_units
     self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
@@ -36,7 +36,7 @@ class Merge(decoder.Decoder):
         self._num_units, self.scope, self._initializer, self._dtype)
 
   def prepare(self, encoding: Encoding) -> tf.Tensor:
-    """The picture as wide as the LSTM: float32 [B, H]."""
+    """The image as wide as the LSTM: float32 [B, H]."""
     return tf.nn.relu(self._dense(
         layers.dropout(encoding.pooled, self._keep_prob), 'image_embedding'))
 
@@ -68,7 +68,7 @@ class Merge(decoder.Decoder):
     return layers.dropout(self._words.embed(words), self._keep_prob)
 
   def _merge(self, memory: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Hidden [B, n, H] of pictures [B, H] and the LSTM's outputs [B, n, H]."""
+    """Hidden [B, n, H] of images [B, H] and the LSTM's outputs [B, n, H]."""
     return tf.nn.relu(self._dense(
         outputs + memory[:, tf.newaxis], 'merge'))
 

@@ -1,4 +1,4 @@
-"""Show and Tell: the picture is the LSTM's first word.
+"""Show and Tell: the image is the LSTM's first word.
 
 Vinyals et al. 2015, https://arxiv.org/abs/1411.4555, section 3.1; variables
 and initialisation as in im2txt.
@@ -14,7 +14,7 @@ from im2txt.layers import lstm
 
 
 class ShowAndTell(decoder.Decoder):
-  """One LSTM over [picture, word, word, ...]; see the module."""
+  """One LSTM over [image, word, word, ...]; see the module."""
 
   scope = 'lstm'
   step_reads_memory = False
@@ -31,13 +31,13 @@ class ShowAndTell(decoder.Decoder):
         config.num_lstm_units, self.scope, self._initializer, self._dtype)
 
   def prepare(self, encoding: Encoding) -> tf.Tensor:
-    """The picture as a word: float32 [B, embedding_size]."""
+    """The image as a word: float32 [B, embedding_size]."""
     return layers.dense(
         encoding.pooled, self._embedding_size, 'image_embedding',
         self._initializer, use_bias=False, dtype=self._dtype)
 
   def initial_state(self, memory: tf.Tensor) -> lstm.State:
-    """The state after the LSTM has read the picture."""
+    """The state after the LSTM has read the image."""
     zeros = self._lstm.zero_state(tf.shape(memory)[0])
     _, state = self._lstm.step(self._dropout(memory), zeros)
     return state

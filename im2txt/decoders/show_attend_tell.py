@@ -94,7 +94,7 @@ class ShowAttendTell(decoder.Decoder):
         use_bias=False))
 
   def initial_state(self, memory: Memory) -> State:
-    """Zeros: the picture is only seen by attention."""
+    """Zeros: the image is only seen by attention."""
     batch_size = tf.shape(memory.keys)[0]
     return State(
         self._cell.zero_state(batch_size),

@@ -37,7 +37,7 @@ def make(config: configuration.ModelConfig) -> Encoder:
 
 
 def resolve_sides(config: configuration.ModelConfig) -> None:
-  """Sets picture sides of 0 to what the encoder was made for."""
+  """Sets image sides of 0 to what the encoder was made for."""
   side = make(config).image_side
   config.image_height = config.image_height or side
   config.image_width = config.image_width or side

@@ -22,7 +22,7 @@ class Encoder(abc.ABC):
 
   Attributes:
     scope: variable scope; every variable of the encoder lies under it.
-    image_side: pixels a side of the pictures that it was made for.
+    image_side: pixels a side of the images that it was made for.
     weights_package: name of the package that brings its pretrained weights.
   """
 

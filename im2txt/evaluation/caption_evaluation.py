@@ -1,4 +1,4 @@
-"""Captions the pictures of evaluation shards and scores the captions."""
+"""Captions the images of evaluation shards and scores the captions."""
 
 import dataclasses
 import hashlib
@@ -43,8 +43,8 @@ class CaptionEvaluation:
       training_pattern: the shards that it was trained on; None, or where they
         cannot be read any more: what is said of captions lacks them.
       rules: what a caption may be, and its vocabulary.
-      options: how to search; the best caption of each picture is scored.
-      consensus_config: names the shards by whose photos the best one is
+      options: how to search; the best caption of each image is scored.
+      consensus_config: names the shards by whose images the best one is
         chosen, see `consensus.read`; None: it is the search that says.
 
     Raises:
@@ -64,17 +64,17 @@ class CaptionEvaluation:
         for field in dataclasses.fields(rules) if field.name != 'vocab'}
     settings['vocabulary'] = _digest(
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
-    settings['pictures'] = digest_of_pictures(found)
+    settings['images'] = digest_of_images(found)
     settings['training_captions'] = training and _digest(training)
     self._consensus_config = consensus_config
     self._consensus = None
     if consensus_config:
-      photos = shard_captions.read(
+      images = shard_captions.read(
           consensus_config.input_file_pattern,
           bad_records.left_out(consensus_config))
-      _check_differ(found, photos, consensus_config.input_file_pattern)
-      self._consensus = consensus.read(consensus_config, photos)
-      settings['consensus'] = digest_of_pictures(photos)
+      _check_differ(found, images, consensus_config.input_file_pattern)
+      self._consensus = consensus.read(consensus_config, images)
+      settings['consensus'] = digest_of_images(images)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
@@ -118,11 +118,11 @@ class CaptionEvaluation:
     if self._consensus_config:
       encoder_weights.check_features(self._consensus_config, values)
     captions = []
-    logging.info('captioning %d pictures and scoring the captions',
+    logging.info('captioning %d images and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
           bad_records.explained_errors(self._config),
-          tqdm.tqdm(total=self._num_images, unit='picture', disable=None,
+          tqdm.tqdm(total=self._num_images, unit='image', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)
       session.run(self._init)
@@ -137,7 +137,7 @@ class CaptionEvaluation:
       self, features: np.ndarray, sentences: np.ndarray,
       log_probabilities: np.ndarray,
   ) -> str:
-    """The best caption found of a picture; '' if there is none."""
+    """The best caption found of an image; '' if there is none."""
     there = np.isfinite(log_probabilities)
     captions = list(map(self._vocab.to_sentence, sentences[there]))
     if self._consensus:
@@ -147,8 +147,8 @@ class CaptionEvaluation:
     return captions[0] if captions else ''
 
 
-def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
-  """Tells pictures, by their ids and references, from others.
+def digest_of_images(found: shard_captions.ShardCaptions) -> str:
+  """Tells images, by their ids and references, from others.
 
   Shards of either layout and any caption style have the same one.
   """
@@ -159,19 +159,19 @@ def digest_of_pictures(found: shard_captions.ShardCaptions) -> str:
 
 
 def _check_differ(
-    found: shard_captions.ShardCaptions, photos: shard_captions.ShardCaptions,
+    found: shard_captions.ShardCaptions, images: shard_captions.ShardCaptions,
     pattern: str,
 ) -> None:
-  """Refuses to choose by photos that are evaluated.
+  """Refuses to choose by images that are evaluated.
 
   Those have the same id and a caption in common: ids alone may be the same in
   two data sets, and so may captions.
   """
   known = set(_captions_with_ids(found))
-  shared = {image_id for image_id, caption in _captions_with_ids(photos)
+  shared = {image_id for image_id, caption in _captions_with_ids(images)
             if (image_id, caption) in known}
   if shared:
-    raise ValueError(f'{pattern} has {len(shared)} of the pictures that are to '
+    raise ValueError(f'{pattern} has {len(shared)} of the images that are to '
                      'be evaluated; choose by those of training')
 
 

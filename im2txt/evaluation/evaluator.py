@@ -103,7 +103,7 @@ class Evaluator:
     Args:
       config: the model; `input_file_pattern` says what to evaluate on.
       num_examples: image-caption pairs to evaluate at the most.
-      captions: also captions and scores all pictures of these shards.
+      captions: also captions and scores all images of these shards.
     """
     self.pattern = config.input_file_pattern
     self._config = config
@@ -289,7 +289,7 @@ def _result_of(
 def _describe(scores: dict[str, Any]) -> str:
   figures = ', '.join(
       f'{name} = {value:.4f}' for name, value in scores['captions'].items())
-  return (f'{scores["num_images"]} pictures: {figures}; '
+  return (f'{scores["num_images"]} images: {figures}; '
           f'{scores["diversity"]["distinct"]:.1%} of the captions distinct; '
           'constant captions reach ' + ', '.join(
               f'{name} = {constant["scores"][name]:.4f}'
@@ -366,7 +366,7 @@ class TrainingEvaluation:
     if train_encoder and shard_records.find_features(self.config):
       raise ValueError(
           f'{file_pattern} holds features of the encoder as it '
-          'was before it is trained; evaluate on shards of pictures')
+          'was before it is trained; evaluate on shards of images')
     self._metric = config.training.best_metric
     check_metric(self._metric)
     captions = None

@@ -30,14 +30,14 @@ class Conditions(NamedTuple):
   num_images: int | None  # captioned; None: none was
   settings: str           # of the search, JSON
   beam_size: int | None   # one of them
-  pictures: str | None    # digest, their references too; None: not known
+  images: str | None    # digest, their references too; None: not known
   vocabulary: str | None  # digest; None: not known
 
   @property
   def of_scores(self) -> tuple[Any, ...]:
     """What the scores of captions depend on: not on what a word is."""
     return (self.num_pairs, self.num_images, self.settings,
-            self.pictures or self.num_words)
+            self.images or self.num_words)
 
 
 class Evaluation(NamedTuple):
@@ -145,7 +145,7 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
 
 def _parse(result: evaluation.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
-  num_images, pictures, vocabulary = None, None, None
+  num_images, images, vocabulary = None, None, None
   constants, settings = [], {}
   scores = result.scores
   if scores is not None:
@@ -154,7 +154,7 @@ def _parse(result: evaluation.Result) -> Evaluation:
     figures |= _known(scores['diversity'])
     settings = dict(scores['settings'])
     # Not how the search went, but of what.
-    pictures = settings.pop('pictures', None)
+    images = settings.pop('images', None)
     vocabulary = settings.pop('vocabulary', None)
     settings.pop('training_captions', None)
     constants = [(str(constant['caption']), _known(constant['scores']))
@@ -163,7 +163,7 @@ def _parse(result: evaluation.Result) -> Evaluation:
       int(result.global_step), str(result.input_file_pattern),
       Conditions(int(result.num_examples), int(result.num_words), num_images,
                  json.dumps(settings, sort_keys=True),
-                 settings.get('beam_size'), pictures, vocabulary),
+                 settings.get('beam_size'), images, vocabulary),
       figures, constants)
 
 

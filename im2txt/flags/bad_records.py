@@ -7,7 +7,7 @@ from im2txt.inputs import tfrecords
 
 _BAD_RECORDS = flags.DEFINE_enum(
     'bad_records', None, [tfrecords.STOP, tfrecords.SKIP], 'What is done '
-    'about a record that is damaged, lacks its picture or captions, has words '
+    'about a record that is damaged, lacks its image or captions, has words '
     'that the model does not know, ...: stop and name it, or leave it out, for '
     'which all shards are looked through first. Default: as the configuration '
     'says, which is stop unless it was changed.')

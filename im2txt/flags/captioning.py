@@ -13,12 +13,12 @@ flags.adopt_module_key_flags(search_flags)
 _CHECKPOINT_PATH = flags.DEFINE_multi_string(
     'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
     'is used. Given several times, the models choose each word together. '
-    'Default: the model that comes with the package, a small one for photos '
+    'Default: the model that comes with the package, a small one for images '
     'of people and dogs, for research use (im2txt/pretrained).')
 _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
 _NUM_CAPTIONS = flags.DEFINE_integer(
-    'num_captions', None, 'Captions of each picture, at most --beam_size. '
+    'num_captions', None, 'Captions of each image, at most --beam_size. '
     'Default: as many.', lower_bound=1)
 
 

@@ -15,10 +15,10 @@ from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import records as shard_records
 
 _CONSENSUS_FILE_PATTERN = flags.DEFINE_string(
-    'consensus_file_pattern', None, 'Shards of features of captioned photos, '
+    'consensus_file_pattern', None, 'Shards of features of captioned images, '
     "as data_prep.cache_features makes them with the model's encoder; for "
     "example 'features/train-*'. Of the captions that are found the best is "
-    'then the one that agrees most with those of the photos like the picture. '
+    'then the one that agrees most with those of the images like the image. '
     'It wants a beam of 5 or more.')
 
 
@@ -31,7 +31,7 @@ def shards(
 
 
 def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
-  """Reads the photos, if there are any.
+  """Reads the images, if there are any.
 
   Args:
     model: whose encoder made their features.
@@ -46,7 +46,7 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
   encoder_weights.check_features(
       config, checkpoints.read_scope(
           model.prefix, f'{encoders.make(config).scope}/'))
-  logging.info('reading photos and captions of %s', config.input_file_pattern)
+  logging.info('reading images and captions of %s', config.input_file_pattern)
   return consensus.read(config, shard_captions.read(
       config.input_file_pattern, bad_records.left_out(config)))
 

@@ -58,7 +58,7 @@ def options(num_captions: int | None = None) -> beam_search.Options:
   """How to search.
 
   Args:
-    num_captions: of each picture; None: as many as the beam has.
+    num_captions: of each image; None: as many as the beam has.
 
   Raises:
     ValueError: flags that contradict each other.

@@ -1,6 +1,6 @@
-"""Captions files of pictures, a batch at a time, in the order given.
+"""Captions files of images, a batch at a time, in the order given.
 
-Shapes: B pictures of a batch, T longest caption, L regions.
+Shapes: B images of a batch, T longest caption, L regions.
 """
 
 import os
@@ -26,12 +26,12 @@ Choose = Callable[
 
 
 class _Batch(NamedTuple):
-  """Pictures on their way to the encoder; see `_read`."""
+  """Images on their way to the encoder; see `_read`."""
 
   files: tf.Tensor       # string [B]
   images: tf.Tensor      # float32 [B, height, width, 3], pixels in [-1, 1]
   thumbnails: tf.Tensor  # string [B], JPEGs; empty unless asked for
-  readable: tf.Tensor    # bool [B]; where not, the picture is black
+  readable: tf.Tensor    # bool [B]; where not, the image is black
 
 
 def caption_files(
@@ -42,19 +42,19 @@ def caption_files(
     thumbnail_side: int | None = None,
     choose: Choose | None = None,
 ) -> Iterator[list[results.Result]]:
-  """Captions files of pictures.
+  """Captions files of images.
 
   The files are read and decoded beside the graph, which so need not wait.
 
   Args:
     models: what captions them, together if they are several; see
       `ensemble.check`.
-    files: the pictures.
+    files: the images.
     search: finds captions with a decoder and its memory.
-    batch_size: pictures that go through the graph at once.
+    batch_size: images that go through the graph at once.
     thumbnail_side: pixels of the thumbnails; None: none are made.
     choose: of the captions found, by the features, float32 [C], that the
-      first model's encoder sees in the picture; None: all.
+      first model's encoder sees in the image; None: all.
 
   Yields:
     The results of a batch, in the order of the files.
@@ -165,7 +165,7 @@ def _attention(
   Args:
     sentence: int32 [T].
     looked: float32 [T, L].
-    model: has the markers, which are left out, and the pictures' sides.
+    model: has the markers, which are left out, and the images' sides.
 
   Returns:
     float32 [words, rows, columns].

@@ -1,13 +1,13 @@
-"""Ranks captions of a picture by what people wrote of photos like it.
+"""Ranks captions of an image by what people wrote of images like it.
 
 Consensus re-ranking: the best of the captions that a search found is the one
-that agrees most with the captions of the nearest photos (Devlin et al. 2015,
+that agrees most with the captions of the nearest images (Devlin et al. 2015,
 https://arxiv.org/abs/1505.04467, section 3.2; Mao et al. 2015,
 https://arxiv.org/abs/1412.6632, section 8) and, a little, with the others that
 were found, by their probabilities (minimum Bayes risk; Kumar and Byrne 2004,
 https://aclanthology.org/N04-1022). Agreement is CIDEr-D.
 
-Shapes: P photos, C features of a photo.
+Shapes: P images, C features of an image.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ from im2txt.scoring.ptb_tokenizer import tokenize
 tf1 = tf.compat.v1
 
 _NUM_NEIGHBORS = 20
-# Photos count by their cosines to the power of this.
+# Images count by their cosines to the power of this.
 _SHARPNESS = 4
-# Agreement with the other captions found, where that with the photos' is 1.
+# Agreement with the other captions found, where that with the images' is 1.
 _OWN_SHARE = 0.02
 
 
 class Consensus:
-  """Captioned photos, found by features of a picture."""
+  """Captioned images, found by features of an image."""
 
   def __init__(
       self, features: np.ndarray, captions: Sequence[Sequence[str]]
   ):
-    """Counts in how many photos each n-gram is.
+    """Counts in how many images each n-gram is.
 
     Args:
-      features: float [P, C], what an encoder says of each photo.
+      features: float [P, C], what an encoder says of each image.
       captions: what people wrote of each.
 
     Raises:
@@ -50,12 +50,12 @@ class Consensus:
     """
     captioned = np.array(list(map(bool, captions)), bool)
     self._captions = [
-        list(map(tokenize, of_photo)) for of_photo in captions if of_photo]
+        list(map(tokenize, of_image)) for of_image in captions if of_image]
     self._cider = cider.CiderD(self._captions)
     features = features[captioned].astype(np.float32, copy=False)
     self._mean = features.mean(0)
     deviation = features.std(0)
-    # What is the same in all photos says nothing. Its deviation may be a
+    # What is the same in all images says nothing. Its deviation may be a
     # little above 0, as its mean is rounded.
     self._scale = np.divide(
         1.0, deviation, out=np.zeros_like(deviation),
@@ -66,11 +66,11 @@ class Consensus:
       self, features: np.ndarray, captions: Sequence[str],
       log_probabilities: Sequence[float],
   ) -> list[int]:
-    """Orders captions of a picture.
+    """Orders captions of an image.
 
     Args:
       features: float [C], what the encoder says of it.
-      captions: of the picture; where two agree as much, the earlier is better.
+      captions: of the image; where two agree as much, the earlier is better.
       log_probabilities: of the captions, nats.
 
     Returns:
@@ -88,18 +88,18 @@ class Consensus:
   def _nearest(
       self, features: np.ndarray
   ) -> tuple[list[list[str]], list[float]]:
-    """Captions of the nearest photos, and how much each counts."""
+    """Captions of the nearest images, and how much each counts."""
     cosines = self._directions @ self._direct(features)
     nearest = np.argsort(-cosines, kind='stable')[:_NUM_NEIGHBORS]
-    # Where no photo is near, all are as good.
+    # Where no image is near, all are as good.
     weights = (np.maximum(cosines[nearest], 0.0) ** _SHARPNESS
                if cosines[nearest[0]] > 0.0 else np.ones(len(nearest)))
     weights /= weights.sum()
     captions, shares = [], []
-    for photo, weight in zip(nearest, weights, strict=True):
-      of_photo = self._captions[photo]
-      captions += of_photo
-      shares += [weight / len(of_photo)] * len(of_photo)
+    for image, weight in zip(nearest, weights, strict=True):
+      of_image = self._captions[image]
+      captions += of_image
+      shares += [weight / len(of_image)] * len(of_image)
     return captions, shares
 
   def _direct(self, features: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class Consensus:
 def read(
     config: configuration.ModelConfig, found: shard_captions.ShardCaptions
 ) -> Consensus:
-  """Reads the photos of feature shards.
+  """Reads the images of feature shards.
 
   Args:
     config: of the model; `input_file_pattern` names the shards. That its
@@ -126,10 +126,10 @@ def read(
   """
   pattern = config.input_file_pattern
   if shard_records.find_features(config) is None:
-    raise ValueError(f'{pattern} holds pictures; a consensus needs features: '
+    raise ValueError(f'{pattern} holds images; a consensus needs features: '
                      'make them with data_prep.cache_features')
   if not any(found.of_images):
-    raise ValueError(f'{pattern}: no photo has a caption to choose by')
+    raise ValueError(f'{pattern}: no image has a caption to choose by')
   number = len(found.of_images)
   features = None
   done = 0
@@ -137,7 +137,7 @@ def read(
     pooled = inputs.make_images(config, found.first).pooled
     session.run(tf1.tables_initializer())
     with (bad_records.explained_errors(config),
-          tqdm.tqdm(total=number, unit='photo', disable=None,
+          tqdm.tqdm(total=number, unit='image', disable=None,
                     desc='reading features', leave=False) as bar):
       while done < number:
         batch = session.run(pooled)

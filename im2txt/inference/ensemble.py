@@ -179,16 +179,16 @@ def check(models: Sequence[TrainedModel]) -> None:
   """Refuses models that cannot choose words together.
 
   Raises:
-    ValueError: two differ in their words or in how they see a picture.
+    ValueError: two differ in their words or in how they see an image.
   """
   first, *others = models
   for other in others:
     if _words(first) != _words(other):
       raise ValueError(f'{first.prefix} and {other.prefix} have different '
                        'vocabularies; an ensemble needs one')
-    if _pictures(first) != _pictures(other):
+    if _images(first) != _images(other):
       raise ValueError(
-          f'{first.prefix} and {other.prefix} see pictures differently (sides, '
+          f'{first.prefix} and {other.prefix} see images differently (sides, '
           'central_crop or resize_ratio); an ensemble must see the same')
 
 
@@ -205,7 +205,7 @@ def _words(model: TrainedModel) -> tuple:
       model.vocab.id_to_word, range(len(model.vocab)))
 
 
-def _pictures(model: TrainedModel) -> tuple:
+def _images(model: TrainedModel) -> tuple:
   config = model.config
   return (config.image_height, config.image_width,
           image_processing.seen(config))

@@ -1,11 +1,11 @@
-"""Which picture files are meant by names, patterns, folders and lists."""
+"""Which image files are meant by names, patterns, folders and lists."""
 
 import os
 from collections.abc import Iterator
 
 from im2txt.files import file_system
 
-# What pictures in folders are told by; a file that is named may be called
+# What images in folders are told by; a file that is named may be called
 # anything.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')
 
@@ -14,7 +14,7 @@ def find(meant: str) -> list[str]:
   """Finds the files that a name, pattern or folder means.
 
   Args:
-    meant: a file; a folder, of which all pictures are meant, those in folders
+    meant: a file; a folder, of which all images are meant, those in folders
       within it too, but for links to folders; or a pattern of such. What
       exists is not taken for a pattern.
 
@@ -33,7 +33,7 @@ def find(meant: str) -> list[str]:
   except OSError as error:
     raise ValueError(str(error)) from None
   if not files:
-    raise ValueError(f'{meant}: there is no picture in it, that is no file '
+    raise ValueError(f'{meant}: there is no image in it, that is no file '
                      f'named {", ".join(SUFFIXES)}')
   return files
 

@@ -16,12 +16,12 @@ class ShardCaptions(NamedTuple):
   """What shards hold, in their order.
 
   Attributes:
-    of_images: captions of each picture, in the order of their first records.
+    of_images: captions of each image, in the order of their first records.
     first: of each record that is not left out beforehand, whether it is the
-      first one of its picture.
-    words: captions of all pictures as a model is told them, where that is not
+      first one of its image.
+    words: captions of all images as a model is told them, where that is not
       all that people wrote.
-    image_ids: of each picture; two may have the same.
+    image_ids: of each image; two may have the same.
   """
 
   of_images: list[list[str]]
@@ -61,7 +61,7 @@ def read(
       image_id = sequence_example.image_id_of(example)
     except (DecodeError, ValueError) as error:
       fault = tfrecords.Fault(
-          file, number, f'no picture with captions in words: {error}')
+          file, number, f'no image with captions in words: {error}')
       if left_out is None:
         raise fault.error() from None
       wordless.append(fault)
@@ -85,7 +85,7 @@ def read_ids(
     pattern: str, caption_feature: str,
     left_out: Sequence[tfrecords.Fault] | None = None,
 ) -> tuple[list[list[list[int]]], int]:
-  """Reads the captions of each picture as word ids, markers included.
+  """Reads the captions of each image as word ids, markers included.
 
   Args:
     pattern: comma-separated patterns of shards.
@@ -107,7 +107,7 @@ def read_ids(
       captions = sequence_example.ids_of(example, caption_feature)
     except (DecodeError, ValueError) as error:
       raise tfrecords.Fault(
-          file, number, f'no picture with captions: {error}').error() from None
+          file, number, f'no image with captions: {error}').error() from None
     of_image.setdefault(_digest_of_image(example), []).extend(captions)
   return list(of_image.values()), num_records
 

@@ -1,14 +1,14 @@
-"""Feature shards: what an encoder said of pictures, kept in their stead.
+"""Feature shards: what an encoder said of images, kept in their stead.
 
 They are shards of layout `image` (see `sequence_example`) whose records hold,
-instead of the picture,
+instead of the image,
 
   features/pooled   float16 or float32 [A, C]
   features/regions  float16 or float32 [A, L, C]
 
 or one of the two, as plain little-endian bytes, and `features/digest`, the
-SHA-256 of the picture file. The first of the A versions of a picture is the
-plain one, the others are distorted at random as pictures are in training.
+SHA-256 of the image file. The first of the A versions of an image is the
+plain one, the others are distorted at random as images are in training.
 Beside the shards lies `features.json`, which says what they were made with.
 """
 
@@ -43,9 +43,9 @@ class Description:
     image_width: likewise.
     preprocessing: `image_processing.describe` of then.
     precision: one of `PRECISIONS`.
-    augmentations: distorted versions of each picture, beside the plain one.
+    augmentations: distorted versions of each image, beside the plain one.
     shapes: of one version, by context key.
-    source: digest of the pictures and captions that the shards hold.
+    source: digest of the images and captions that the shards hold.
   """
 
   encoder: str
@@ -112,10 +112,10 @@ class Description:
     """Names the fields in which features made otherwise differ."""
     names = [field.name for field in dataclasses.fields(self) if field.compare
              and getattr(self, field.name) != getattr(other, field.name)]
-    return ', '.join(names or ['the photos and captions they are of'])
+    return ', '.join(names or ['the images and captions they are of'])
 
   def pack(self, features: np.ndarray) -> bytes:
-    """The bytes of a picture's features, [A, ...].
+    """The bytes of an image's features, [A, ...].
 
     Raises:
       ValueError: they do not fit the precision.
@@ -129,7 +129,7 @@ class Description:
     return packed.tobytes()
 
   def num_bytes(self, key: str) -> int:
-    """Of all versions of a picture."""
+    """Of all versions of an image."""
     return self._size(key) * (self.augmentations + 1)
 
   def unpack(self, key: str, packed: tf.Tensor) -> tf.Tensor:
@@ -137,7 +137,7 @@ class Description:
 
     Args:
       key: context key.
-      packed: string [B]; one version of each picture.
+      packed: string [B]; one version of each image.
 
     Returns:
       float32 [B, *shapes[key]].
@@ -148,12 +148,12 @@ class Description:
   def version(
       self, key: str, packed: tf.Tensor, number: tf.Tensor
   ) -> tf.Tensor:
-    """Cuts one version, string [], out of all of a picture, string []."""
+    """Cuts one version, string [], out of all of an image, string []."""
     size = self._size(key)
     return tf.strings.substr(packed, number * size, size)
 
   def checked(self, key: str, packed: tf.Tensor) -> tf.Tensor:
-    """All versions of a picture, string [], if they are as long as they say."""
+    """All versions of an image, string [], if they are as long as they say."""
     size = self.num_bytes(key)
     length = tf.strings.length(packed)
     right = tf.debugging.Assert(tf.equal(length, size), [
@@ -168,10 +168,10 @@ class Description:
 
 
 def find(shards: Sequence[str]) -> Description | None:
-  """Finds the description of feature shards; None for shards of pictures.
+  """Finds the description of feature shards; None for shards of images.
 
   Raises:
-    ValueError: some are of features and some of pictures, or of other
+    ValueError: some are of features and some of images, or of other
       features, or not all have been made yet, or the description cannot be
       read.
   """
@@ -181,7 +181,7 @@ def find(shards: Sequence[str]) -> Description | None:
   for folder, description in found.items():
     if description != first:
       raise ValueError(f'{folders[0]} and {folder} hold features of different '
-                       'kinds, or one of them pictures; train on one kind')
+                       'kinds, or one of them images; train on one kind')
   if first:
     _check_complete(shards)
   return first

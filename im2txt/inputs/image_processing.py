@@ -1,8 +1,8 @@
-"""From the bytes of a picture file to the pixels that an encoder sees.
+"""From the bytes of an image file to the pixels that an encoder sees.
 
 As in im2txt: resized with its sides squashed to a square somewhat larger than
 the encoder's input, then cropped; in training the crop is random, and the
-picture may be flipped and its colours distorted.
+image may be flipped and its colours distorted.
 """
 
 import tensorflow as tf
@@ -19,8 +19,8 @@ def describe(config: configuration.ModelConfig, augmentations: int) -> str:
   """Names what is done here; another name makes feature caches be made anew.
 
   Args:
-    config: has what pictures are made into.
-    augmentations: distorted versions of each picture that a cache has.
+    config: has what images are made into.
+    augmentations: distorted versions of each image that a cache has.
   """
   ratio = ('346/299' if config.resize_ratio == _IM2TXT_RESIZE_RATIO
            else f'{config.resize_ratio:.6g}')
@@ -41,10 +41,10 @@ def process_image(
     distortion_order: int | tf.Tensor = 0,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-  """Decodes, resizes, crops and, in training, distorts one picture.
+  """Decodes, resizes, crops and, in training, distorts one image.
 
   Args:
-    encoded_image: string []; a whole picture file.
+    encoded_image: string []; a whole image file.
     training: whether to crop, flip and distort at random.
     config: see `fit_image`; `image_format` is 'jpeg' or 'png', as in im2txt,
       but what the file is, is told by its content: these two, GIF (its first
@@ -66,7 +66,7 @@ def process_image(
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
-  """Decodes a picture file, string [], of any kind: uint8 [., ., 3]."""
+  """Decodes an image file, string [], of any kind: uint8 [., ., 3]."""
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
@@ -80,12 +80,12 @@ def fit_image(
     distortion_order: int | tf.Tensor = 0,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-  """What `process_image` does once the picture is there.
+  """What `process_image` does once the image is there.
 
   Args:
     image: uint8 [., ., 3].
     training: whether to crop, flip and distort at random.
-    config: has the size of the result, how much greater the picture is before
+    config: has the size of the result, how much greater the image is before
       it is cropped, and whether captioning crops too and training distorts the
       colours.
     distortion_order: see `distort_image`.
@@ -124,10 +124,10 @@ def thumbnail(image: tf.Tensor, side: int) -> tf.Tensor:
 
   Args:
     image: uint8 [height, width, 3].
-    side: pixels of the longer side, if the picture is larger.
+    side: pixels of the longer side, if the image is larger.
 
   Returns:
-    string [], the JPEG; the picture's form is kept.
+    string [], the JPEG; the image's form is kept.
   """
   size = tf.cast(tf.shape(image)[:2], tf.float32)
   ratio = tf.minimum(1.0, side / tf.reduce_max(size))

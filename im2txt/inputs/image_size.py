@@ -1,4 +1,4 @@
-"""How large a picture is once it is decoded, told without decoding it.
+"""How large an image is once it is decoded, told without decoding it.
 
 A file of a few kilobytes can claim any size, and decoding takes the memory.
 """
@@ -16,48 +16,48 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 
 
 class TooLargeError(OSError):
-  """The picture has more than `MAX_PIXELS`."""
+  """The image has more than `MAX_PIXELS`."""
 
 
 @contextlib.contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-  """Yields a picture whose pixels are not decoded yet.
+  """Yields an image whose pixels are not decoded yet.
 
   Args:
     data: the file's bytes.
 
   Raises:
-    OSError: it is no picture, or too large a one.
+    OSError: it is no image, or too large a one.
   """
   with warnings.catch_warnings():
     # MAX_PIXELS is checked here; odd metadata is nobody's concern.
     warnings.simplefilter('ignore')
     try:
-      picture = Image.open(io.BytesIO(data), formats=FORMATS)
+      image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError:
-      raise OSError('not a picture' if data else 'empty file') from None
+      raise OSError('not an image' if data else 'empty file') from None
     except Image.DecompressionBombError as error:
       raise TooLargeError(str(error)) from None
-    _check(picture, 1)
-    yield picture
+    _check(image, 1)
+    yield image
 
 
-def _check(picture: Image.Image, frames: int) -> None:
-  if picture.width * picture.height * frames > MAX_PIXELS:
+def _check(image: Image.Image, frames: int) -> None:
+  if image.width * image.height * frames > MAX_PIXELS:
     of_all = f'{frames} frames of ' * (frames > 1)
     raise TooLargeError(
-        f'{of_all}{picture.width} x {picture.height} pixels are more than '
+        f'{of_all}{image.width} x {image.height} pixels are more than '
         f'{MAX_PIXELS // 10**6} megapixels')
 
 
 def _num_frames(data: bytes) -> int:
   """Frames of an animation that can be reached, if it is damaged."""
-  with opened(data) as picture, contextlib.suppress(Exception):
-    return picture.n_frames
+  with opened(data) as image, contextlib.suppress(Exception):
+    return image.n_frames
   frames = 1
-  with opened(data) as picture, contextlib.suppress(Exception):
-    while picture.width * picture.height * frames <= MAX_PIXELS:
-      picture.seek(frames)
+  with opened(data) as image, contextlib.suppress(Exception):
+    while image.width * image.height * frames <= MAX_PIXELS:
+      image.seek(frames)
       frames += 1
   return frames
 
@@ -66,12 +66,12 @@ def problem(data: bytes) -> str:
   """Why TensorFlow shall not decode a file; '' if there is no reason not to.
 
   It decodes all frames of an animation to give the first. What only it may
-  know to be a picture is left to it and its own bound of 2**29 bytes.
+  know to be an image is left to it and its own bound of 2**29 bytes.
   """
   try:
-    with opened(data) as picture:
-      if picture.format == 'GIF':
-        _check(picture, _num_frames(data))
+    with opened(data) as image:
+      if image.format == 'GIF':
+        _check(image, _num_frames(data))
   except TooLargeError as error:
     return str(error)
   except Exception:  # Damaged files raise nearly anything.

@@ -1,7 +1,7 @@
 """Shards in, padded batches out.
 
-Shapes: P pictures of a batch, B captions of a batch (P of them, or all that
-the pictures have), T longest caption of the batch less one, n captions of a
+Shapes: P images of a batch, B captions of a batch (P of them, or all that
+the images have), T longest caption of the batch less one, n captions of a
 record.
 
 A caption [<S>, a, dog, </S>] becomes
@@ -41,7 +41,7 @@ _BUCKETS = (*range(10, 19), 20, 22, 25)
 
 
 class Batch(NamedTuple):
-  """Pictures and their captions; see the module for how they are padded."""
+  """Images and their captions; see the module for how they are padded."""
 
   # float32 [P, height, width, 3], pixels in [-1, 1], or what a feature cache
   # has of them.
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
   input_seqs: tf.Tensor   # int32 [B, T]
   target_seqs: tf.Tensor  # int32 [B, T]
   input_mask: tf.Tensor   # int32 [B, T]
-  image_rows: tf.Tensor   # int32 [B], which of the pictures a caption is of
+  image_rows: tf.Tensor   # int32 [B], which of the images a caption is of
 
 
 def make_batch(
@@ -64,8 +64,8 @@ def make_batch(
   Args:
     config: `input_file_pattern`, `input_pipeline` and the sizes. Without a
       pattern the batch is placeholders.
-    training: for ever in random order with distorted pictures, a caption of a
-      picture at a time unless `all_captions` says otherwise; or once in the
+    training: for ever in random order with distorted images, a caption of an
+      image at a time unless `all_captions` says otherwise; or once in the
       order of the files with plain ones and all captions of each.
     replica: which part of the files to read.
     num_replicas: the parts.
@@ -101,7 +101,7 @@ def make_batch(
 def make_images(
     config: configuration.ModelConfig, chosen: Sequence[bool]
 ) -> tf.Tensor | Encoding:
-  """Reads the pictures of some records, in order, plain, without captions.
+  """Reads the images of some records, in order, plain, without captions.
 
   Args:
     config: `input_file_pattern`, `bad_records` and the sizes.
@@ -153,11 +153,11 @@ def _placeholders(config: configuration.ModelConfig) -> Batch:
 
 
 def _one_by_one(example: shard_records.Example) -> tf.data.Dataset:
-  """The record's captions, each with the picture, as records of their own."""
+  """The record's captions, each with the image, as records of their own."""
   captions = tf.data.Dataset.from_tensor_slices(
       (example.captions, example.lengths))
-  pictures = tf.data.Dataset.from_tensors(example.data).repeat()
-  return tf.data.Dataset.zip((pictures, captions)).map(
+  images = tf.data.Dataset.from_tensors(example.data).repeat()
+  return tf.data.Dataset.zip((images, captions)).map(
       lambda data, caption: shard_records.Example(
           data, caption[0][tf.newaxis, :caption[1]], caption[1][tf.newaxis]))
 
@@ -189,7 +189,7 @@ def _tf_data_batch(
       num_parallel_calls=config.num_preprocess_threads)
   if training and not config.all_captions:
     dataset = dataset.flat_map(plain(_one_by_one))
-  # After that, so that a picture's captions see different versions of it.
+  # After that, so that an image's captions see different versions of it.
   dataset = dataset.map(plain(source.choose))
   if training:
     dataset = dataset.shuffle(
@@ -202,7 +202,7 @@ def _tf_data_batch(
         _BUCKETS, [config.batch_size] * (len(_BUCKETS) + 1))
   else:
     dataset = dataset.padded_batch(config.batch_size)
-  # Where a picture stands in the stream says how it is distorted, so that
+  # Where an image stands in the stream says how it is distorted, so that
   # threads may decode in any order.
   draw = _draw()
   # Decoded in batches only, for pixels waiting for a batch need much memory.
@@ -221,7 +221,7 @@ def _draw() -> tf.Tensor:
 
 
 def _seeds(draw: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
-  """Seeds int64 [P, 2] of a number [] and of pictures' numbers [P]."""
+  """Seeds int64 [P, 2] of a number [] and of images' numbers [P]."""
   return tf.stack([tf.fill(tf.shape(orders), draw), orders], axis=1)
 
 

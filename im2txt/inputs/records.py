@@ -1,4 +1,4 @@
-"""Shards of pictures or of features, and what their records hold."""
+"""Shards of images or of features, and what their records hold."""
 
 import os
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def _match(pattern: str) -> list[str]:
 def find_features(
     config: configuration.ModelConfig,
 ) -> feature_cache.Description | None:
-  """What made the features of the configuration's shards; None of pictures.
+  """What made the features of the configuration's shards; None of images.
 
   Raises:
     ValueError: no file matches, or the model is not for these features.
@@ -70,15 +70,15 @@ def _describe(
 
 
 class Example(NamedTuple):
-  """A picture and n of its captions; in a batch padded, with P in front."""
+  """An image and n of its captions; in a batch padded, with P in front."""
 
   data: dict[str, tf.Tensor]  # string [], by context key
   captions: tf.Tensor         # int32 [n, T + 1], padded
   lengths: tf.Tensor          # int32 [n]
 
 
-class _Pictures:
-  """Reads records of pictures."""
+class _Images:
+  """Reads records of images."""
 
   def __init__(self, config: configuration.ModelConfig, training: bool):
     self.keys = (config.image_feature_name,)
@@ -87,7 +87,7 @@ class _Pictures:
     self._training = training
 
   def choose(self, example: Example) -> Example:
-    """Chooses the version of a picture; here it is made in `decode`."""
+    """Chooses the version of an image; here it is made in `decode`."""
     return example
 
   def decode(
@@ -146,7 +146,7 @@ class _Features:
         tf.reduce_mean(regions, 1) if pooled is None else pooled, regions)
 
 
-Source = _Pictures | _Features
+Source = _Images | _Features
 
 
 def make_source(
@@ -155,16 +155,16 @@ def make_source(
   """Finds out how to read the records of shards.
 
   Args:
-    files: the shards, all of pictures or all of features.
+    files: the shards, all of images or all of features.
     config: the model that is to read them.
-    training: whether pictures are distorted.
+    training: whether images are distorted.
 
   Raises:
     ValueError: the shards are of features that the model cannot use.
   """
   description = _describe(files, config)
   return (_Features(description, training) if description
-          else _Pictures(config, training))
+          else _Images(config, training))
 
 
 def parse(

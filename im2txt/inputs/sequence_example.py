@@ -1,10 +1,10 @@
-"""The record: how a picture and its captions lie on disk.
+"""The record: how an image and its captions lie on disk.
 
 A record is a serialized tf.SequenceExample with im2txt's keys, so that shards
 written by im2txt are read here and the other way round:
 
-  context:        image/image_id     int64   the picture's id
-                  image/data         bytes   the encoded picture
+  context:        image/image_id     int64   the image's id
+                  image/data         bytes   the encoded image
   feature lists:  image/caption      bytes   the caption's words, with markers
                   image/caption_ids  int64   the same as ids
                   image/raw_caption  bytes   what a person wrote, where the
@@ -12,8 +12,8 @@ written by im2txt are read here and the other way round:
 
 In im2txt's layout each entry of a feature list is one word, and the record one
 image-caption pair. In the layout `image` each entry is one whole caption, and
-the record one picture with all its captions; a feature cache is of this form,
-with what an encoder said of the picture in the place of `image/data`.
+the record one image with all its captions; a feature cache is of this form,
+with what an encoder said of the image in the place of `image/data`.
 
 Writer and parser stand side by side so that they cannot drift apart.
 """
@@ -61,7 +61,7 @@ def make_pair(
   """Makes the record of one image-caption pair, in im2txt's layout.
 
   Args:
-    image_id: the picture's id.
+    image_id: the image's id.
     encoded_image: its file's bytes (JPEG).
     caption: its words and their ids.
   """
@@ -75,10 +75,10 @@ def make_pair(
 def make_image(
     image_id: int, data: Mapping[str, bytes], captions: Sequence[Caption]
 ) -> tf.train.SequenceExample:
-  """Makes the record of one picture with all its captions.
+  """Makes the record of one image with all its captions.
 
   Args:
-    image_id: the picture's id.
+    image_id: the image's id.
     data: by context key; `IMAGE_DATA` or what stands in its place.
     captions: of at least two words each, as markers see to.
   """
@@ -169,7 +169,7 @@ def _whole(entries: list[list]) -> list[list]:
 
 
 def image_id_of(example: tf.train.SequenceExample) -> int:
-  """The id of a record's picture.
+  """The id of a record's image.
 
   Raises:
     ValueError: it has none.

@@ -40,12 +40,12 @@ class Outputs(NamedTuple):
 class StepTensors(NamedTuple):
   """What a step-by-step search feeds and fetches; all named for good."""
 
-  image_feed: tf.Tensor     # string [], fed: a picture file's bytes
+  image_feed: tf.Tensor     # string [], fed: an image file's bytes
   input_feed: tf.Tensor     # int64 [B], fed: the words just chosen
   state_feed: tf.Tensor     # float32 [B, S], fed
   images: tf.Tensor         # float32 [1, height, width, 3], in [-1, 1]
   memory: Any               # the decoder's, nest of [1, ...]
-  initial_state: tf.Tensor  # float32 [1, S], of the picture
+  initial_state: tf.Tensor  # float32 [1, S], of the image
   softmax: tf.Tensor        # float32 [B, V], probabilities of the next word
   state: tf.Tensor          # float32 [B, S]
   # float32 [B, L], the regions' shares; None: the decoder does not attend.
@@ -114,7 +114,7 @@ def build(
   training = mode is Mode.TRAIN
   tf1.train.get_or_create_global_step()
   decoder = make_decoder(config, training)
-  # Once a picture, then for each of its captions.
+  # Once an image, then for each of its captions.
   memory = tf.nest.map_structure(
       lambda x: tf.gather(x, batch.image_rows),
       _prepare(config, decoder,
@@ -160,7 +160,7 @@ def encode(
     return encoder.encode(images, train_encoder, training)
   if train_encoder:
     raise ValueError('the encoder cannot be trained on a feature cache; give '
-                     'the shards of pictures as --input_file_pattern')
+                     'the shards of images as --input_file_pattern')
   # The checkpoint holds the whole model, the encoder's variables too.
   encoder.encode(
       tf.zeros([1, config.image_height, config.image_width, 3]), False, False)

@@ -1,4 +1,4 @@
-"""Sheets that show, word by word, where on a photo the model looked."""
+"""Sheets that show, word by word, where on an image the model looked."""
 
 import contextlib
 import io
@@ -13,8 +13,8 @@ from im2txt.files import atomic_files, file_system
 from im2txt.results import result as results
 
 _COLUMNS = 5
-_PICTURE = 240   # Pixels, the longer side.
-_NARROWEST = 96  # Pixels that a word has under a photo, however narrow that is.
+_IMAGE = 240   # Pixels, the longer side.
+_NARROWEST = 96  # Pixels that a word has under an image, at the least.
 _MARGIN = 16
 _LINE = 22
 _PAPER, _INK, _FAINT = 'white', '#202020', '#6b6b6b'
@@ -22,12 +22,12 @@ _PAPER, _INK, _FAINT = 'white', '#202020', '#6b6b6b'
 
 @contextlib.contextmanager
 def write(folder: str) -> Iterator[results.Write]:
-  """Writes a sheet a photo, each whole or not at all.
+  """Writes a sheet an image, each whole or not at all.
 
   Args:
     folder: where to; made if it is not there. The sheet of `surf.png` is
-      `surf.attention.jpg`, so that it never is the photo's own file; that of
-      another photo of this name, from another folder, `surf-2.attention.jpg`.
+      `surf.attention.jpg`, so that it never is the image's own file; that of
+      another image of this name, from another folder, `surf-2.attention.jpg`.
 
   Yields:
     A function to be called with each result. Those without a thumbnail, or
@@ -37,7 +37,7 @@ def write(folder: str) -> Iterator[results.Write]:
     OSError: the folder can't be made, or a sheet can't be written.
   """
   file_system.makedirs(folder)
-  names = {}  # By file: a photo captioned twice has one sheet.
+  names = {}  # By file: an image captioned twice has one sheet.
   taken = set()
 
   def add(result: results.Result) -> None:
@@ -55,9 +55,9 @@ def write(folder: str) -> Iterator[results.Write]:
 
 
 def draw(result: results.Result) -> Image.Image:
-  """Draws a photo plain, then for each word of its best caption.
+  """Draws an image plain, then for each word of its best caption.
 
-  A word's weights are laid over the photo as in Xu et al. 2015
+  A word's weights are laid over the image as in Xu et al. 2015
   (https://arxiv.org/abs/1502.03044, section 5.4): enlarged bilinearly, bright
   where the model looked and dark elsewhere. They are scaled by that word's
   own maximum, so that brightness compares places, not words. The regions tile
@@ -65,70 +65,70 @@ def draw(result: results.Result) -> Image.Image:
   seen, is dark.
 
   Args:
-    result: of a photo; with a thumbnail, and a caption with attention.
+    result: of an image; with a thumbnail, and a caption with attention.
   """
   caption = result.captions[0]
   with Image.open(io.BytesIO(result.thumbnail)) as thumbnail:
-    ratio = _PICTURE / max(thumbnail.size)
-    photo = thumbnail.convert('RGB').resize(
+    ratio = _IMAGE / max(thumbnail.size)
+    image = thumbnail.convert('RGB').resize(
         [max(1, round(side * ratio)) for side in thumbnail.size])
-  cells = [(os.path.basename(result.file), _FAINT, photo)]
+  cells = [(os.path.basename(result.file), _FAINT, image)]
   for word, weights in zip(
       caption.words, caption.relative_attention, strict=True):
-    cells.append((word, _INK, _lay_over(photo, weights, result.seen)))
+    cells.append((word, _INK, _lay_over(image, weights, result.seen)))
 
   columns = min(_COLUMNS, len(cells))
-  width = max(photo.width, _NARROWEST)
+  width = max(image.width, _NARROWEST)
   font = ImageFont.load_default(15)
   title = textwrap.wrap(
       _printable(f'{caption.text} (p={caption.probability:.6f})'),
       int((columns * (width + _MARGIN) - _MARGIN) / font.getlength('n')))
   top = _MARGIN + len(title) * _LINE
-  height = photo.height + _LINE + _MARGIN
+  height = image.height + _LINE + _MARGIN
   sheet = Image.new('RGB', (
       columns * (width + _MARGIN) + _MARGIN,
       top + -(-len(cells) // columns) * height), _PAPER)
   pen = ImageDraw.Draw(sheet)
   for i, line in enumerate(title):
     pen.text((_MARGIN, _MARGIN / 2 + i * _LINE), line, _INK, font)
-  for i, (label, ink, picture) in enumerate(cells):
+  for i, (label, ink, cell) in enumerate(cells):
     row, column = divmod(i, columns)
     x = _MARGIN + column * (width + _MARGIN)
     y = top + row * height
-    sheet.paste(picture, (x + (width - photo.width) // 2, y))
-    pen.text((x + width / 2, y + photo.height + 2),
+    sheet.paste(cell, (x + (width - image.width) // 2, y))
+    pen.text((x + width / 2, y + image.height + 2),
              _shorten(_printable(label), font, width), ink, font, anchor='ma')
   return sheet
 
 
 def _lay_over(
-    photo: Image.Image, weights: np.ndarray, seen: float
+    image: Image.Image, weights: np.ndarray, seen: float
 ) -> Image.Image:
-  """Brightens a photo by weights.
+  """Brightens an image by weights.
 
   Args:
-    photo: RGB.
+    image: RGB.
     weights: float32 [rows, columns], between 0 and 1.
-    seen: share of the photo's sides that they tile.
+    seen: share of the image's sides that they tile.
   """
-  size = [max(1, round(side * seen)) for side in photo.size]
+  size = [max(1, round(side * seen)) for side in image.size]
   enlarged = Image.fromarray(255 * weights).resize(
       size, Image.Resampling.BILINEAR)
-  mask = Image.new('L', photo.size, 0)
+  mask = Image.new('L', image.size, 0)
   mask.paste(Image.fromarray(np.rint(enlarged).astype(np.uint8)), (
-      (photo.width - size[0]) // 2, (photo.height - size[1]) // 2))
-  # Whatever the photo: black, where the model looked, is lighter than white
+      (image.width - size[0]) // 2, (image.height - size[1]) // 2))
+  # Whatever the image: black, where the model looked, is lighter than white
   # elsewhere.
-  return Image.composite(_mix(photo, 'white', 0.4), _mix(photo, 'black', 0.7),
+  return Image.composite(_mix(image, 'white', 0.4), _mix(image, 'black', 0.7),
                          mask)
 
 
-def _mix(photo: Image.Image, colour: str, share: float) -> Image.Image:
-  return Image.blend(photo, Image.new('RGB', photo.size, colour), share)
+def _mix(image: Image.Image, colour: str, share: float) -> Image.Image:
+  return Image.blend(image, Image.new('RGB', image.size, colour), share)
 
 
 def _free_name(file: str, taken: set[str]) -> str:
-  """Names a photo's sheet; adds to the names that are taken."""
+  """Names an image's sheet; adds to the names that are taken."""
   stem = os.path.splitext(os.path.basename(file))[0]
   # A name has 255 bytes at most, until it is whole some more of them.
   stem = os.fsdecode(os.fsencode(stem)[:200])

@@ -20,20 +20,20 @@ _COCO_NAME = re.compile(r'(?:COCO_\w+_)?(\d{12})\.\w+')
 def image_ids(
     files: Iterable[str], annotations_file: str | None
 ) -> dict[str, int | str]:
-  """Finds out the id of each picture.
+  """Finds out the id of each image.
 
   Args:
-    files: pictures.
+    files: images.
     annotations_file: JSON in COCO's format, whose `images` have `file_name`
       and `id`; None: COCO's own file names have the id in them, other
-      pictures go by their name.
+      images go by their name.
 
   Returns:
     Ids by file.
 
   Raises:
     OSError: the annotations cannot be read.
-    ValueError: they are none, or a picture has no id, or two have the same.
+    ValueError: they are none, or an image has no id, or two have the same.
   """
   known = _read_ids(annotations_file) if annotations_file else None
   ids, owners = {}, {}
@@ -58,14 +58,14 @@ def image_ids(
 def write(
     path: str, ids: Mapping[str, int | str]
 ) -> Iterator[results.Write]:
-  """Writes the best caption of each picture, the file whole or not at all.
+  """Writes the best caption of each image, the file whole or not at all.
 
   Args:
     path: the file.
     ids: image ids by file.
 
   Yields:
-    A function to be called with each result; a picture that could not be
+    A function to be called with each result; an image that could not be
     read, or for which nothing was found, or that came before, is left out.
   """
   with atomic_files.write(path) as f:
@@ -86,7 +86,7 @@ def read(path: str) -> dict[int | str, str]:
   """Reads results.
 
   Returns:
-    The caption of each picture, by id.
+    The caption of each image, by id.
 
   Raises:
     OSError: the file cannot be read.

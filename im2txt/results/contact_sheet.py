@@ -1,4 +1,4 @@
-"""A sheet of pictures with their captions and probabilities, to look at."""
+"""A sheet of images with their captions and probabilities, to look at."""
 
 import contextlib
 import io
@@ -11,12 +11,12 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from im2txt.files import atomic_files, file_system
 from im2txt.results import result as results
 
-MAX_PICTURES = 48
+MAX_IMAGES = 48
 _COLUMNS = 4
-PICTURE_SIDE = 240  # Pixels.
+IMAGE_SIDE = 240  # Pixels.
 _MARGIN = 16
 _LINE = 17
-_LETTERS = 36  # Letters that fit beside each other under a picture.
+_LETTERS = 36  # Letters that fit beside each other under an image.
 _CAPTION_LINES = 7
 _PAPER, _INK, _FAINT, _BAR = 'white', '#202020', '#6b6b6b', '#c9dcf2'
 
@@ -33,7 +33,7 @@ def check_name(flag: str, path: str) -> None:
 
 @contextlib.contextmanager
 def write(path: str) -> Iterator[results.Write]:
-  """Collects the first pictures, and draws them if the block ends well.
+  """Collects the first images, and draws them if the block ends well.
 
   Args:
     path: the sheet; .png or .jpg.
@@ -42,36 +42,36 @@ def write(path: str) -> Iterator[results.Write]:
     A function to be called with each result; one that has no thumbnail is
     left out.
   """
-  pictures = []
+  images = []
 
   def add(result: results.Result) -> None:
-    if result.thumbnail and len(pictures) < MAX_PICTURES:
-      pictures.append(result)
+    if result.thumbnail and len(images) < MAX_IMAGES:
+      images.append(result)
 
   yield add
-  if pictures:
+  if images:
     form = 'PNG' if path.lower().endswith('.png') else 'JPEG'
     with (atomic_files.replacing(path) as temporary,
           file_system.open(temporary, 'wb') as f):
-      draw(pictures).save(f, form)
+      draw(images).save(f, form)
 
 
-def draw(pictures: Sequence[results.Result]) -> Image.Image:
-  """Draws the pictures in rows.
+def draw(images: Sequence[results.Result]) -> Image.Image:
+  """Draws the images in rows.
 
   A bar behind each caption shows its probability as a share of the first
   one's, all of it at the most.
 
   Args:
-    pictures: what to show, in this order; at least one, each with a thumbnail.
+    images: what to show, in this order; at least one, each with a thumbnail.
   """
-  cell_width = PICTURE_SIDE + _MARGIN
-  cell_height = PICTURE_SIDE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
-  columns = min(_COLUMNS, len(pictures))
-  rows = -(-len(pictures) // columns)
+  cell_width = IMAGE_SIDE + _MARGIN
+  cell_height = IMAGE_SIDE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
+  columns = min(_COLUMNS, len(images))
+  rows = -(-len(images) // columns)
   sheet = Image.new('RGB', (columns * cell_width + _MARGIN,
                             rows * cell_height + _MARGIN), _PAPER)
-  for i, result in enumerate(pictures):
+  for i, result in enumerate(images):
     row, column = divmod(i, columns)
     _draw_result(sheet, result, _MARGIN + column * cell_width,
                  _MARGIN + row * cell_height)
@@ -87,14 +87,14 @@ def _draw_result(
 ) -> None:
   pen = ImageDraw.Draw(sheet)
   try:
-    with Image.open(io.BytesIO(result.thumbnail)) as picture:
+    with Image.open(io.BytesIO(result.thumbnail)) as image:
       sheet.paste(ImageOps.fit(
-          picture.convert('RGB'), (PICTURE_SIDE, PICTURE_SIDE)), (x, y))
+          image.convert('RGB'), (IMAGE_SIDE, IMAGE_SIDE)), (x, y))
   except (OSError, Image.DecompressionBombError):
     # TensorFlow read it, Pillow cannot: the captions count for more.
-    pen.rectangle((x, y, x + PICTURE_SIDE, y + PICTURE_SIDE), outline=_FAINT)
+    pen.rectangle((x, y, x + IMAGE_SIDE, y + IMAGE_SIDE), outline=_FAINT)
   font = ImageFont.load_default(12)
-  y += PICTURE_SIDE + 4
+  y += IMAGE_SIDE + 4
   pen.text((x, y), _shorten(os.path.basename(result.file)), _FAINT, font)
   bottom = y + (_CAPTION_LINES + 1) * _LINE
   y += _LINE
@@ -105,7 +105,7 @@ def _draw_result(
       break
     share = caption.probability / max(
         result.captions[0].probability, 1e-300)
-    pen.rectangle((x, y, x + min(1.0, share) * PICTURE_SIDE,
+    pen.rectangle((x, y, x + min(1.0, share) * IMAGE_SIDE,
                    y + len(lines) * _LINE - 2), _BAR)
     for line in lines:
       pen.text((x + 2, y), line, _INK, font)

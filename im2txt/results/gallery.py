@@ -1,9 +1,9 @@
-"""A page of captioned pictures to look at and search, whole in one HTML file.
+"""A page of captioned images to look at and search, whole in one HTML file.
 
 The page asks nothing of any network: thumbnails, style and script are inside.
 
 Where the model attends, a word under the pointer, tapped, or reached with the
-arrow keys lights up on the picture what the model looked at for it, as in
+arrow keys lights up on the image what the model looked at for it, as in
 `attention_sheets`.
 """
 
@@ -27,7 +27,7 @@ _HEAD = '''\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Captioned pictures</title>
+<title>Captioned images</title>
 <style>
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff;
   --ink: #1c2026; --faint: #59626e; --line: #dde1e6; --edge: #818994;
@@ -84,7 +84,7 @@ small { text-align: right }
 </head>
 <body>
 <header>
-<h1>Captioned pictures</h1>
+<h1>Captioned images</h1>
 <label>Search <input type="search" autofocus autocomplete="off"
 placeholder="words of captions and file names"></label>
 <output aria-live="polite"></output>
@@ -112,7 +112,7 @@ function filter() {
     if (card.hidden === found) card.hidden = !found;
     shown += found;
   }
-  const noun = cards.length === 1 ? ' picture' : ' pictures';
+  const noun = cards.length === 1 ? ' image' : ' images';
   count.value = (words.length ? shown.toLocaleString('en') + ' of ' : '') +
     cards.length.toLocaleString('en') + noun;
 }
@@ -126,8 +126,8 @@ function follow() {
   filter();
 }
 
-// Lays a word's weights over its picture: white where the model looked, black
-// elsewhere, both let the picture through.
+// Lays a word's weights over its image: white where the model looked, black
+// elsewhere, both let the image through.
 const veil = document.createElement('canvas');
 const grid = document.createElement('canvas');
 let lit = null;
@@ -224,7 +224,7 @@ location.hash ? follow() : filter();
 
 @contextlib.contextmanager
 def write(path: str) -> Iterator[results.Write]:
-  """Writes a gallery, picture by picture, whole or not at all.
+  """Writes a gallery, image by image, whole or not at all.
 
   Nothing is kept in memory. The page takes its name when the block ends
   well; if it does not, an older file of that name stays as it was.
@@ -233,7 +233,7 @@ def write(path: str) -> Iterator[results.Write]:
     path: the HTML file; `path`.tmp beside it holds the page meanwhile.
 
   Yields:
-    A function that adds a picture to the page.
+    A function that adds an image to the page.
 
   Raises:
     OSError: the file can't be written.
@@ -256,10 +256,10 @@ def _card(result: results.Result) -> str:
            else '<figure>\n']
   if pictured:
     best = result.captions[0].text if result.captions else ''
-    picture = base64.b64encode(result.thumbnail).decode('ascii')
+    image = base64.b64encode(result.thumbnail).decode('ascii')
     parts.append(f'<img loading="lazy" decoding="async" '
                  f'alt="{html.escape(best)}" '
-                 f'src="data:image/jpeg;base64,{picture}">\n')
+                 f'src="data:image/jpeg;base64,{image}">\n')
   parts.append(f'<figcaption>\n<p class="name" '
                f'title="{html.escape(result.file)}">'
                f'{html.escape(os.path.basename(result.file))}</p>\n')

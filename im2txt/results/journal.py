@@ -39,11 +39,11 @@ class Journal:
       raise
 
   def __contains__(self, file: str) -> bool:
-    """Whether the picture has been read and captioned."""
+    """Whether the image has been read and captioned."""
     return file in self._places and file not in self._failed
 
   def __len__(self) -> int:
-    """Number of pictures of which there are results."""
+    """Number of images of which there are results."""
     return len(self._places)
 
   def append(self, batch: Iterable[results.Result]) -> None:
@@ -55,7 +55,7 @@ class Journal:
     self._file.flush()
 
   def result(self, file: str) -> results.Result:
-    """Reads the result of a picture."""
+    """Reads the result of an image."""
     self._file.seek(self._places[file])
     return results.from_line(self._file.readline())
 

@@ -1,4 +1,4 @@
-"""What is said of a picture, on its way from the search to files."""
+"""What is said of an image, on its way from the search to files."""
 
 import base64
 import json
@@ -38,13 +38,13 @@ class Caption(NamedTuple):
 
 
 class Result(NamedTuple):
-  """A picture's captions, or why it has none."""
+  """An image's captions, or why it has none."""
 
   file: str
   captions: tuple[Caption, ...] = ()  # Best first.
   error: str | None = None            # One line, if the file is unreadable.
   thumbnail: bytes | None = None      # A small JPEG, if one was asked for.
-  # Share of the picture's height and of its width, about its middle, that the
+  # Share of the image's height and of its width, about its middle, that the
   # model looks at; the rows and columns of attention tile that part.
   seen: float = 1.0
 
@@ -88,7 +88,7 @@ def from_line(line: str | bytes) -> Result:
     thumbnail = fields.get('thumbnail')
     seen = fields.get('seen', 1.0)
     if not 0 < seen <= 1:
-      raise ValueError(f'no share of a picture: {seen}')
+      raise ValueError(f'no share of an image: {seen}')
     error = fields.get('error')
     if not isinstance(error, str | None):
       raise ValueError(f'no reason: {error!r}')
@@ -98,7 +98,7 @@ def from_line(line: str | bytes) -> Result:
         None if thumbnail is None else base64.b64decode(thumbnail),
         seen)
   except (LookupError, TypeError, AttributeError, OverflowError) as error:
-    raise ValueError(f'no result of a picture: {error!r}') from None
+    raise ValueError(f'no result of an image: {error!r}') from None
 
 
 def _caption(fields: dict[str, Any]) -> Caption:

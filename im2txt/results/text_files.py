@@ -15,7 +15,7 @@ from im2txt.results import result as results
 
 
 def print_captions(result: results.Result, file: TextIO) -> None:
-  """Prints a picture's captions as im2txt does; of an unreadable one none."""
+  """Prints an image's captions as im2txt does; of an unreadable one none."""
   if result.error is not None:
     return
   print(f'Captions for image {os.path.basename(result.file)}:',
@@ -33,7 +33,7 @@ def lines(path: str) -> Iterator[results.Write]:
 
 @contextlib.contextmanager
 def json_lines(path: str) -> Iterator[results.Write]:
-  """A line of JSON a picture: file and all its captions, or the error."""
+  """A line of JSON an image: file and all its captions, or the error."""
   with atomic_files.write(path) as f:
     yield lambda result: print(
         json.dumps(results.as_fields(result)), file=f)

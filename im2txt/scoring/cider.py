@@ -17,7 +17,7 @@ _SIGMA = 6.0  # Of the penalty for another length.
 
 
 class _Vectors(NamedTuple):
-  """A caption's n-grams, each weighed by how few pictures have it."""
+  """A caption's n-grams, each weighed by how few images have it."""
 
   weights: list[dict[tuple, float]]  # Of each n.
   norms: list[float]
@@ -28,13 +28,13 @@ class CiderD:
   """Scores captions by document frequencies that are given once."""
 
   def __init__(self, captions_of_images: Iterable[Iterable[Words]]):
-    """Counts in how many pictures each n-gram is.
+    """Counts in how many images each n-gram is.
 
     Args:
-      captions_of_images: what people wrote of each picture.
+      captions_of_images: what people wrote of each image.
 
     Raises:
-      ValueError: there is no picture.
+      ValueError: there is no image.
     """
     self._frequencies = collections.Counter()
     num_images = 0
@@ -42,7 +42,7 @@ class CiderD:
       self._frequencies.update(
           {ngram for words in captions for ngram in _ngrams(words)})
     if not num_images:
-      raise ValueError('CIDEr needs the captions of at least one picture')
+      raise ValueError('CIDEr needs the captions of at least one image')
     self._log_images = math.log(num_images)
 
   def scores(
@@ -52,7 +52,7 @@ class CiderD:
     """CIDEr-D of each candidate, from 0 to 10.
 
     Args:
-      candidates: captions of one picture.
+      candidates: captions of one image.
       references: what people wrote of it; at least one.
       weights: how much each reference counts, in all 1; None: all the same.
     """

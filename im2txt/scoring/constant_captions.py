@@ -1,12 +1,12 @@
-"""The captions that do best when one of them is said of every picture.
+"""The captions that do best when one of them is said of every image.
 
-A model has to beat their scores: saying the same of every photo gets that far.
+A model has to beat their scores: saying the same of every image gets that far.
 
 What a constant caption c scores is a sum over its n-grams, n from 1 to 4, of
 what each of them adds, which is computed once for all captions.
 
 BLEU (Papineni et al. 2002): an n-gram g that c has c_g times adds
-  sum over pictures of: min(c_g, the most that a reference has g)
+  sum over images of: min(c_g, the most that a reference has g)
 to the matches, which are divided by the n-grams that all the copies of c have.
 
 CIDEr (Vedantam et al. 2015, https://arxiv.org/abs/1411.5726; CIDEr-D, as
@@ -34,11 +34,11 @@ Sentence = Sequence[str]
 def best(
     captions: Iterable[Sentence], references: Sequence[Sequence[Sentence]]
 ) -> dict[str, tuple[Sentence, float]]:
-  """Finds the best captions when said of every picture.
+  """Finds the best captions when said of every image.
 
   Args:
     captions: words of each caption to choose from; at least one.
-    references: for each picture, for each of its references, the words.
+    references: for each image, for each of its references, the words.
 
   Returns:
     By 'Bleu_4' and 'CIDEr': the caption that has most of it, and how much.
@@ -65,8 +65,8 @@ class _Ngrams(NamedTuple):
 class _References(NamedTuple):
   """What is known of the references, row by row, but for their words."""
 
-  pictures: np.ndarray  # int [R], which picture each is of, in order
-  shares: np.ndarray    # float [R], 1 / references of that picture
+  images: np.ndarray  # int [R], which image each is of, in order
+  shares: np.ndarray    # float [R], 1 / references of that image
   lengths: np.ndarray   # int [R], words
 
 
@@ -78,8 +78,8 @@ def _scores(
   lengths = np.array(list(map(len, sentences)))
   of_captions, of_references = np.split(lengths, [len(captions)])
   sizes = np.array(list(map(len, references)))
-  pictures = np.repeat(np.arange(len(sizes)), sizes)
-  known = _References(pictures, 1 / sizes[pictures], of_references)
+  images = np.repeat(np.arange(len(sizes)), sizes)
+  known = _References(images, 1 / sizes[images], of_references)
   log_bleu = _log_brevity(of_captions, known)
   cider = np.zeros(len(captions))
   for n, ngrams in enumerate(_ngrams(sentences, lengths), 1):
@@ -120,7 +120,7 @@ def _ngrams(
 
 def _log_brevity(lengths: np.ndarray, references: _References) -> np.ndarray:
   """Log of BLEU's brevity penalty of captions of these lengths, in words."""
-  starts = np.flatnonzero(np.diff(references.pictures, prepend=-1))
+  starts = np.flatnonzero(np.diff(references.images, prepend=-1))
   found, where = np.unique(lengths, return_inverse=True)
   logs = np.zeros(len(found))
   for i, length in enumerate(found):
@@ -135,18 +135,18 @@ def _log_brevity(lengths: np.ndarray, references: _References) -> np.ndarray:
 def _matches(
     own: _Ngrams, other: _Ngrams, references: _References, num_captions: int
 ) -> np.ndarray:
-  """BLEU's matches of each caption in all pictures, int [captions].
+  """BLEU's matches of each caption in all images, int [captions].
 
   Args:
     own: n-grams of the captions.
     other: n-grams of the references.
-    references: of which pictures these are.
+    references: of which images these are.
     num_captions: captions there are.
   """
   size = _size(own, other)
-  of_pictures = references.pictures[other.rows] * size + other.ids
-  order = np.argsort(of_pictures)
-  found, starts = np.unique(of_pictures[order], return_index=True)
+  of_images = references.images[other.rows] * size + other.ids
+  order = np.argsort(of_images)
+  found, starts = np.unique(of_images[order], return_index=True)
   most = (np.maximum.reduceat(other.counts[order], starts)
           if len(starts) else starts)
   return _add_up(own, own.counts, num_captions, lambda count: np.bincount(
@@ -165,9 +165,9 @@ def _similarities(
     lengths: of the captions, in words.
   """
   size = _size(own, other)
-  of_pictures = np.unique(references.pictures[other.rows] * size + other.ids)
-  seen = np.maximum(np.bincount(of_pictures % size, minlength=size), 1)
-  idf = np.log(references.pictures[-1] + 1) - np.log(seen)
+  of_images = np.unique(references.images[other.rows] * size + other.ids)
+  seen = np.maximum(np.bincount(of_images % size, minlength=size), 1)
+  idf = np.log(references.images[-1] + 1) - np.log(seen)
 
   def norms(ngrams: _Ngrams, rows: int) -> np.ndarray:
     return np.sqrt(np.bincount(

@@ -47,7 +47,7 @@ class Scores(NamedTuple):
   """By the names above; without METEOR where it cannot be computed."""
 
   overall: dict[str, float]
-  each: dict[str, list[float]]  # Of each picture, in their order.
+  each: dict[str, list[float]]  # Of each image, in their order.
 
 
 class Diversity(NamedTuple):
@@ -60,7 +60,7 @@ class Diversity(NamedTuple):
 
 
 class Constant(NamedTuple):
-  """A caption said of every picture."""
+  """A caption said of every image."""
 
   caption: str
   scores: dict[str, float]
@@ -75,7 +75,7 @@ class Evaluation(NamedTuple):
   constants: dict[str, Constant]
 
   def summary(self) -> dict[str, Any]:
-    """Everything but the scores of each picture, as it is written to JSON."""
+    """Everything but the scores of each image, as it is written to JSON."""
     return {
         'num_images': len(self.captions.each['CIDEr']),
         'captions': self.captions.overall,
@@ -96,7 +96,7 @@ class Scorer:
     """Tokenizes them and finds the best constant captions.
 
     Args:
-      references: what people wrote of each picture, a caption at least.
+      references: what people wrote of each image, a caption at least.
       training_captions: None if they are not at hand: novelty is unknown
         then, and the constant captions are chosen from the references.
       split: makes words of a reference; `str.split` of tokenized ones.
@@ -135,7 +135,7 @@ class Scorer:
     """Scores captions.
 
     Args:
-      captions: one of each picture that there are references of.
+      captions: one of each image that there are references of.
     """
     tokenized = {image: ' '.join(tokenize(captions[image]))
                  for image in self._references}
@@ -161,7 +161,7 @@ class Scorer:
     from pycocoevalcap.rouge.rouge import Rouge
     candidates = [{image: [caption] for image, caption in captions.items()}
                   for captions in several]
-    # Of each score, for each set, the overall one and those of the pictures.
+    # Of each score, for each set, the overall one and those of the images.
     found = {name: [] for name in BLEU}
     for captions in candidates:
       bleu = Bleu(4).compute_score(self._references, captions, verbose=0)

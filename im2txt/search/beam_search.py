@@ -1,11 +1,11 @@
-"""Searches for captions inside the graph, for a batch of pictures at once.
+"""Searches for captions inside the graph, for a batch of images at once.
 
 `beam_search` finds what `caption_generator.CaptionGenerator` finds, the plain
 reference. `greedy` takes the most probable word each time, `sample` draws it.
 
-Shapes: B pictures, K captions of each side by side, N = B * K, R captions
+Shapes: B images, K captions of each side by side, N = B * K, R captions
 returned, T longest caption (words, both markers counted), V vocabulary, L
-regions of a picture, 0 if the decoder does not attend to them, P proposals of
+regions of an image, 0 if the decoder does not attend to them, P proposals of
 a caption. What follows the end of a caption is end markers too.
 """
 
@@ -24,7 +24,7 @@ _BLOCK = 32  # Words that are looked at together.
 
 
 class Captions(NamedTuple):
-  """Captions of each picture; where one has fewer, -inf in both floats."""
+  """Captions of each image; where one has fewer, -inf in both floats."""
 
   sentences: tf.Tensor          # int32 [B, R, T], the start marker first
   log_probabilities: tf.Tensor  # float32 [B, R], nats
@@ -121,7 +121,7 @@ def beam_search(
   Each partial caption proposes its `beam_size` most probable next words. A
   proposal that ends joins the complete captions and takes no place among the
   `beam_size` partial ones. The search ends as soon as no partial caption of
-  any picture can still become one of those returned.
+  any image can still become one of those returned.
 
   Args:
     decoder: made for inference.
@@ -130,7 +130,7 @@ def beam_search(
     options: how to search.
 
   Returns:
-    The captions of each picture, best first: complete ones or, if nothing was
+    The captions of each image, best first: complete ones or, if nothing was
     completed within T words, partial ones; never both.
   """
   num_captions = options.num_captions or options.beam_size
@@ -221,7 +221,7 @@ def greedy(decoder: decoders.Decoder, memory: Any, rules: Rules) -> Captions:
     rules: what a caption may be.
 
   Returns:
-    One caption of each picture.
+    One caption of each image.
   """
   return _write(decoder, memory, rules, 1, lambda probabilities, _: (
       tf.math.top_k(probabilities, 1).indices[:, 0]))
@@ -243,7 +243,7 @@ def sample(
     decoder: made for inference.
     memory: of its `prepare`, B rows.
     rules: what a caption may be.
-    num_samples: R, captions drawn of each picture.
+    num_samples: R, captions drawn of each image.
     temperature: what log probabilities are divided by first; below 1 favours
       probable words.
     top_k: number of words, the most probable, to draw from; None: all.
@@ -302,7 +302,7 @@ def _write(
     decoder: made for inference.
     memory: of its `prepare`, B rows.
     rules: what a caption may be.
-    num_captions: R, of each picture.
+    num_captions: R, of each image.
     choose: next words int32 [N] of their probabilities float32 [N, V] and
       the number of words that are there, integer [].
   """
@@ -402,7 +402,7 @@ def _propose(
   """The n most probable next words of each caption.
 
   Args:
-    beam: K captions a picture.
+    beam: K captions an image.
     probabilities: float32 [B, K, V], of their next words.
     n: how many, if there are as many words.
     costs: float32 [B, V], nats off the score of a word, or None.
@@ -451,7 +451,7 @@ def _finish(
   """Complete captions, those that have just ended among them.
 
   Args:
-    beam: K partial captions a picture.
+    beam: K partial captions an image.
     proposals: of their next words.
     complete: captions that were there before.
     end_id: the end marker.

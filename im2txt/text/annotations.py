@@ -16,13 +16,13 @@ MAX_INT64 = 2**63 - 1
 
 
 class AnnotatedImage(NamedTuple):
-  """A picture and its captions.
+  """An image and its captions.
 
   Attributes:
     image_id: COCO's id, which fits int64; in Flickr8k the file's name.
     file_name: None where COCO's file does not say.
     captions: as people wrote them; none is empty, but there may be none.
-    where: file and place that has the picture, for messages.
+    where: file and place that has the image, for messages.
   """
 
   image_id: int | str
@@ -74,14 +74,14 @@ def read_coco(path: str) -> list[AnnotatedImage]:
     annotation_ids.add(annotation_id)
     image_id = json_files.get(entry, 'image_id', int, where)
     if image_id not in images:
-      raise ValueError(f'{where}: no picture has the image id {image_id}')
+      raise ValueError(f'{where}: no image has the image id {image_id}')
     images[image_id].captions.append(
         check_caption(json_files.get(entry, 'caption', str, where), where))
   return list(images.values())
 
 
 def read_flickr8k(path: str) -> list[AnnotatedImage]:
-  """Reads a token file, in the order of its pictures.
+  """Reads a token file, in the order of its images.
 
   Raises:
     ValueError: a line is not of its form, or there twice.

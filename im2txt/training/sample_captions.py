@@ -1,4 +1,4 @@
-"""Captions one picture again and again, to see what training has learnt."""
+"""Captions one image again and again, to see what training has learnt."""
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +21,13 @@ TEMPERATURES = (0.0, 0.5, 1.0)
 
 
 class CaptionSamples:
-  """The captioning graph of one picture, for any checkpoint of a model."""
+  """The captioning graph of one image, for any checkpoint of a model."""
 
   def __init__(
       self,
       config: configuration.ModelConfig,
       vocab: vocabulary.Vocabulary,
-      picture: str,
+      image_file: str,
       seed: int | None = None,
   ):
     """Builds the graph.
@@ -35,16 +35,16 @@ class CaptionSamples:
     Args:
       config: the model.
       vocab: its words.
-      picture: the file.
+      image_file: what to caption.
       seed: the same gives the same captions of a checkpoint; None: others each
         time.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is no picture.
+      ValueError: it is no image.
     """
     self._vocab = vocab
-    with file_system.open(picture, 'rb') as f:
+    with file_system.open(image_file, 'rb') as f:
       encoded_image = f.read()
     self._graph = tf.Graph()
     with self._graph.as_default(), tf1.Session() as session:
@@ -53,7 +53,8 @@ class CaptionSamples:
         image = session.run(image_processing.process_image(
             tf.constant(encoded_image), False, config))
       except tf.errors.OpError as error:
-        raise ValueError(f'{picture}: {graph_errors.reason(error)}') from None
+        raise ValueError(
+            f'{image_file}: {graph_errors.reason(error)}') from None
       decoder, memory = captioner.build_memory(
           config, captioner.encode(config, tf.constant(image[np.newaxis])))
       rules = Rules(vocab)

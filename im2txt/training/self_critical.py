@@ -2,14 +2,14 @@
 
 Rennie et al. 2017, https://arxiv.org/abs/1612.00563: REINFORCE, where a
 caption is worth what it is better than others of the same model; here than the
-mean of the other captions drawn of its picture (Luo 2020,
+mean of the other captions drawn of its image (Luo 2020,
 https://arxiv.org/abs/2003.09971), which need not be searched for.
 
 While a thread scores the captions of one batch, those of the next are drawn, so
 that what a step learns from was drawn one step of training earlier. (Processes
 would be no faster: 50 captions are scored in 5 ms, a small part of a step.)
 
-Shapes: P pictures of a batch, K captions drawn of each, T longest of them, B
+Shapes: P images of a batch, K captions drawn of each, T longest of them, B
 captions trained on.
 """
 
@@ -38,9 +38,9 @@ tf1 = tf.compat.v1
 # No word's id: what people say and the model cannot.
 _UNKNOWN = -1
 
-# Captions of each picture, as word ids.
+# Captions of each image, as word ids.
 Captions = Sequence[Sequence[Sequence[int]]]
-# Captions drawn of pictures and people's -> what those drawn are worth.
+# Captions drawn of images and people's -> what those drawn are worth.
 Score = Callable[[Captions, Captions], list[list[float]]]
 
 
@@ -60,11 +60,11 @@ class Critic:
       vocab: vocabulary.Vocabulary,
       captions_of_images: Captions,
   ):
-    """Counts in how many pictures of training each n-gram is.
+    """Counts in how many images of training each n-gram is.
 
     Args:
       vocab: of the captions.
-      captions_of_images: of each picture, as word ids with both markers.
+      captions_of_images: of each image, as word ids with both markers.
 
     Raises:
       ValueError: there are none.
@@ -90,7 +90,7 @@ class Critic:
             if i not in self._punctuation]
 
   def score(self, drawn: Captions, written: Captions) -> list[list[float]]:
-    """CIDEr-D of captions drawn, given people's, of some pictures."""
+    """CIDEr-D of captions drawn, given people's, of some images."""
     return [self._scorer.scores(candidates, references)
             for candidates, references in zip(drawn, written, strict=True)]
 
@@ -105,8 +105,8 @@ def make_critic(
     vocab: of the captions.
 
   Raises:
-    ValueError: the shards cannot be used, or do not have all captions of a
-      picture together, for which each is rewarded.
+    ValueError: the shards cannot be used, or do not have all captions of an
+      image together, for which each is rewarded.
   """
   logging.info('Counting the n-grams of %s', config.input_file_pattern)
   of_images, num_records = shard_captions.read_ids(
@@ -115,7 +115,7 @@ def make_critic(
   if num_records > len(of_images):
     raise ValueError(
         f'{config.input_file_pattern}: --self_critical needs all captions of a '
-        'picture in one record; build the shards with --layout=image, or make '
+        'image in one record; build the shards with --layout=image, or make '
         'features of them (data_prep.cache_features)')
   return Critic(vocab, of_images)
 
@@ -160,7 +160,7 @@ class SelfCritical:
 
     Args:
       config: the system, as of `phase`.
-      source: pictures with all their captions.
+      source: images with all their captions.
       critic: knows what captions are worth.
     """
     # Frozen, it need not run again for training: that is fed its encoding.
@@ -274,7 +274,7 @@ class SelfCritical:
       self, num_images: int, rows: np.ndarray, targets: np.ndarray,
       mask: np.ndarray,
   ) -> list[list[list[int]]]:
-    """People's captions of each picture of a batch."""
+    """People's captions of each image of a batch."""
     captions = [[] for _ in range(num_images)]
     for row, ids, of_words in zip(rows, targets, mask, strict=True):
       captions[row].append(self._critic.written(ids[of_words > 0].tolist()))

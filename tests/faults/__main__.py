@@ -52,7 +52,7 @@ def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
   place.stop()
   return {task.name: task for task in (
       *builders, caching, tasks.train(config, shards),
-      tasks.caption(run, folder / 'pictures'))}
+      tasks.caption(run, folder / 'images'))}
 
 
 def main() -> int:
@@ -71,15 +71,15 @@ def main() -> int:
   try:
     all_tasks = prepare(folder)
     run_folder, shards = folder / 'run', folder / 'shards'
-    pictures, config = folder / 'pictures', folder / 'tiny.py'
+    images, config = folder / 'images', folder / 'tiny.py'
     last = tasks.TRAIN_STEPS
     before = (last - 1) // tasks.SAVE_STEPS * tasks.SAVE_STEPS
     jobs = [
         ('checkpoints', lambda place: states.checkpoints(
-            run_folder, last, before, all_tasks['train'], pictures, shards,
+            run_folder, last, before, all_tasks['train'], images, shards,
             place)),
         ('named checkpoints', lambda place: [states.named(
-            run_folder, last, pictures, place)]),
+            run_folder, last, images, place)]),
         ('records', lambda place: records.bench(
             run_folder, shards, lambda folder: tasks.train(config, folder),
             place)),
@@ -87,11 +87,11 @@ def main() -> int:
             states.two_at_once(all_tasks[name], place)
             for name in ('train', 'build_coco_data', 'build_toy_data',
                          'cache_features')]),
-        ('hostile pictures', lambda place: [
-            hostile.pictures(run_folder, pictures, place)]),
+        ('hostile images', lambda place: [
+            hostile.images(run_folder, images, place)]),
         ('hostile weights', lambda place: [
-            hostile.weights(config, shards, run_folder, pictures, place)]),
-        ('hostile texts', lambda place: [hostile.texts(pictures, place)])]
+            hostile.weights(config, shards, run_folder, images, place)]),
+        ('hostile texts', lambda place: [hostile.texts(images, place)])]
     jobs += [(f'full {name}', lambda place, task=task: [
         disk_full.bench(task, arguments.fillings, place)])
         for name, task in all_tasks.items()]

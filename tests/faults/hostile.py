@@ -54,7 +54,7 @@ def _jpeg(path: pathlib.Path, side: int) -> None:
   path.write_bytes(data)
 
 
-def pictures(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
+def images(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
   """Decompression bombs under run_inference and a builder."""
   row = Row('decompression bombs (PNG, JPEG, GIF, TIFF, BMP)')
   folder = place.new('bombs')
@@ -98,7 +98,7 @@ def pictures(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
   bad = (out / 'bad_images.txt').read_text().splitlines()
   # A builder decodes one frame of a GIF.
   if finished.returncode or len(bad) != len(bombs) - 1:
-    row.mistakes.append(f'{len(bad)} bad pictures, {tail(finished)}')
+    row.mistakes.append(f'{len(bad)} bad images, {tail(finished)}')
   return row
 
 
@@ -163,7 +163,7 @@ def texts(good: pathlib.Path, place: Workplace) -> Row:
   outside.mkdir()
   shutil.copy(next(good.glob('*.jpg')), outside / 'secret.jpg')
 
-  folder = place.new('pictures')
+  folder = place.new('images')
   shutil.copytree(good, folder)
   (folder / 'link.jpg').symlink_to(outside / 'secret.jpg')
 
@@ -199,13 +199,13 @@ def texts(good: pathlib.Path, place: Workplace) -> Row:
   return row
 
 
-def _built(pictures: pathlib.Path, place: Workplace):
+def _built(images: pathlib.Path, place: Workplace):
   captions, out = place.new('captions').with_suffix('.csv'), place.new()
   captions.write_text('image,caption\n' + ''.join(
-      f'{path.name},a dog\n' for path in sorted(pictures.iterdir())))
+      f'{path.name},a dog\n' for path in sorted(images.iterdir())))
   return *_measured([
       'data_prep.build_custom_data', f'--captions_file={captions}',
-      f'--image_dir={pictures}', f'--output_dir={out}', '--train_shards=1',
+      f'--image_dir={images}', f'--output_dir={out}', '--train_shards=1',
       '--val_fraction=0', '--max_bad_fraction=1'], place), out
 
 

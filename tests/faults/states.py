@@ -37,7 +37,7 @@ def _cut_to_nothing(path: pathlib.Path) -> None:
 
 def checkpoints(
     run: pathlib.Path, newest: int, before: int, training: Task,
-    pictures: pathlib.Path, shards: pathlib.Path, place: Workplace,
+    images: pathlib.Path, shards: pathlib.Path, place: Workplace,
 ) -> list[Row]:
   """Damages the newest checkpoint in each way under each command.
 
@@ -46,7 +46,7 @@ def checkpoints(
     newest: step of its newest checkpoint.
     before: step of the one before.
     training: the command that trains there.
-    pictures: a folder of them.
+    images: a folder of them.
     shards: the folder of shards to evaluate on.
     place: where to do it.
   """
@@ -65,7 +65,7 @@ def checkpoints(
                        '--run_once',
                        f'--input_file_pattern={shards}/val-*-of-?????'],
           'run_inference': ['im2txt.run_inference', f'--checkpoint_path={out}',
-                            str(pictures)],
+                            str(images)],
           'export': ['im2txt.export', f'--checkpoint_path={out}',
                      f'--output_dir={place.new("export")}'],
       }[name])
@@ -82,7 +82,7 @@ def checkpoints(
   return rows
 
 
-def named(run: pathlib.Path, newest: int, pictures: pathlib.Path,
+def named(run: pathlib.Path, newest: int, images: pathlib.Path,
           place: Workplace) -> Row:
   """A damaged checkpoint that is asked for by its name is refused."""
   row = Row('checkpoint named by a flag: data cut, index cut',
@@ -93,7 +93,7 @@ def named(run: pathlib.Path, newest: int, pictures: pathlib.Path,
     _DAMAGES[damage](out, f'model.ckpt-{newest}')
     finished = place.run([
         'im2txt.run_inference',
-        f'--checkpoint_path={out}/model.ckpt-{newest}', str(pictures)])
+        f'--checkpoint_path={out}/model.ckpt-{newest}', str(images)])
     row.tried += 1
     row.message = error_of(finished)
     if f'model.ckpt-{newest}' not in row.message:

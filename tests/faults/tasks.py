@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import conftest
 
-_PICTURES = 24
+_IMAGES = 24
 _COLOURS = ('red', 'green', 'blue')
 TRAIN_STEPS = 24
 SAVE_STEPS = 5
@@ -49,15 +49,15 @@ def files(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def _draw(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Draws pictures; returns their captions by file name."""
+  """Draws images; returns their captions by file name."""
   folder.mkdir(parents=True)
   rng = random.Random(1)
   captions = {}
-  for i in range(_PICTURES):
+  for i in range(_IMAGES):
     colour = _COLOURS[i % 3]
     shape = rng.choice(['square', 'circle'])
     name = f'{i + 1}_{colour}.jpg'
-    (folder / name).write_bytes(conftest.draw_picture(colour, shape))
+    (folder / name).write_bytes(conftest.draw_image(colour, shape))
     captions[name] = [f'a {colour} {shape} .', f'the {shape} number {i}']
   return captions
 
@@ -78,8 +78,8 @@ def builders(folder: pathlib.Path) -> list[Task]:
   Args:
     folder: where what they read is written.
   """
-  pictures = folder / 'pictures'
-  captions = _draw(pictures)
+  images = folder / 'images'
+  captions = _draw(images)
   names = list(captions)
   parts = {'train': names[:-6], 'val': names[-6:]}
   (folder / 'token.txt').write_text(''.join(
@@ -103,17 +103,17 @@ def builders(folder: pathlib.Path) -> list[Task]:
 
   return [
       builder('build_coco_data', '--split=official',
-              f'--train_image_dir={pictures}', f'--val_image_dir={pictures}',
+              f'--train_image_dir={images}', f'--val_image_dir={images}',
               f'--train_captions_file={folder / "train.json"}',
               f'--val_captions_file={folder / "val.json"}'),
-      builder('build_flickr8k_data', f'--image_dir={pictures}',
+      builder('build_flickr8k_data', f'--image_dir={images}',
               f'--captions_file={folder / "token.txt"}',
               f'--train_list={folder / "train.txt"}',
               f'--dev_list={folder / "val.txt"}'),
       builder('build_custom_data',
               f'--captions_file={folder / "captions.csv"}',
-              f'--image_dir={pictures}', '--val_fraction=0.2'),
-      builder('build_conceptual_captions_data', f'--image_dir={pictures}',
+              f'--image_dir={images}', '--val_fraction=0.2'),
+      builder('build_conceptual_captions_data', f'--image_dir={images}',
               f'--train_captions_file={folder / "train.tsv"}',
               f'--val_captions_file={folder / "val.tsv"}'),
       Task('build_toy_data',
@@ -164,16 +164,16 @@ def _trained(folder: pathlib.Path) -> dict[str, object]:
           if '.tempstate' in name or name.endswith(('.tmp', '.lock')))}
 
 
-def caption(run: pathlib.Path, pictures: pathlib.Path) -> Task:
+def caption(run: pathlib.Path, images: pathlib.Path) -> Task:
   """Batch captioning into files.
 
   Args:
     run: the run folder of the model.
-    pictures: a folder of them.
+    images: a folder of them.
   """
   return Task(
       'run_inference',
-      ('im2txt.run_inference', f'--checkpoint_path={run}', str(pictures),
+      ('im2txt.run_inference', f'--checkpoint_path={run}', str(images),
        '--batch_size=2', '--output_jsonl={out}/captions.jsonl',
        '--output_json={out}/captions.json',
        '--output_html={out}/captions.html'),

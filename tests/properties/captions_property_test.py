@@ -37,7 +37,7 @@ captions = whole_texts().filter(str.strip)
 # that readers take off.
 one_line = whole_texts().map(
     lambda text: ' '.join(text.replace('\ufeff', '').split())).filter(bool)
-names = st.integers(0, 9).map('dir/photo {}.jpg'.format)
+names = st.integers(0, 9).map('dir/image {}.jpg'.format)
 flickr8k_lines = st.builds(
     '{}#{}\t{}'.format, names, st.integers(0, 3), one_line)
 cell_lines = st.lists(names | one_line, min_size=2, max_size=3).map('\t'.join)
@@ -53,8 +53,8 @@ def folder(tmp_path_factory):
 
 def check_splits(splits, folder):
   """Every path lies in the folder, every id fits, no caption is empty."""
-  for pictures in splits.values():
-    for image_id, path, captions in pictures:
+  for images in splits.values():
+    for image_id, path, captions in images:
       assert abs(image_id) <= annotations.MAX_INT64
       assert os.path.abspath(path).startswith(folder + os.sep)
       path.encode()
@@ -122,7 +122,7 @@ def test_flickr8k(folder, content):
 @given(content=texts_gone_wrong(names))
 def test_lists_of_flickr8k(folder, content):
   with open(f'{folder}/captions', 'w', encoding='utf-8') as f:
-    f.writelines(f'dir/photo {i}.jpg#0\ta dog\n' for i in range(10))
+    f.writelines(f'dir/image {i}.jpg#0\ta dog\n' for i in range(10))
   found = read_or_refuse(
       lambda path: flickr8k.read_splits(
           f'{folder}/captions', {'train': path}, folder),
@@ -188,7 +188,7 @@ def test_tables_are_read_as_they_were_written(folder, ending, rows):
 
 
 def read_conceptual(path, folder):
-  missing = list(conceptual_captions.missing_photos({'train': path}, folder))
+  missing = list(conceptual_captions.missing_images({'train': path}, folder))
   return missing, conceptual_captions.read_splits({'train': path}, folder)
 
 
@@ -196,22 +196,22 @@ def read_conceptual(path, folder):
 def test_conceptual_captions(folder, content):
   for url in ('http://a/b.jpg', 'http://c'):
     with open(os.path.join(
-        folder, conceptual_captions.photo_name(url) + '.jpg'), 'wb'):
+        folder, conceptual_captions.image_name(url) + '.jpg'), 'wb'):
       pass
   found = read_or_refuse(lambda path: read_conceptual(path, folder),
                          f'{folder}/conceptual.tsv', content)
   if found:
     missing, splits = found
     check_splits(splits, folder)
-    assert all(os.path.abspath(photo.path).startswith(folder + os.sep)
-               for photo in missing)
+    assert all(os.path.abspath(image.path).startswith(folder + os.sep)
+               for image in missing)
 
 
 @given(rows=st.lists(one_line, min_size=1))
 def test_conceptual_captions_are_read_as_they_were_written(folder, rows):
   url = 'http://a/b.jpg'
   with open(os.path.join(
-      folder, conceptual_captions.photo_name(url) + '.jpg'), 'wb'):
+      folder, conceptual_captions.image_name(url) + '.jpg'), 'wb'):
     pass
   path = f'{folder}/written.conceptual'
   with open(path, 'w', encoding='utf-8') as f:
@@ -221,9 +221,9 @@ def test_conceptual_captions_are_read_as_they_were_written(folder, rows):
 
 
 @given(content=texts_gone_wrong(names))
-def test_lists_of_pictures(folder, content):
+def test_lists_of_images(folder, content):
   for name in read_or_refuse(
-      lambda path: list(image_files.read_list(path)), f'{folder}/pictures',
+      lambda path: list(image_files.read_list(path)), f'{folder}/images',
       content):
     assert name.strip()
     os.fsencode(name)

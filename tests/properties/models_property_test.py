@@ -304,7 +304,7 @@ caption = st.lists(whole_texts(), min_size=2, max_size=5).flatmap(
 pairs = st.builds(
     sequence_example.make_pair, st.integers(-2**63, 2**63 - 1), st.binary(),
     caption)
-pictures = st.builds(
+images = st.builds(
     sequence_example.make_image, st.integers(-2**63, 2**63 - 1),
     st.fixed_dictionaries({sequence_example.IMAGE_DATA: st.binary()}),
     st.lists(caption, min_size=1, max_size=3))
@@ -341,7 +341,7 @@ def read_shard(path):
   return found
 
 
-@given(record=(pairs | pictures).flatmap(
+@given(record=(pairs | images).flatmap(
     lambda example: damaged(example.SerializeToString())))
 def test_records(folder, record):
   with tf.io.TFRecordWriter(f'{folder}/whole') as writer:

@@ -1,4 +1,4 @@
-"""Pictures: judged, or refused with one clear line, before they are decoded."""
+"""Images: judged, or refused with one clear line, before they are decoded."""
 
 import io
 
@@ -13,13 +13,13 @@ from im2txt.inputs import image_size
 KINDS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'PPM')
 
 
-def picture(kind, width, height):
+def image(kind, width, height):
   buffer = io.BytesIO()
   Image.new('RGB', (width, height), (200, 30, 90)).save(buffer, kind)
   return buffer.getvalue()
 
 
-whole = st.builds(picture, st.sampled_from(KINDS), st.integers(1, 23),
+whole = st.builds(image, st.sampled_from(KINDS), st.integers(1, 23),
                   st.integers(1, 17))
 
 

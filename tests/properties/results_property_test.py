@@ -29,7 +29,7 @@ FIELDS = {'file': 'a.jpg', 'thumbnail': 'aaaa', 'seen': 0.5, 'captions': [
     {'caption': 'a dog', 'probability': 0.5, 'log_probability': -0.7,
      'attention': {'shape': [2, 1, 1], 'float16': 'AAAAAA=='}},
     {'caption': '', 'probability': 0.0, 'log_probability': -7000}]}
-FAILED = {'file': 'b.jpg', 'error': 'not a picture'}
+FAILED = {'file': 'b.jpg', 'error': 'not an image'}
 METRICS = {
     'global_step': 10, 'perplexity': 9.5, 'num_examples': 3, 'num_words': 20,
     'input_file_pattern': 'val-*', 'num_eval_examples': 9, 'fingerprint': 'x',
@@ -198,11 +198,11 @@ def test_metrics_are_read_as_they_were_written(
                     'passing': False}),
     max_size=3).map(lambda lines: b'\n'.join([*lines, b'']).replace(
         b'\n\n', b'\n')).flatmap(damaged))
-def test_journals_of_fetched_photos(folder, lines):
+def test_journals_of_fetched_images(folder, lines):
   read_or_refuse(
       lambda path: image_fetcher.fetch(
           [], folder, image_fetcher.Limits(), 1, False),
-      f'{folder}/{photo_fetcher.JOURNAL}', lines)
+      f'{folder}/{image_fetcher.JOURNAL}', lines)
 
 
 @given(content=changed_json(
