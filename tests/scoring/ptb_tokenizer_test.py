@@ -12,7 +12,7 @@ import pytest
 
 from im2txt.scoring import ptb_tokenizer
 
-TESTS = pathlib.Path(__file__).resolve().parent
+TESTS = pathlib.Path(__file__).resolve().parent.parent
 # Captions of our own with the official tokenizer's words:
 # caption, tab, words with a space between.
 GOLDEN = TESTS / 'goldens/ptb_tokens.tsv'

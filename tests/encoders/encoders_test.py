@@ -24,7 +24,7 @@ from im2txt.inputs import image_processing
 
 tf1 = tf.compat.v1
 
-FLICKR8K = (pathlib.Path(__file__).resolve().parents[2] /
+FLICKR8K = (pathlib.Path(__file__).resolve().parents[3] /
             'shared/data/flickr8k')
 # Small, odd and distinct: Inception's map is 2 x 3 then, Lite0's 4 x 5.
 B, HEIGHT, WIDTH = 3, 107, 139

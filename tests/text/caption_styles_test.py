@@ -9,7 +9,7 @@ import pytest
 from data_prep.datasets import flickr8k
 from im2txt.text import caption_styles
 
-FLICKR = (pathlib.Path(__file__).resolve().parents[2] /
+FLICKR = (pathlib.Path(__file__).resolve().parents[3] /
           'shared/data/flickr8k')
 NLTK, CLEAN, KERAS = map(caption_styles.named, ('nltk', 'clean', 'keras'))
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from im2txt.text import caption_styles, vocabulary
 
-PUBLISHED = (pathlib.Path(__file__).resolve().parents[2] /
+PUBLISHED = (pathlib.Path(__file__).resolve().parents[3] /
              'shared/data/im2txt_checkpoints/word_counts.txt')
 
 

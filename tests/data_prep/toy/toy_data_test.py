@@ -17,7 +17,7 @@ from data_prep.toy import toy_images, toy_scenes
 build_toy_data = load_command('data_prep.build_toy_data')
 score_toy_captions = load_command('data_prep.score_toy_captions')
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 
 
 def run(module, *flags):

@@ -32,7 +32,7 @@ from im2txt.scoring import metrics
 from im2txt.scoring.ptb_tokenizer import tokenize
 from im2txt.text import annotations
 
-TESTS = pathlib.Path(__file__).resolve().parent
+TESTS = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = json.loads(
     (TESTS / 'goldens/caption_scores.json').read_text('utf-8'))
 REFERENCES = {image['image_id']: image['references']

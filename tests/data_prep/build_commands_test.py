@@ -15,7 +15,7 @@ from data_prep.datasets import captioned_images, custom
 from data_prep.shards import build
 from im2txt.inputs import sequence_example
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 COCO_SAMPLE = REPOSITORY.parent / 'shared' / 'data' / 'coco'
 
 

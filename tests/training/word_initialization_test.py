@@ -28,7 +28,7 @@ from im2txt.training import optimization, word_initialization
 
 tf1 = tf.compat.v1
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared/data'
+SHARED = pathlib.Path(__file__).resolve().parents[3] / 'shared/data'
 GLOVE = SHARED / 'glove/glove.6B.50d.im2txt_vocab.txt.gz'
 PUBLISHED = SHARED / 'im2txt_checkpoints/word_counts.txt'
 

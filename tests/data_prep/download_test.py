@@ -22,7 +22,7 @@ from conftest import load_command
 
 download = load_command('data_prep.download')
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 INCEPTION = 'inception_v3_2016_08_28.tar.gz'
 RESNET = 'resnet_v1_152_2016_08_28.tar.gz'
 WEIGHTS = b'weights' * 30_000
