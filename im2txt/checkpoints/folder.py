@@ -17,11 +17,10 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.checkpoints import packed_model
+from im2txt.checkpoints import names, packed_model
 from im2txt.checkpoints.variable_loader import RestoreFn, VariableLoader
 from im2txt.files import atomic_files, file_system
 from im2txt.inputs import graph_errors
-from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 
@@ -29,24 +28,6 @@ CHECKPOINT_NAME = 'model.ckpt'
 
 # What opening a damaged checkpoint raises.
 _UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError)
-
-# Today's name -> names of the same variable in older im2txt checkpoints
-# (TensorFlow 1.0 to 1.1, and before 1.0).
-LEGACY_NAMES = {
-    'lstm/basic_lstm_cell/kernel': (
-        'lstm/basic_lstm_cell/weights',
-        'lstm/BasicLSTMCell/Linear/Matrix'),
-    'lstm/basic_lstm_cell/bias': (
-        'lstm/basic_lstm_cell/biases',
-        'lstm/BasicLSTMCell/Linear/Bias'),
-}
-
-# What a checkpoint may hold beside what is wanted: the step and variables of
-# optimisers, ours, im2txt's and those of its forks.
-_TRAINING_ONLY = re.compile(
-    rf'^({optimization.VARIABLE_SCOPE}|OptimizeLoss)/|'
-    r'/(Adam|Adam_1|Adagrad|Momentum|RMSProp|RMSProp_1|Ftrl|Ftrl_1|'
-    r'ExponentialMovingAverage)$|^beta[12]_power$|^global_step$')
 
 
 def latest(path: str) -> str:
@@ -187,11 +168,12 @@ class Reader:
       raise ValueError(f'{prefix} is no readable checkpoint: '
                        f'{_first_line(error)}') from None
     theirs = self._reader.get_variable_to_shape_map()
-    today = {old: name for name, olds in LEGACY_NAMES.items() for old in olds}
+    today = {old: name for name, olds in names.LEGACY_NAMES.items()
+             for old in olds}
     self._names = {today.get(name, name): name for name in theirs}
     if averaged:
       for name in theirs:
-        average = optimization.average_name(name)
+        average = names.average_name(name)
         if average in theirs:
           self._names[name] = self._names.pop(average)
     self.shapes = {ours: list(theirs[name])
@@ -242,7 +224,7 @@ def read_values(
             if not (may_be_absent and re.match(may_be_absent, name))]
   if needed:
     raise ValueError(f'{prefix} lacks {_list(needed)}: it is of another model')
-  unknown = [name for name in unused if not _TRAINING_ONLY.search(name)]
+  unknown = [name for name in unused if not names.TRAINING_ONLY.search(name)]
   if unknown:
     raise ValueError(f'{prefix} holds {_list(unknown)}, which this model does '
                      'not have: it is of another model')

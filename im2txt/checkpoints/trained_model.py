@@ -1,5 +1,6 @@
 """A trained model as command lines are given it: a checkpoint and its words."""
 
+import importlib.resources
 import os
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from im2txt.models import captioner
 from im2txt.text import vocabulary
 
 # The model that comes with the package; a card in the folder describes it.
-PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained')
+PRETRAINED = str(importlib.resources.files('im2txt') / 'pretrained')
 
 
 class TrainedModel(NamedTuple):

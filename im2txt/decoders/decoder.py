@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.encoders import Encoding
+from im2txt.inputs.batch import Encoding
 
 Nest = Any
 

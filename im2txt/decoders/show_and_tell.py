@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
-from im2txt.encoders import Encoding
+from im2txt.inputs.batch import Encoding
 from im2txt.layers import core as layers
 from im2txt.layers import lstm
 

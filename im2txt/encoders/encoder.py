@@ -1,20 +1,13 @@
 """What an image encoder is: pixels in, a vector and a map of regions out."""
 
 import abc
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.training import optimization
-
-
-class Encoding(NamedTuple):
-  """What an encoder says of each image; L regions of C channels."""
-
-  pooled: tf.Tensor          # float32 [B, C]
-  regions: tf.Tensor | None  # float32 [B, L, C]; None: of a cache without
+from im2txt.checkpoints import names
+from im2txt.inputs.batch import Encoding
 
 
 class Encoder(abc.ABC):
@@ -119,7 +112,7 @@ def read_checkpoint(path: str, scope: str) -> dict[str, np.ndarray]:
   except (tf.errors.OpError, ValueError) as error:
     raise ValueError(f'{path} is no readable checkpoint: {error}') from None
   theirs = reader.get_variable_to_shape_map()
-  names = {name: average if (average := optimization.average_name(name))
+  names = {name: average if (average := names.average_name(name))
            in theirs else name
            for name in theirs if name.startswith(f'{scope}/')}
   if not names:

@@ -17,8 +17,8 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.checkpoints.variable_loader import RestoreFn
 from im2txt.decoders import DECODERS, Decoder
-from im2txt.encoders import Encoding
 from im2txt.inputs import image_processing
+from im2txt.inputs.batch import Encoding
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1

@@ -20,17 +20,17 @@ and a shorter one of the same batch is filled up with 0 in all three:
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.encoders import Encoding
 from im2txt.files import file_system
 from im2txt.inputs import bad_records
 from im2txt.inputs import records as shard_records
+from im2txt.inputs.batch import Batch, Encoding, Example
 
 tf1 = tf.compat.v1
 
@@ -38,18 +38,6 @@ tf1 = tf.compat.v1
 # Rare lengths stand together: a batch of one and the same caption would be
 # among the last that a small set fills.
 _BUCKETS = (*range(10, 19), 20, 22, 25)
-
-
-class Batch(NamedTuple):
-  """Images and their captions; see the module for how they are padded."""
-
-  # float32 [P, height, width, 3], pixels in [-1, 1], or what a feature cache
-  # has of them.
-  images: tf.Tensor | Encoding
-  input_seqs: tf.Tensor   # int32 [B, T]
-  target_seqs: tf.Tensor  # int32 [B, T]
-  input_mask: tf.Tensor   # int32 [B, T]
-  image_rows: tf.Tensor   # int32 [B], which of the images a caption is of
 
 
 def make_batch(
@@ -152,18 +140,18 @@ def _placeholders(config: configuration.ModelConfig) -> Batch:
       tf.range(tf.shape(sequences[0])[0]), [None], 'image_rows'))
 
 
-def _one_by_one(example: shard_records.Example) -> tf.data.Dataset:
+def _one_by_one(example: Example) -> tf.data.Dataset:
   """The record's captions, each with the image, as records of their own."""
   captions = tf.data.Dataset.from_tensor_slices(
       (example.captions, example.lengths))
   images = tf.data.Dataset.from_tensors(example.data).repeat()
   return tf.data.Dataset.zip((images, captions)).map(
-      lambda data, caption: shard_records.Example(
+      lambda data, caption: Example(
           data, caption[0][tf.newaxis, :caption[1]], caption[1][tf.newaxis]))
 
 
 def _batch(
-    examples: shard_records.Example, decoded: Any, source: shard_records.Source
+    examples: Example, decoded: Any, source: shard_records.Source
 ) -> Batch:
   """Lists the captions of a padded batch of examples."""
   rows = tf.where(examples.lengths > 0)  # [B, 2]
@@ -281,7 +269,7 @@ def _queue_batch(
       f'queue/{values.name}/fraction_of_{capacity}_full',
       tf.cast(values.size(), tf.float32) / capacity)
 
-  def example(thread: int) -> tuple[shard_records.Example, Any]:
+  def example(thread: int) -> tuple[Example, Any]:
     found = shard_records.parse(values.dequeue(), source, config)
     if training and not config.all_captions:
       found = _draw_caption(found)
@@ -301,7 +289,7 @@ def _queue_batch(
   return _batch(*tf.nest.pack_sequence_as(nests[0], joined), source)
 
 
-def _draw_caption(example: shard_records.Example) -> shard_records.Example:
+def _draw_caption(example: Example) -> Example:
   """One of the record's captions at random."""
   i = tf.random.uniform(
       [], 0, tf.shape(example.lengths)[0], dtype=tf.int32)

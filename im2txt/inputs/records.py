@@ -1,14 +1,13 @@
 """Shards of images or of features, and what their records hold."""
 
 import os
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.encoders import Encoding
 from im2txt.files import atomic_files, file_system
 from im2txt.inputs import feature_cache, image_processing, sequence_example
+from im2txt.inputs.batch import Encoding, Example
 
 
 def find_shards(patterns: str) -> list[str]:
@@ -67,14 +66,6 @@ def _describe(
   if description:
     description.check(config, os.path.dirname(files[0]))
   return description
-
-
-class Example(NamedTuple):
-  """An image and n of its captions; in a batch padded, with P in front."""
-
-  data: dict[str, tf.Tensor]  # string [], by context key
-  captions: tf.Tensor         # int32 [n, T + 1], padded
-  lengths: tf.Tensor          # int32 [n]
 
 
 class _Images:

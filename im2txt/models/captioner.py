@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from im2txt import configuration, encoders
 from im2txt.decoders import DECODERS, Decoder
-from im2txt.encoders import Encoding
 from im2txt.inputs import image_processing
 from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.batch import Encoding
 from im2txt.models import losses, scheduled_sampling
 
 tf1 = tf.compat.v1

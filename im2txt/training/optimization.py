@@ -6,14 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from im2txt import configuration
+from im2txt.checkpoints import names
 
 tf1 = tf.compat.v1
-
-# Scope of the optimiser's own variables.
-VARIABLE_SCOPE = 'optimizer'
-
-# Names of a variable's slots and averages: of variable v `<scope>/v/<suffix>`.
-_AVERAGE = 'ExponentialMovingAverage'
 
 _OPTIMIZERS = {
     'SGD': tf1.train.GradientDescentOptimizer,
@@ -119,21 +114,16 @@ def complete(
     variables: of the graph.
     values: by name; changed in place.
   """
-  scope = f'{VARIABLE_SCOPE}/'
+  scope = f'{names.VARIABLE_SCOPE}/'
   absent = [v.op.name for v in variables
             if v.op.name.startswith(scope) and v.op.name not in values]
   for name in absent:
-    averaged = name.removeprefix(scope).removesuffix(f'/{_AVERAGE}')
-    if name == average_name(averaged) and averaged in values:
+    averaged = name.removeprefix(scope).removesuffix(f'/{names.AVERAGE}')
+    if name == names.average_name(averaged) and averaged in values:
       values[name] = values[averaged]
-  if any(not name.endswith(f'/{_AVERAGE}') for name in absent):
+  if any(not name.endswith(f'/{names.AVERAGE}') for name in absent):
     for power in ('beta1_power', 'beta2_power'):
       values.pop(scope + power, None)
-
-
-def average_name(name: str) -> str:
-  """Name, in a checkpoint, of a variable's moving average."""
-  return f'{VARIABLE_SCOPE}/{name}/{_AVERAGE}'
 
 
 class _Update(tf1.train.Optimizer):
@@ -165,13 +155,14 @@ class _Update(tf1.train.Optimizer):
       with tf.control_dependencies(tf.nest.flatten(
           gradients, expand_composites=True)):
         before = _shrink(variables, self._rate * self._config.weight_decay)
-    with tf1.variable_scope(VARIABLE_SCOPE), tf.control_dependencies(before):
+    with (tf1.variable_scope(names.VARIABLE_SCOPE),
+          tf.control_dependencies(before)):
       step = self._optimizer.apply_gradients(
           zip(gradients, variables, strict=True), global_step, name)
       if self._config.ema_decay:
         with tf.control_dependencies([step]):
           step = tf1.train.ExponentialMovingAverage(
-              self._config.ema_decay, global_step, name=_AVERAGE
+              self._config.ema_decay, global_step, name=names.AVERAGE
           ).apply(variables)
     return step
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.checkpoints import encoder_weights, variable_loader
+from im2txt.checkpoints import encoder_weights, names, variable_loader
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inputs import records as shard_records
@@ -166,7 +166,7 @@ def make_init_fn(
   variables = tf1.global_variables()
   model_variables = [
       v for v in variables if v is not tf1.train.get_global_step()
-      and not v.op.name.startswith(f'{optimization.VARIABLE_SCOPE}/')]
+      and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
   loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
@@ -174,7 +174,7 @@ def make_init_fn(
     if found:
       logging.info('Resuming from %s', found)
       values = checkpoints.read_values(
-          found, variables, f'{optimization.VARIABLE_SCOPE}/')
+          found, variables, f'{names.VARIABLE_SCOPE}/')
     elif init_checkpoint:
       prefix = checkpoints.latest(init_checkpoint)
       logging.info('Starting warm from %s, at step 0', prefix)

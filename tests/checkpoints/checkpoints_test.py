@@ -10,10 +10,9 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.checkpoints import encoder_weights
+from im2txt.checkpoints import encoder_weights, names
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.models import captioner
-from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 
@@ -217,7 +216,7 @@ def test_slots_are_restored_where_they_are_wanted(save):
 
 def test_averages_are_read_where_they_are_wanted(save):
   prefix = save(small_values(**{
-      optimization.average_name('a/weights'): np.full((3, 5), 9.0)}))
+      names.average_name('a/weights'): np.full((3, 5), 9.0)}))
   variables = small_variables()
   for averaged in (False, True):
     values = checkpoints.read_values(prefix, variables, averaged=averaged)
@@ -488,7 +487,7 @@ def test_weights_of_an_encoder(save):
 def test_averages_of_an_encoder_are_its_weights(save):
   name = 'InceptionV3/b/weights'
   path = encoder_checkpoint(
-      save, **{optimization.average_name(name): np.full(2, 9.0, np.float32)})
+      save, **{names.average_name(name): np.full(2, 9.0, np.float32)})
   for given in (path, f'{path}.index'):
     with tf.Graph().as_default():
       assert (read_encoder(given)[name] == 9.0).all()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import NO_JAVA
 
+from im2txt.checkpoints import names
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.models import captioner
-from im2txt.training import optimization
 
 AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
             'lstm/basic_lstm_cell/kernel', 'lstm/basic_lstm_cell/bias',
@@ -205,7 +205,7 @@ def test_averages_are_what_is_evaluated(
   values = read_checkpoint(trained.folder / 'model.ckpt-6')
   other = {name: random.normal(size=values[name].shape).astype(np.float32)
            for name in AVERAGED}
-  averages = {optimization.average_name(name): value
+  averages = {names.average_name(name): value
               for name, value in other.items()}
   write_checkpoint(tmp_path / 'model.ckpt-1', values | averages)
   write_checkpoint(tmp_path / 'model.ckpt-2', values | other)
@@ -271,9 +271,9 @@ def test_captioning_takes_the_averages(
   # Averages that say nothing but `blue`.
   biases = np.zeros_like(values['logits/biases'])
   biases[6] = 50.0
-  assert optimization.average_name('logits/biases') in values
+  assert names.average_name('logits/biases') in values
   write_checkpoint(run / 'model.ckpt-2', values | {
-      optimization.average_name('logits/biases'): biases})
+      names.average_name('logits/biases'): biases})
   finished = launch('im2txt.run_inference', f'--checkpoint_path={run}',
                     f'--input_files={task.images[0]}')
   assert finished.returncode == 0, finished.stderr

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from im2txt import configuration
+from im2txt.checkpoints import names
 from im2txt.layers import gru
 from im2txt.training import optimization
 
@@ -259,8 +260,8 @@ def test_average_follows_the_weights():
     average = share * average + (1.0 - share) * bias
     np.testing.assert_allclose(values['bias'], bias, rtol=1e-5)
     np.testing.assert_allclose(
-        values[optimization.average_name('bias')], average, rtol=1e-5)
-    assert optimization.average_name('matrix') in values
+        values[names.average_name('bias')], average, rtol=1e-5)
+    assert names.average_name('matrix') in values
 
 
 def test_without_averages_there_is_no_variable_of_them():
@@ -301,11 +302,11 @@ def variable(name):
 
 def test_averages_that_begin_anew_begin_at_the_weights():
   variables = [variable('a'), variable('b'), variable(
-      optimization.average_name('a')), variable(optimization.average_name('b'))]
-  values = {'a': 1, 'b': 2, optimization.average_name('b'): 3}
+      names.average_name('a')), variable(names.average_name('b'))]
+  values = {'a': 1, 'b': 2, names.average_name('b'): 3}
   optimization.complete(variables, values)
-  assert values == {'a': 1, 'b': 2, optimization.average_name('a'): 1,
-                    optimization.average_name('b'): 3}
+  assert values == {'a': 1, 'b': 2, names.average_name('a'): 1,
+                    names.average_name('b'): 3}
 
 
 def test_powers_begin_anew_with_any_slot():

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.training import optimization
+from im2txt.checkpoints import names
 from im2txt.training import start as run_start
 
 tf1 = tf.compat.v1
@@ -22,7 +22,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
     kernel = tf1.Variable(
         tf.fill([2], tf.strings.to_number('no number')), name='kernel')
     new = tf1.Variable(tf.fill([3], 5.0),
-                       name=f'{optimization.VARIABLE_SCOPE}/new')
+                       name=f'{names.VARIABLE_SCOPE}/new')
     run_start.make_init_fn(
         configuration.ModelConfig(), str(tmp_path), None, None, {})(session)
     assert session.run(step) == 6

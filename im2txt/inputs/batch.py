@@ -1,0 +1,36 @@
+"""Records of tensors on their way from shards to the model.
+
+Shapes: P images of a batch, B captions of a batch, T padded caption length, n
+captions of a record, L regions, C channels.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Encoding(NamedTuple):
+  """Encoder outputs of a batch of images: L regions of C channels."""
+
+  pooled: tf.Tensor          # float32 [B, C]
+  regions: tf.Tensor | None  # float32 [B, L, C]; None: of a cache without
+
+
+class Batch(NamedTuple):
+  """Images and their captions; see the module for how they are padded."""
+
+  # float32 [P, height, width, 3], pixels in [-1, 1], or what a feature cache
+  # has of them.
+  images: tf.Tensor | Encoding
+  input_seqs: tf.Tensor   # int32 [B, T]
+  target_seqs: tf.Tensor  # int32 [B, T]
+  input_mask: tf.Tensor   # int32 [B, T]
+  image_rows: tf.Tensor   # int32 [B], which of the images a caption is of
+
+
+class Example(NamedTuple):
+  """An image and n of its captions; in a batch padded, with P in front."""
+
+  data: dict[str, tf.Tensor]  # string [], by context key
+  captions: tf.Tensor         # int32 [n, T + 1], padded
+  lengths: tf.Tensor          # int32 [n]
