@@ -353,8 +353,8 @@ def load_command(name: str) -> types.ModuleType:
   module = importlib.import_module(name)
   flags.FLAGS.remove_flag_values([
       flag.name for definer, found in flags.FLAGS.flags_by_module_dict().items()
-      if definer == name or definer.startswith('im2txt.flags.') for flag in found
-      if flag.name in flags.FLAGS])
+      if definer == name or definer.startswith('im2txt.flags.')
+      for flag in found if flag.name in flags.FLAGS])
   return module
 
 
