@@ -7,7 +7,7 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT
+from command_runner import ROOT
 
 pytestmark = pytest.mark.long
 

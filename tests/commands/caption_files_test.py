@@ -12,9 +12,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SECONDS, draw_image
-from gallery_test import Page
+from command_runner import SECONDS
+from gallery_page import Page
 from PIL import Image
+from tiny_task import draw_image
 
 NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.

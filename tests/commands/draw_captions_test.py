@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import load_command
+from command_runner import load_command
 from PIL import Image
 
 from im2txt.results.result import Caption, Result

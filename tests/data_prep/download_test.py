@@ -18,7 +18,7 @@ import time
 import zipfile
 
 import pytest
-from conftest import load_command
+from command_runner import load_command
 
 download = load_command('data_prep.download')
 

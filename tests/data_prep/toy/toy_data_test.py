@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import load_command
+from command_runner import load_command
 from PIL import Image
 
 from data_prep.toy import toy_images, toy_scenes
