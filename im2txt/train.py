@@ -32,13 +32,8 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 
 import contextlib
 import functools
-import itertools
 import os
-import types
-from collections.abc import Callable, Mapping
 
-import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
@@ -48,13 +43,11 @@ from im2txt.evaluation import evaluator as evaluation
 from im2txt.files import file_system, locks
 from im2txt.flags import bad_records as bad_records_flag
 from im2txt.flags import config as config_flag
-from im2txt.inputs import bad_records
-from im2txt.inputs import pipeline as inputs
 from im2txt.models import captioner
 from im2txt.text import vocabulary
 from im2txt.training import hooks as training_hooks
 from im2txt.training import (
-  optimization,
+  loop,
   sample_captions,
   self_critical,
   word_initialization,
@@ -63,11 +56,6 @@ from im2txt.training import start as run_start
 from im2txt.training.cluster import signals as cluster_signals
 from im2txt.training.cluster import task as cluster
 from im2txt.training.cluster.replica import ClusterReplica, Replica
-
-tf1 = tf.compat.v1
-
-# Between the seeds of replicas; more than the steps of any run.
-_SEEDS = 1_000_000_007
 
 flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
@@ -173,180 +161,6 @@ def needed_vocabulary(
   return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
 
 
-def variable_table() -> str:
-  """Name, shape and whether trained of every variable, a line each."""
-  trained = {v.op.name for v in tf1.trainable_variables()}
-  lines = [f'{v.op.name}  {v.shape.as_list()}'
-           f'{"  trained" if v.op.name in trained else ""}'
-           for v in tf1.global_variables()]
-  total = sum(v.shape.num_elements() for v in tf1.global_variables())
-  return '\n  '.join(
-      [f'{len(lines)} variables, {total:,} values:', *lines])
-
-
-def save_interval(config: configuration.TrainingConfig) -> dict[str, int]:
-  """When to save, as `CheckpointSaverHook` is told."""
-  if config.save_interval_steps:
-    return {'save_steps': config.save_interval_steps}
-  return {'save_secs': config.save_interval_secs}
-
-
-def train(
-    config: configuration.Config,
-    train_dir: str,
-    train_encoder: bool,
-    number_of_steps: int,
-    log_every_n_steps: int,
-    init_checkpoint: str | None,
-    on_start: Callable[[], None] = lambda: None,
-    eval_during: evaluation.TrainingEvaluation
-    | evaluation.EvaluationElsewhere | None = None,
-    first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
-    samples: sample_captions.CaptionSamples | None = None,
-    critic: self_critical.Critic | None = None,
-    replica: Replica | None = None,
-) -> None:
-  """Trains to a step.
-
-  Args:
-    config: the system.
-    train_dir: the run folder.
-    train_encoder: whether this is phase 2.
-    number_of_steps: where to end, counted from the run's first step.
-    log_every_n_steps: steps between reports.
-    init_checkpoint: where to start warm from, if the folder is new.
-    on_start: called when the variables have their values, and so fit.
-    eval_during: run after each checkpoint; may end training early.
-    first_values: by variable name, what a new run begins with.
-    samples: captioned after each checkpoint.
-    critic: of the captions that self-critical training draws; None: trains on
-      people's.
-    replica: this process's part of it; None: all.
-
-  Raises:
-    ValueError: a configuration that cannot be built, or a loss that is not
-      finite.
-    OSError: a file that is not there.
-  """
-  replica = replica or Replica()
-  logging.info('%s', replica.describe())
-  with tf.Graph().as_default(), replica.place():
-    if config.training.seed is not None:
-      # A resumed run shall not see again what it saw at its start, and no
-      # replica what another sees.
-      found = checkpoints.newest(train_dir)
-      tf1.set_random_seed(config.training.seed + _SEEDS * replica.index
-                          + (checkpoints.step_of(found) if found else 0))
-
-    # Graph.
-    batch = inputs.make_batch(
-        config.model, True, replica.index, replica.count)
-    global_step = tf1.train.get_or_create_global_step()
-    schedule = (config.training,
-                config.model.batch_size * replica.batches_a_step)
-    critical = critic and self_critical.SelfCritical(config, batch, critic)
-    if critical:
-      batch = critical.batch
-    outputs = captioner.build(
-        config.model,
-        # What is trained is what draws: without dropout.
-        captioner.Mode.EVAL if critical else captioner.Mode.TRAIN,
-        batch, train_encoder,
-        config.training.label_smoothing,
-        optimization.sampling_rate(*schedule, global_step),
-        critical and critical.caption_weights)
-    rate = optimization.learning_rate(*schedule, train_encoder, global_step)
-    train_op, gradient_norm = optimization.train_op(
-        config.training, outputs.total_loss, rate,
-        replica.together(tf.reduce_sum(outputs.caption_loss.weights)))
-    with tf.control_dependencies([train_op]):
-      statistics = training_hooks.StepStatistics(
-          tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
-          tf.size(batch.input_mask))
-    scalars = tf1.summary.merge_all()
-    images = (tf1.summary.image('images', batch.images, max_outputs=3)
-                if isinstance(batch.images, tf.Tensor) else None)
-    if replica.is_chief:
-      logging.info('%s', variable_table())
-
-    # Session.
-    saver = tf1.train.Saver(
-        max_to_keep=config.training.max_checkpoints_to_keep)
-    saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    load = run_start.make_init_fn(
-        config.model, train_dir, init_checkpoint,
-        eval_during and eval_during.config, first_values)
-
-    def init(_, session):
-      load(session)
-      on_start()
-
-    scaffold = tf1.train.Scaffold(tf.no_op(), init_fn=init, saver=saver)
-    progress = training_hooks.ProgressHook(
-        statistics, number_of_steps, log_every_n_steps,
-        train_dir if replica.is_chief else None,
-        {'reward': critical.reward} if critical else {})
-    with training_hooks.interruption() as interrupted:
-      after_save = [eval_during.run] if eval_during else []
-      if samples:
-        after_save.append(
-            lambda: samples.log(checkpoints.newest(train_dir)))
-      listeners = [
-          training_hooks.AfterSaveListener(call, interrupted, progress)
-          for call in after_save]
-      listeners += [training_hooks.FlushListener(train_dir),
-                    training_hooks.FiniteListener(
-                        lambda: checkpoints.newest(train_dir))]
-      hooks = [
-          training_hooks.CheckFiniteHook(
-              statistics, lambda: checkpoints.newest(train_dir)),
-          tf1.train.StopAtStepHook(last_step=number_of_steps),
-          training_hooks.StopOnEventHook(interrupted),
-          progress,
-      ]
-      if replica.is_chief:
-        hooks += [
-            # Before the next, whose checkpoints it must not fall behind.
-            tf1.train.SummarySaverHook(
-                save_steps=config.training.save_summaries_steps,
-                output_dir=train_dir, summary_op=scalars),
-            tf1.train.CheckpointSaverHook(
-                train_dir, saver=saver,
-                checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-                listeners=listeners,
-                **save_interval(config.training)),
-        ]
-        if images is not None:
-          hooks.append(tf1.train.SummarySaverHook(
-              save_steps=config.training.save_images_steps,
-              output_dir=train_dir, summary_op=images))
-      hooks += replica.hooks(train_op, interrupted)
-      while replica.joins(interrupted):
-        with (contextlib.closing(progress),
-              checkpoints.explained_errors(train_dir),
-              bad_records.explained_errors(config.model),
-              replica.session(scaffold, hooks) as session):
-          feeds = (critical.feeds(session, critic.score) if critical
-                   else itertools.repeat(None))
-          while not session.should_stop():
-            session.run(train_op, next(feeds))
-      replica.leave(interrupted)
-
-
-def be_deterministic(config: configuration.ModelConfig) -> None:
-  """Makes this process compute the same from the same seed, bit by bit.
-
-  From here on operations whose threads would add up in any order do so in one,
-  and every graph with something random in it needs a seed.
-  """
-  tf.config.experimental.enable_op_determinism()
-  if config.input_pipeline == 'queue':
-    logging.warning(
-        'The threads of input_pipeline queue race: the seed does not give the '
-        'same run again; input_pipeline tf_data does')
-
-
 def main() -> None:
   """Reads the flags and trains, or does another task of a cluster."""
   task = cluster.read(os.environ)
@@ -356,7 +170,7 @@ def main() -> None:
     return
   config = resolve_config()
   if config.training.seed is not None:
-    be_deterministic(config.model)
+    loop.be_deterministic(config.model)
   train_dir = _TRAIN_DIR.value
   found = checkpoints.newest(train_dir)
   if not task and found and (
@@ -423,10 +237,15 @@ def main() -> None:
     if _SELF_CRITICAL.value:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(config.model, critical_vocab)
-    train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value,
-          functools.partial(run_start.keep, config, vocab_file, train_dir),
-          eval_during, first_values, samples, critic, replica)
+    loop.train(loop.TrainingRun(
+        phase, train_dir, _NUMBER_OF_STEPS.value,
+        train_encoder=_TRAIN_INCEPTION.value,
+        log_every_n_steps=_LOG_EVERY_N_STEPS.value,
+        init_checkpoint=_INIT_CHECKPOINT.value, first_values=first_values,
+        on_start=functools.partial(
+            run_start.keep, config, vocab_file, train_dir),
+        evaluation=eval_during, samples=samples, critic=critic,
+        replica=replica))
 
 
 if __name__ == '__main__':

@@ -23,6 +23,8 @@ from im2txt.inputs import feature_cache
 from im2txt.inputs import records as shard_records
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
+from im2txt.training import loop
 
 ROOT = 'ram://remote_files_test'
 NUM_IMAGES = 10
@@ -110,17 +112,17 @@ def test_shards_and_features_are_those_made_here(
 
 
 @pytest.mark.long
-def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
-  train = import_command('im2txt.train')
+def test_a_model_is_trained_evaluated_and_captions_there(made):
   folder = f'{made}/run'
   system = config(made)
 
   def keep():
     configuration.save(system, folder)
-    train.vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
+    vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
 
   for steps in (2, 4):  # The second time it goes on.
-    train.train(system, folder, False, steps, 1, None, keep)
+    loop.train(loop.TrainingRun(
+        system, folder, steps, log_every_n_steps=1, on_start=keep))
     eval_config = config(made).model
     eval_config.input_file_pattern = f'{made}/features/val-*'
     evaluation.evaluate_new(
