@@ -20,7 +20,12 @@ from absl import flags, logging
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import (
+  best_checkpoint,
+  checkpoint_watcher,
+  evaluator,
+  metrics_file,
+)
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.files import file_system
 from im2txt.flags import bad_records as bad_records_flag
@@ -44,7 +49,7 @@ _EVAL_INTERVAL_SECS = flags.DEFINE_integer(
     'eval_interval_secs', 600, 'Seconds between looks for a new checkpoint.',
     lower_bound=0)
 _NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
-    'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
+    'num_eval_examples', evaluator.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
     'of which to take the perplexity; all of the shards if they have fewer. '
     '(--metrics captions all images.)', lower_bound=1)
 _MIN_GLOBAL_STEP = flags.DEFINE_integer(
@@ -64,20 +69,18 @@ _VOCAB_FILE = flags.DEFINE_string(
     'vocab_file', None, 'With --metrics: the vocabulary. Default: the one in '
     'the run folder.')
 _KEEP_BEST = flags.DEFINE_enum(
-    'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the checkpoint '
-    'that is the best so far in this in CHECKPOINT_DIR/best; all but '
-    'perplexity need --metrics.')
+    'keep_best', None, metrics_file.BEST_METRICS, 'Keep a copy of the '
+    'checkpoint that is the best so far in this in CHECKPOINT_DIR/best; all '
+    'but perplexity need --metrics.')
 
 
-def find_due(folder: str, min_global_step: int) -> str | None:
-  """Finds a folder's newest checkpoint; says so if it is none to evaluate."""
-  prefix = checkpoints.newest(folder)
-  if prefix is None:
-    logging.info('%s has no checkpoint yet', folder)
-  elif checkpoints.step_of(prefix) < min_global_step:
-    logging.info('%s is before --min_global_step=%d', prefix, min_global_step)
-    return None
-  return prefix
+def is_due(prefix: str) -> bool:
+  """Return whether a checkpoint is to be evaluated; log it if it is not."""
+  if checkpoints.step_of(prefix) < _MIN_GLOBAL_STEP.value:
+    logging.info('%s is before --min_global_step=%d', prefix,
+                 _MIN_GLOBAL_STEP.value)
+    return False
+  return True
 
 
 def main() -> None:
@@ -92,10 +95,10 @@ def main() -> None:
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
   bad_records_flag.apply(config)
   eval_dir = _EVAL_DIR.value or os.path.join(
-      folder, evaluation.EVAL_FOLDER)
+      folder, metrics_file.EVAL_FOLDER)
   captions = None
   if _KEEP_BEST.value:
-    evaluation.check_metric(_KEEP_BEST.value)
+    metrics_file.check_metric(_KEEP_BEST.value)
     if _KEEP_BEST.value != 'perplexity' and not _METRICS.value:
       raise ValueError(f'--keep_best={_KEEP_BEST.value} needs --metrics')
   consensus_config = consensus_flags.shards(config)
@@ -107,24 +110,20 @@ def main() -> None:
     captions = CaptionEvaluation(
         config, training_pattern, rules, search_flags.options(),
         consensus_config)
-  evaluator = evaluation.Evaluator(
-      config, _NUM_EVAL_EXAMPLES.value, captions)
+  model = evaluator.Evaluator(config, _NUM_EVAL_EXAMPLES.value, captions)
+  if _RUN_ONCE.value:
+    newest = checkpoints.newest(folder)
+    if newest is None or not is_due(newest):
+      raise ValueError(f'{folder}: no checkpoint to evaluate that has '
+                       f'reached --min_global_step={_MIN_GLOBAL_STEP.value}')
+    best_checkpoint.evaluate_new(model, newest, eval_dir, _KEEP_BEST.value)
+    return
   evaluations = 0
-  last = None
-  while True:
-    due = find_due(folder, _MIN_GLOBAL_STEP.value)
-    if due and due != last:
-      evaluations += evaluation.evaluate_new(
-          evaluator, due, eval_dir, _KEEP_BEST.value)
-      last = due
-    if _RUN_ONCE.value:
-      if due is None:
-        raise ValueError(f'{folder}: no checkpoint to evaluate that has '
-                         f'reached --min_global_step={_MIN_GLOBAL_STEP.value}')
-      return
+  for prefix in checkpoint_watcher.watch(folder, _EVAL_INTERVAL_SECS.value):
+    evaluations += is_due(prefix) and best_checkpoint.evaluate_new(
+        model, prefix, eval_dir, _KEEP_BEST.value)
     if _MAX_EVALS.value and evaluations >= _MAX_EVALS.value:
       return
-    time.sleep(_EVAL_INTERVAL_SECS.value)
 
 
 if __name__ == '__main__':

@@ -39,7 +39,10 @@ from absl import flags, logging
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation.during_training import (
+  EvaluationElsewhere,
+  TrainingEvaluation,
+)
 from im2txt.files import file_system, locks
 from im2txt.flags import bad_records as bad_records_flag
 from im2txt.flags import config as config_flag
@@ -212,9 +215,9 @@ def main() -> None:
         config.training.replica_timeout_secs)
   eval_during = None
   if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
-    eval_during = evaluation.EvaluationElsewhere(train_dir)
+    eval_during = EvaluationElsewhere(train_dir)
   elif _EVAL_FILE_PATTERN.value:
-    eval_during = evaluation.TrainingEvaluation(
+    eval_during = TrainingEvaluation(
         phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
         _TRAIN_INCEPTION.value)
   if task and task.is_evaluator:
