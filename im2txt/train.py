@@ -58,7 +58,8 @@ from im2txt.training import (
 from im2txt.training import start as run_start
 from im2txt.training.cluster import signals as cluster_signals
 from im2txt.training.cluster import task as cluster
-from im2txt.training.cluster.replica import ClusterReplica, Replica
+from im2txt.training.cluster.cluster_replica import ClusterReplica
+from im2txt.training.cluster.replica import Replica
 
 flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(config_flag)
@@ -212,7 +213,7 @@ def main() -> None:
   if task and not task.is_evaluator:
     replica = ClusterReplica(
         task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
-        config.training.replica_timeout_secs)
+        config.training.replica_timeout_secs, command_line.end_at_once)
   eval_during = None
   if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
     eval_during = EvaluationElsewhere(train_dir)

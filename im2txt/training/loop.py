@@ -86,7 +86,7 @@ def train(run: TrainingRun) -> None:
       all_hooks = make_hooks(
           run, graph, progress, scaffold.saver, interrupted)
       # One session, unless a cluster loses its parameter servers.
-      while run.replica.joins(interrupted):
+      while run.replica.wait_until_ready(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(run.train_dir),
               bad_records.explained_errors(run.config.model),
@@ -95,7 +95,7 @@ def train(run: TrainingRun) -> None:
                    if graph.self_critical else itertools.repeat(None))
           while not session.should_stop():
             session.run(graph.train_op, next(feeds))
-      run.replica.leave(interrupted)
+      run.replica.sign_off(interrupted)
 
 
 def _set_seed(run: TrainingRun) -> None:
@@ -133,7 +133,9 @@ def build_graph(run: TrainingRun) -> TrainingGraph:
   rate = optimization.learning_rate(*schedule, run.train_encoder, global_step)
   train_op, gradient_norm = optimization.train_op(
       config.training, outputs.total_loss, rate,
-      replica.together(tf.reduce_sum(outputs.caption_loss.weights)))
+      functools.partial(
+          replica.wrap_optimizer,
+          weight=tf.reduce_sum(outputs.caption_loss.weights)))
   with tf.control_dependencies([train_op]):
     statistics = hooks.StepStatistics(
         tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
