@@ -14,10 +14,9 @@ from data_prep import cache_features
 from data_prep.datasets import captioned_images, custom
 from data_prep.runners import beam_runner
 from data_prep.shards import build
-from im2txt import configuration, train
+from im2txt import configuration
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
-from im2txt.evaluation import run_history
+from im2txt.evaluation import best_checkpoint, evaluator, run_history
 from im2txt.files import file_system
 from im2txt.inference import batch_captioner, image_files
 from im2txt.inputs import feature_cache
@@ -25,6 +24,7 @@ from im2txt.inputs import records as shard_records
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
+from im2txt.training import loop
 
 ROOT = 'ram://remote_files_test'
 NUM_IMAGES = 10
@@ -115,11 +115,12 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
     vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
 
   for steps in (2, 4):  # The second time it goes on.
-    train.train(system, folder, False, steps, 1, None, keep)
+    loop.train(loop.TrainingRun(
+        system, folder, steps, log_every_n_steps=1, on_start=keep))
     eval_config = config(made).model
     eval_config.input_file_pattern = f'{made}/features/val-*'
-    evaluation.evaluate_new(
-        evaluation.Evaluator(eval_config, 100),
+    best_checkpoint.evaluate_new(
+        evaluator.Evaluator(eval_config, 100),
         f'{folder}/model.ckpt-{steps}', f'{folder}/eval', 'perplexity')
   assert [result.step for result in run_history.read_run(folder).evaluations
           ] == [2, 4]

@@ -19,12 +19,13 @@ import tensorflow as tf
 from conftest import ROOT, SECONDS, make_pair
 from PIL import Image
 
-from im2txt import configuration, encoders, train
+from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.inputs import image_processing, sequence_example
 from im2txt.models import captioner
 from im2txt.text import caption_styles
+from im2txt.training import loop
 
 tf1 = tf.compat.v1
 
@@ -204,9 +205,8 @@ def test_resuming_gives_the_run_it_would_have_been(
   config = solid_colour_task(tmp_path)
   for folder, ends in (('whole', [6]), ('parts', [3, 6])):
     for end in ends:
-      train.train(config, str(tmp_path / folder), train_encoder=False,
-                  number_of_steps=end, log_every_n_steps=1,
-                  init_checkpoint=None)
+      loop.train(loop.TrainingRun(
+          config, str(tmp_path / folder), end, log_every_n_steps=1))
   whole = read_checkpoint(tmp_path / 'whole' / 'model.ckpt-6')
   parts = read_checkpoint(tmp_path / 'parts' / 'model.ckpt-6')
   assert whole.keys() == parts.keys()
