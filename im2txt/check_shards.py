@@ -56,7 +56,7 @@ def resolve_config(flags_: Flags) -> configuration.ModelConfig:
 
 
 def main(flags_: Flags) -> int:
-  """Reads the flags and checks."""
+  """Print a line for each bad record; return 1 if there are any."""
   num_records = num_bad = 0
   for fault in bad_records.look_through(resolve_config(flags_)):
     num_records += 1
