@@ -1,4 +1,4 @@
-"""Draws captioned scenes in COCO's layout, so that the demo needs no download.
+"""Draw captioned scenes in COCO's layout, so that the demo needs no download.
 
 A scene is one, two or three things of one kind and colour in front of a
 background. Everything follows from the seed. No held-out scene is a

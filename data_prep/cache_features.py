@@ -1,4 +1,4 @@
-r"""Runs the frozen encoder over shards once; training then reads its features.
+r"""Run the frozen encoder over shards once; training then reads its features.
 
   python -m data_prep.cache_features --config=configs/show_and_tell.py \
     --inception_checkpoint_file=inception_v3.ckpt \

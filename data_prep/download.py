@@ -1,4 +1,4 @@
-r"""Fetches the public data sets and weights.
+r"""Fetch the public data sets and weights.
 
 Example:
   python -m data_prep.download coco2014 inception_v3 --output_dir data

@@ -1,4 +1,4 @@
-r"""Counts by rule how many captions of toy scenes tell the truth.
+r"""Count by rule how many captions of toy scenes tell the truth.
 
 Example:
   python -m im2txt.run_inference ... --input_files '/tmp/toy/val/*.jpg' \

@@ -1,4 +1,4 @@
-r"""Names every bad record of shards, of images or of features.
+r"""Name every bad record of shards, of images or of features.
 
   python -m im2txt.check_shards --config=configs/show_and_tell.py \
     --input_file_pattern='coco/*-of-?????'

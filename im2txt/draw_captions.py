@@ -1,4 +1,4 @@
-r"""Draws images with the captions that files of results have of them.
+r"""Draw images with the captions that files of results have of them.
 
   python -m im2txt.draw_captions --output=sheet.jpg \
     before.jsonl after.jsonl

@@ -1,4 +1,4 @@
-r"""Measures the perplexity and scores of a run's checkpoints as they appear.
+r"""Measure the perplexity and scores of a run's checkpoints as they appear.
 
   python -m im2txt.evaluate --checkpoint_dir=runs/coco \
     --eval_dir=runs/coco/eval --input_file_pattern='coco/val-?????-of-00004'

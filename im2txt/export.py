@@ -1,4 +1,4 @@
-r"""Exports a trained model, vocabulary and search included, to be served.
+r"""Export a trained model, vocabulary and search included, to be served.
 
   python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
 

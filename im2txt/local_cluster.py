@@ -1,4 +1,4 @@
-r"""Trains with several processes of this machine, such as one for each GPU.
+r"""Train with several processes of this machine, such as one for each GPU.
 
   python -m im2txt.local_cluster --workers=4 --gpus -- \
     --config=configs/show_and_tell.py --train_dir=runs/coco \
@@ -130,7 +130,7 @@ def _visible_gpus(wanted: int) -> list[str]:
 def _watch(
     processes: dict[str, subprocess.Popen], told: list[int]
 ) -> int:
-  """Pass on what they print, and waits; one that fails ends all.
+  """Pass on what they print, and wait; one that fails ends all.
 
   Args:
     processes: by name.

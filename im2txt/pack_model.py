@@ -1,4 +1,4 @@
-r"""Packs a trained model to be given away: one small file, half precision.
+r"""Pack a trained model to be given away: one small file, half precision.
 
   python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
     --output_dir=captioner

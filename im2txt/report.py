@@ -1,4 +1,4 @@
-"""Compares training runs: a table of their scores and their learning curves.
+"""Compare training runs: a table of their scores and their learning curves.
 
   python -m im2txt.report runs/flickr8k runs/other --output_plot=curves.png
 
@@ -52,7 +52,7 @@ _UNKNOWN = '-'
 
 
 def table(runs: Sequence[Run]) -> str:
-  """Return the runs as a Markdown table; what can be compared stands together."""
+  """Return the runs as a Markdown table; comparable ones stand together."""
   rows = [[*_TEXT_COLUMNS, 'steps', 'time',
            *(heading for heading, _, _ in _FIGURES)]]
   groups = {}
@@ -100,7 +100,7 @@ def _escaped(cell: str) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-  """Return lines of a table whose first row is the heading; figures to the right."""
+  """Return lines of a table with a heading; figures are to the right."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   texts = len(_TEXT_COLUMNS)
   rule = [width * '-' for width in widths[:texts]] + [

@@ -1,4 +1,4 @@
-r"""Captions images.
+r"""Caption images.
 
   python -m im2txt.run_inference photo.jpg more/
 

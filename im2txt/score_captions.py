@@ -1,4 +1,4 @@
-r"""Scores captions against those that people wrote.
+r"""Score captions against those that people wrote.
 
   python -m im2txt.run_inference --checkpoint_path=runs/flickr8k/best \
     --input_list=dev_images.txt --output_json=results.json

@@ -1,4 +1,4 @@
-r"""Trains a captioner, or trains it on.
+r"""Train a captioner, or continue to train one.
 
 Phase 1, the encoder frozen:
 

@@ -17,8 +17,8 @@ from gallery_test import Page
 from PIL import Image
 
 from im2txt.results import journal as journals
-from im2txt.results.outputs import Outputs
 from im2txt.results import result as results
+from im2txt.results.outputs import Outputs
 
 NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.
