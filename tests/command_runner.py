@@ -5,7 +5,6 @@ process that has imported it and done nothing else: still a process of its own,
 with its own exit code, signals, stdout and stderr.
 """
 
-import importlib
 import json
 import os
 import pathlib
@@ -15,12 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import pytest
-from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # METEOR takes seconds to start; where it is not what matters, do without.
@@ -144,18 +141,3 @@ def free_hosts(count: int) -> list[str]:
   for each in sockets:
     each.close()
   return hosts
-
-
-def load_command(name: str) -> types.ModuleType:
-  """Imports a command line's module for its functions.
-
-  Command lines, and what gives several of them their flags, have flags of the
-  same names, which only one module of a process may define; these are taken
-  away again.
-  """
-  module = importlib.import_module(name)
-  flags.FLAGS.remove_flag_values([
-      flag.name for definer, found in flags.FLAGS.flags_by_module_dict().items()
-      if definer == name or definer.startswith('im2txt.flags.') for flag in found
-      if flag.name in flags.FLAGS])
-  return module

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 import tiny_encoder
 import tiny_task
-from command_runner import ROOT, Command, Finished, Server, load_command
+from command_runner import ROOT, Command, Finished, Server
 
 tiny_encoder.register()
 # Of tests/properties: the same few examples each time; many others with
@@ -130,12 +130,6 @@ def write_checkpoint() -> Callable[[object, Mapping[str, np.ndarray]], None]:
         prefix=str(prefix), tensor_names=list(values),
         shape_and_slices=[''] * len(values), tensors=list(values.values()))
   return write
-
-
-@pytest.fixture(scope='session')
-def import_command() -> Callable[[str], types.ModuleType]:
-  """Imports a command line's module; see `command_runner.load_command`."""
-  return load_command
 
 
 @pytest.fixture

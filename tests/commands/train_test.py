@@ -26,6 +26,7 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.inputs import image_processing, sequence_example
 from im2txt.models import captioner
 from im2txt.text import caption_styles
+from im2txt.training import loop
 
 tf1 = tf.compat.v1
 
@@ -198,17 +199,15 @@ def solid_colour_task(folder):
 
 @pytest.mark.long
 def test_resuming_gives_the_run_it_would_have_been(
-    import_command, read_checkpoint, tmp_path, monkeypatch):
-  train = import_command('im2txt.train')
+    read_checkpoint, tmp_path, monkeypatch):
   # Nothing random is left, so that the two ways must lead to one place.
   monkeypatch.setattr(
       image_processing, 'distort_image', lambda image, *_: image)
   config = solid_colour_task(tmp_path)
   for folder, ends in (('whole', [6]), ('parts', [3, 6])):
     for end in ends:
-      train.train(config, str(tmp_path / folder), train_encoder=False,
-                  number_of_steps=end, log_every_n_steps=1,
-                  init_checkpoint=None)
+      loop.train(loop.TrainingRun(
+          config, str(tmp_path / folder), end, log_every_n_steps=1))
   whole = read_checkpoint(tmp_path / 'whole' / 'model.ckpt-6')
   parts = read_checkpoint(tmp_path / 'parts' / 'model.ckpt-6')
   assert whole.keys() == parts.keys()

@@ -44,7 +44,9 @@ class Workplace:
     """A path where nothing is yet."""
     return self._folder / f'{name}{next(self._numbers)}'
 
-  def start(self, arguments: Iterable[str], **options) -> command_runner.Command:
+  def start(
+      self, arguments: Iterable[str], **options
+  ) -> command_runner.Command:
     """Starts a command."""
     output = self.new('log')
     output.mkdir()
