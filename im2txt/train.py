@@ -247,7 +247,7 @@ def main() -> None:
         log_every_n_steps=_LOG_EVERY_N_STEPS.value,
         init_checkpoint=_INIT_CHECKPOINT.value, first_values=first_values,
         on_start=functools.partial(
-            run_start.keep, config, vocab_file, train_dir),
+            run_start.save_run_files, config, vocab_file, train_dir),
         evaluation=eval_during, samples=samples, critic=critic,
         replica=replica))
 
