@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
-  number_images,
+    CaptionedImage,
+    Splits,
+    image_path,
+    number_images,
 )
 from im2txt.files import file_system, json_files
 from im2txt.text import annotations

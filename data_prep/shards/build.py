@@ -26,10 +26,10 @@ import PIL
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  SPLITS,
-  CaptionedImage,
-  Splits,
-  sample_pairs,
+    SPLITS,
+    CaptionedImage,
+    Splits,
+    sample_pairs,
 )
 from data_prep.images import stored_images
 from data_prep.runners.local_runner import local_runner

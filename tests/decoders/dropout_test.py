@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.decoders import (
-  DECODERS,
-  CnnLstmConfig,
-  ShowAttendTellConfig,
-  TransformerConfig,
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
 )
 from im2txt.encoders import Encoding
 from im2txt.layers import core as layers
