@@ -31,7 +31,7 @@ from data_prep.datasets import conceptual_captions
 from data_prep.datasets.captioned_images import check_folder
 from data_prep.images import image_fetcher
 from data_prep.shards import flags as build_flags
-from data_prep.shards.build import build, record_path
+from data_prep.shards.build import build, build_json_path
 from im2txt import command_line
 from im2txt.files import file_system
 
@@ -54,7 +54,7 @@ flags.DEFINE_integer('fetch_retries', _LIMITS.retries,
                      'Further tries of a download that broke off or came to a '
                      'busy server, after waits of 1, 2, 4 ... seconds.',
                      lower_bound=0)
-flags.DEFINE_float('fetch_timeout_secs', _LIMITS.silence_secs,
+flags.DEFINE_float('fetch_timeout_secs', _LIMITS.timeout_secs,
                    'Seconds that a server may be silent before a download '
                    'counts as broken off.', lower_bound=0.1)
 flags.DEFINE_float('max_photo_secs', _LIMITS.total_secs,
@@ -78,7 +78,7 @@ def main() -> None:
     raise ValueError('--retry_failed needs --fetch')
   if FLAGS.fetch:
     # More images would be another build, which cannot go on from this one.
-    if file_system.exists(record_path(options.output_dir)):
+    if file_system.exists(build_json_path(options.output_dir)):
       logging.info('fetching nothing: the build in %s goes on with the images '
                    'that %s has; to fetch more, give another --output_dir',
                    options.output_dir, FLAGS.image_dir)
@@ -100,7 +100,7 @@ def _fetch(captions_files: dict[str, str]) -> None:
       conceptual_captions.missing_images(captions_files, FLAGS.image_dir),
       FLAGS.image_dir,
       _LIMITS._replace(
-          silence_secs=FLAGS.fetch_timeout_secs,
+          timeout_secs=FLAGS.fetch_timeout_secs,
           total_secs=FLAGS.max_photo_secs,
           max_bytes=FLAGS.max_photo_bytes,
           retries=FLAGS.fetch_retries),

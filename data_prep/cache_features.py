@@ -31,7 +31,7 @@ from data_prep.features import feature_maker, feature_store, image_scan
 from data_prep.runners import flags as runner_flags
 from data_prep.runners import local_runner
 from data_prep.runners.runner import Label, Runner
-from data_prep.shards.items import cut
+from data_prep.shards.items import split_evenly
 from im2txt import command_line, configuration, encoders
 from im2txt.files import atomic_files, file_system, locks
 from im2txt.flags import bad_records as bad_records_flag
@@ -109,7 +109,8 @@ def list_shards(
         feature_maker.make_shard(
             part, os.path.join(output_dir, os.path.basename(file)), store)
         for file, part in zip(
-            group.files, cut(images, len(group.files)), strict=True)]
+            group.files, split_evenly(
+                images, len(group.files)), strict=True)]
   counts = collections.Counter(shard.path for shard in found)
   for path, count in counts.items():
     if count > 1:
@@ -180,7 +181,7 @@ def make(
     logging.info('%d images, %d of them to encode', total,
                  sum(map(feature_maker.num_encoded, due)))
     try:
-      runner.do(
+      runner.for_each(
           functools.partial(
               feature_maker.write_shard, recipe=feature_maker.Recipe(
                   config, description, options.batch_size)),

@@ -98,7 +98,7 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
         for image in captioned for caption in image.captions)
   # 'val' is no training word, numbers are rarer than 4.
   assert (out / 'word_counts.txt').read_text() == (
-      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\nimage 20\n'
+      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nimage 20\nnumber 20\n'
       'train 20\n')
   assert caption_styles.read(str(out / 'word_counts.txt')) == (
       caption_styles.CaptionStyle('nltk', '<S>', '</S>', '<UNK>'))
@@ -140,7 +140,7 @@ def test_both_layouts_have_the_same_words(tmp_path, splits, options):
 
 @pytest.mark.parametrize('layout', ['im2txt', 'image'])
 @pytest.mark.parametrize('style, counts', [
-    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nnumber 20\nimage 20\n'
+    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nimage 20\nnumber 20\n'
             'train 20\n'),
     (caption_styles.named('keras', end_word='.'),
      '. 60\n<start> 60\na 40\ndog 20\nnumber 20\nimage 20\ntrain 20\n'),
