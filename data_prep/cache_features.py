@@ -159,7 +159,7 @@ def make(
   folder = options.output_dir
   with contextlib.ExitStack() as stack:
     stack.callback(feature_maker.close)
-    maker = feature_maker.maker_of(config)
+    maker = feature_maker.get_maker(config)
     file_system.makedirs(folder)
     stack.enter_context(locks.folder(folder))
     runner = stack.enter_context(options.runner())
@@ -179,7 +179,7 @@ def make(
     due = [shard for shard in shards if not file_system.exists(shard.path)]
     total = sum(len(shard.images) for shard in shards)
     logging.info('%d images, %d of them to encode', total,
-                 sum(map(feature_maker.num_encoded, due)))
+                 sum(map(feature_maker.count_to_encode, due)))
     try:
       runner.for_each(
           functools.partial(

@@ -203,7 +203,8 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
     for image_id, path, captions in captioned:
       digest.update(json.dumps(
           [image_id, file_system.abspath(path), captions]).encode())
-    settings[f'{split} images and captions'] = digest.hexdigest()
+    # 'pictures', as in folders of earlier builds.
+    settings[f'{split} pictures and captions'] = digest.hexdigest()
     settings[f'{split}_shards'] = options.num_shards[split]
   return settings
 
