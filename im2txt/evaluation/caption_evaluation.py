@@ -64,7 +64,8 @@ class CaptionEvaluation:
         for field in dataclasses.fields(rules) if field.name != 'vocab'}
     settings['vocabulary'] = _digest(
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
-    settings['images'] = digest_of_images(found)
+    # 'pictures', as in the metrics.jsonl of earlier evaluations.
+    settings['pictures'] = digest_of_images(found)
     settings['training_captions'] = training and _digest(training)
     self._consensus_config = consensus_config
     self._consensus = None
