@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from data_prep.datasets.captioned_images import (
     CaptionedImage,
-    Splits,
     image_path,
     number_images,
 )
