@@ -1,4 +1,4 @@
-r"""Trains a captioner, or trains it on.
+r"""Train a captioner, or continue to train one.
 
 Phase 1, the encoder frozen:
 
@@ -38,90 +38,94 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
 from im2txt.evaluation.during_training import (
   EvaluationElsewhere,
   TrainingEvaluation,
 )
 from im2txt.files import file_system, locks
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import config as config_flag
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.config import ConfigFlag
 from im2txt.models import captioner
 from im2txt.text import vocabulary
-from im2txt.training import hooks as training_hooks
-from im2txt.training import (
-  loop,
-  sample_captions,
-  self_critical,
-  word_initialization,
-)
-from im2txt.training import start as run_start
-from im2txt.training.cluster import signals as cluster_signals
-from im2txt.training.cluster import task as cluster
+from im2txt.training import hooks, loop, sample_captions, self_critical, start
+from im2txt.training.cluster import signals, task
 from im2txt.training.cluster.cluster_replica import ClusterReplica
 from im2txt.training.cluster.replica import Replica
 
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(config_flag)
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of training shards; '
-    "for example 'shards/train-?????-of-00256'.")
-_INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
-    'inception_checkpoint_file', None, "The encoder's pretrained weights: "
-    'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
-    "Keras's .h5. EfficientNet-Lite0 brings its own.")
-_EVAL_FILE_PATTERN = flags.DEFINE_string(
-    'eval_file_pattern', None, 'Also evaluate on these shards at each '
-    'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
-    "configuration's best_metric: perplexity, or a score such as CIDEr, for "
-    'which the images are captioned), and stop early if it has an '
-    'early_stopping_patience.')
-_TRAIN_DIR = flags.DEFINE_string(
-    'train_dir', None, 'The run folder: checkpoints, configuration, '
-    'vocabulary and TensorBoard events.', required=True)
-_TRAIN_INCEPTION = flags.DEFINE_bool(
-    'train_inception', False, "Train the encoder's weights too (phase 2).")
-_SELF_CRITICAL = flags.DEFINE_bool(
-    'self_critical', False, 'Train on captions that the model draws, weighed '
-    'by their CIDEr-D (phase 3); for a model that has been trained before. Its '
-    "numbers are the configuration's self_critical_...")
-_NUMBER_OF_STEPS = flags.DEFINE_integer(
-    'number_of_steps', 1000000, 'Step at which training ends, counted from '
-    "the run's first.", lower_bound=1)
-_LOG_EVERY_N_STEPS = flags.DEFINE_integer(
-    'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1)
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, f'Vocabulary of the shards; copied to --train_dir. '
-    f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the run.')
-_INIT_CHECKPOINT = flags.DEFINE_string(
-    'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
-    'this project or im2txt) at step 0, if --train_dir has none yet.')
-_SAMPLE_IMAGE = flags.DEFINE_string(
-    'sample_image', None, 'An image that is captioned at each checkpoint: by '
-    'the most probable words (temperature 0) and by words drawn at '
-    'temperatures 0.5 and 1.')
-_ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
-    'allow_random_encoder', False, 'Train on a frozen encoder without '
-    'pretrained weights; good for tests only.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.config = ConfigFlag(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of training '
+        "shards; for example 'shards/train-?????-of-00256'.",
+        flag_values=values)
+    self.inception_checkpoint_file = flags.DEFINE_string(
+        'inception_checkpoint_file', None, "The encoder's pretrained weights: "
+        'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
+        "Keras's .h5. EfficientNet-Lite0 brings its own.", flag_values=values)
+    self.eval_file_pattern = flags.DEFINE_string(
+        'eval_file_pattern', None, 'Also evaluate on these shards at each '
+        'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
+        "configuration's best_metric: perplexity, or a score such as CIDEr, "
+        'for which the images are captioned), and stop early if it has an '
+        'early_stopping_patience.', flag_values=values)
+    self.train_dir = flags.DEFINE_string(
+        'train_dir', None, 'The run folder: checkpoints, configuration, '
+        'vocabulary and TensorBoard events.', required=True, flag_values=values)
+    self.train_inception = flags.DEFINE_bool(
+        'train_inception', False, "Train the encoder's weights too (phase 2).",
+        flag_values=values)
+    self.self_critical = flags.DEFINE_bool(
+        'self_critical', False, 'Train on captions that the model draws, '
+        'weighed by their CIDEr-D (phase 3); for a model that has been trained '
+        "before. Its numbers are the configuration's self_critical_...",
+        flag_values=values)
+    self.number_of_steps = flags.DEFINE_integer(
+        'number_of_steps', 1000000, 'Step at which training ends, counted from '
+        "the run's first.", lower_bound=1, flag_values=values)
+    self.log_every_n_steps = flags.DEFINE_integer(
+        'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1,
+        flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'Vocabulary of the shards; copied to --train_dir. '
+        f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the '
+        'run.', flag_values=values)
+    self.init_checkpoint = flags.DEFINE_string(
+        'init_checkpoint', None, 'Begin with the weights of this checkpoint '
+        '(of this project or im2txt) at step 0, if --train_dir has none yet.',
+        flag_values=values)
+    self.sample_image = flags.DEFINE_string(
+        'sample_image', None, 'An image that is captioned at each checkpoint: '
+        'by the most probable words (temperature 0) and by words drawn at '
+        'temperatures 0.5 and 1.', flag_values=values)
+    self.allow_random_encoder = flags.DEFINE_bool(
+        'allow_random_encoder', False, 'Train on a frozen encoder without '
+        'pretrained weights; good for tests only.', flag_values=values)
 
 
-def resolve_config() -> configuration.Config:
-  """The configuration of the flags, or else of the run folder."""
-  config = config_flag.value()
+def resolve_config(flags_: Flags) -> configuration.Config:
+  """Return the configuration of the flags, or else of the run folder."""
+  config = flags_.config.value()
+  train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
-      os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
-    config = captioner.load_config(_TRAIN_DIR.value)
-  if config is None and _INIT_CHECKPOINT.value:
-    config = run_start.initial_config(
-        checkpoints.latest(_INIT_CHECKPOINT.value))
+      os.path.join(train_dir, configuration.CONFIG_FILE)):
+    config = captioner.load_config(train_dir)
+  if config is None and flags_.init_checkpoint.value:
+    config = start.initial_config(
+        checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
-    raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
-                     'yet; name one with --config=configs/show_and_tell.py')
-  if _INPUT_FILE_PATTERN.value:
-    config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
-  if _INCEPTION_CHECKPOINT_FILE.value:
-    config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  bad_records_flag.apply(config.model)
+    raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
+                     '  one with --config=configs/show_and_tell.py')
+  if flags_.input_file_pattern.value:
+    config.model.input_file_pattern = flags_.input_file_pattern.value
+  if flags_.inception_checkpoint_file.value:
+    config.model.inception_checkpoint_file = (
+        flags_.inception_checkpoint_file.value)
+  flags_.bad_records.apply(config.model)
   encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
@@ -129,128 +133,138 @@ def resolve_config() -> configuration.Config:
   return config
 
 
-def critical_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
-    begins_with: str | None,
-) -> vocabulary.Vocabulary:
-  """The vocabulary of the captions that self-critical training draws.
-
-  Args:
-    config: the model.
-    vocab_file: its vocabulary, if there is one.
-    begins_with: the checkpoint that training begins with, if any.
+def check_flags(flags_: Flags, config: configuration.Config) -> None:
+  """Refuse flags that contradict each other or the configuration.
 
   Raises:
-    ValueError: the flags ask for what cannot be.
+    ValueError: they do.
   """
-  if _TRAIN_INCEPTION.value:
-    raise ValueError('--self_critical and --train_inception are two phases; '
-                     'give one of them')
-  if begins_with is None:
-    raise ValueError('--self_critical improves a model that has been trained; '
-                     'give its checkpoint as --init_checkpoint')
-  return needed_vocabulary(config, vocab_file, '--self_critical')
-
-
-def needed_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None, flag: str
-) -> vocabulary.Vocabulary:
-  """Reads the vocabulary, which a flag asks for.
-
-  Raises:
-    ValueError: there is none.
-  """
-  if vocab_file is None:
-    raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
-  return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
-
-
-def main() -> None:
-  """Reads the flags and trains, or does another task of a cluster."""
-  task = cluster.read(os.environ)
-  if task and task.is_ps:
-    with training_hooks.interruption() as interrupted:
-      cluster_signals.keep_variables(task, interrupted)
-    return
-  config = resolve_config()
-  if config.training.seed is not None:
-    loop.be_deterministic(config.model)
-  train_dir = _TRAIN_DIR.value
-  found = checkpoints.newest(train_dir)
-  if not task and found and (
-      checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value):
-    logging.info('%s has already reached step %d of --number_of_steps=%d',
-                 train_dir, checkpoints.step_of(found),
-                 _NUMBER_OF_STEPS.value)
-    return
-  if not _EVAL_FILE_PATTERN.value:
+  if not flags_.eval_file_pattern.value:
     if config.training.early_stopping_patience:
       raise ValueError('early_stopping_patience needs --eval_file_pattern')
     if config.training.best_metric != 'perplexity':
       raise ValueError('best_metric needs --eval_file_pattern')
-  if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
-    run_start.check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
-  begins_with = found or (_INIT_CHECKPOINT.value
-                          and checkpoints.latest(_INIT_CHECKPOINT.value))
-  vocab_file = run_start.find_vocabulary(
-      config.model, _VOCAB_FILE.value, begins_with)
-  if vocab_file and begins_with:
-    run_start.check_vocabulary(vocab_file, begins_with)
-  if not (found and config.model.embedding_size):
-    word_initialization.resolve_width(config.model)
-  first_values = {}
-  if _INIT_CHECKPOINT.value:
-    run_start.check_first_values(config.model)
-  elif not found:
-    first_values = word_initialization.first_values(config.model, vocab_file)
+  if flags_.self_critical.value and flags_.train_inception.value:
+    raise ValueError('--self_critical and --train_inception are two phases; '
+                     'give one of them')
+  if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
+    start.check_encoder(
+        config.model, flags_.train_dir.value, flags_.init_checkpoint.value)
 
-  phase = config
-  if _SELF_CRITICAL.value:
-    critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
+
+def make_replica(
+    flags_: Flags, config: configuration.TrainingConfig,
+    cluster_task: task.Task | None,
+) -> Replica:
+  """Make this process's part of the training."""
+  if cluster_task is None or cluster_task.is_evaluator:
+    return Replica()
+  return ClusterReplica(
+      cluster_task, config.sync_replicas, flags_.number_of_steps.value,
+      config.replica_timeout_secs, command_line.end_at_once)
+
+
+def make_evaluation(
+    flags_: Flags, config: configuration.Config, vocab_file: str | None,
+    cluster_task: task.Task | None,
+) -> TrainingEvaluation | EvaluationElsewhere | None:
+  """Make what evaluates each checkpoint, if --eval_file_pattern is given."""
+  train_dir = flags_.train_dir.value
+  if not flags_.eval_file_pattern.value:
+    return None
+  if cluster_task and not cluster_task.is_evaluator:
+    return EvaluationElsewhere(train_dir)
+  return TrainingEvaluation(
+      config, flags_.eval_file_pattern.value, vocab_file, train_dir,
+      flags_.train_inception.value)
+
+
+def follow(
+    evaluation: TrainingEvaluation | None, number_of_steps: int
+) -> None:
+  """Evaluate the checkpoints of a cluster until its last step.
+
+  Raises:
+    ValueError: nothing says on what.
+  """
+  if evaluation is None:
+    raise ValueError('an evaluator needs --eval_file_pattern')
+  with hooks.interruption() as interrupted:
+    evaluation.follow(number_of_steps, interrupted)
+
+
+def train(
+    flags_: Flags, config: configuration.Config, begin: start.Start,
+    cluster_task: task.Task | None,
+) -> None:
+  """Train by the flags.
+
+  Args:
+    flags_: of this command.
+    config: the system.
+    begin: what the run starts from.
+    cluster_task: of this process; None: it trains alone.
+  """
+  train_dir = flags_.train_dir.value
+  phase, critical_vocab = config, None
+  if flags_.self_critical.value:
+    critical_vocab = start.critical_vocabulary(config.model, train_dir, begin)
     phase = self_critical.phase(config)
   file_system.makedirs(train_dir)
-  replica = Replica()
-  if task and not task.is_evaluator:
-    replica = ClusterReplica(
-        task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
-        config.training.replica_timeout_secs, command_line.end_at_once)
-  eval_during = None
-  if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
-    eval_during = EvaluationElsewhere(train_dir)
-  elif _EVAL_FILE_PATTERN.value:
-    eval_during = TrainingEvaluation(
-        phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
-        _TRAIN_INCEPTION.value)
-  if task and task.is_evaluator:
-    if eval_during is None:
-      raise ValueError('an evaluator needs --eval_file_pattern')
-    with training_hooks.interruption() as interrupted:
-      eval_during.follow(_NUMBER_OF_STEPS.value, interrupted)
+  replica = make_replica(flags_, config.training, cluster_task)
+  evaluation = make_evaluation(flags_, phase, begin.vocab_file, cluster_task)
+  if cluster_task and cluster_task.is_evaluator:
+    follow(evaluation, flags_.number_of_steps.value)
     return
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
       checkpoints.remove_leftovers(train_dir)
-    samples = None
-    if _SAMPLE_IMAGE.value:
+    samples = critic = None
+    if flags_.sample_image.value:
+      vocab = start.needed_vocabulary(
+          config.model, train_dir, begin.vocab_file, '--sample_image')
       samples = sample_captions.CaptionSamples(
-          config.model,
-          needed_vocabulary(config.model, vocab_file, '--sample_image'),
-          _SAMPLE_IMAGE.value, config.training.seed)
-    critic = None
-    if _SELF_CRITICAL.value:
+          config.model, vocab, flags_.sample_image.value, config.training.seed)
+    if critical_vocab:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(config.model, critical_vocab)
     loop.train(loop.TrainingRun(
-        phase, train_dir, _NUMBER_OF_STEPS.value,
-        train_encoder=_TRAIN_INCEPTION.value,
-        log_every_n_steps=_LOG_EVERY_N_STEPS.value,
-        init_checkpoint=_INIT_CHECKPOINT.value, first_values=first_values,
+        phase, train_dir, flags_.number_of_steps.value,
+        train_encoder=flags_.train_inception.value,
+        log_every_n_steps=flags_.log_every_n_steps.value,
+        init_checkpoint=flags_.init_checkpoint.value,
+        first_values=begin.first_values,
         on_start=functools.partial(
-            run_start.save_run_files, config, vocab_file, train_dir),
-        evaluation=eval_during, samples=samples, critic=critic,
+            start.save_run_files, config, begin.vocab_file, train_dir),
+        evaluation=evaluation, samples=samples, critic=critic,
         replica=replica))
 
 
+def main(flags_: Flags) -> None:
+  """Train, or do another task of a cluster."""
+  cluster_task = task.read(os.environ)
+  if cluster_task and cluster_task.is_ps:
+    with hooks.interruption() as interrupted:
+      signals.keep_variables(cluster_task, interrupted)
+    return
+  config = resolve_config(flags_)
+  if config.training.seed is not None:
+    loop.be_deterministic(config.model)
+  train_dir = flags_.train_dir.value
+  number_of_steps = flags_.number_of_steps.value
+  found = checkpoints.newest(train_dir)
+  if not cluster_task and found and (
+      checkpoints.step_of(found) >= number_of_steps):
+    logging.info('%s has already reached step %d of --number_of_steps=%d',
+                 train_dir, checkpoints.step_of(found), number_of_steps)
+    return
+  check_flags(flags_, config)
+  begin = start.find(
+      config.model, train_dir, flags_.vocab_file.value,
+      flags_.init_checkpoint.value)
+  train(flags_, config, begin, cluster_task)
+
+
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -61,7 +61,8 @@ class CaptionEvaluation:
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
     settings = _settings(options, rules) | {
-        'images': digest_of_images(found),
+        # 'pictures', as in the metrics.jsonl of earlier evaluations.
+        'pictures': digest_of_images(found),
         'training_captions': training and _digest(training)}
     self._consensus_config = consensus_config
     self._consensus = None

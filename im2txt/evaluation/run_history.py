@@ -154,7 +154,7 @@ def _parse(result: metrics_file.Result) -> Evaluation:
     figures |= _known(scores['diversity'])
     settings = dict(scores['settings'])
     # Not of the search: conditions of their own, or none.
-    images = settings.pop('images', None)
+    images = settings.pop('pictures', None)
     vocabulary = settings.pop('vocabulary', None)
     settings.pop('training_captions', None)
     constants = [(str(constant['caption']), _known(constant['scores']))

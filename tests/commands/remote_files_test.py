@@ -10,6 +10,7 @@ import os
 import pytest
 from PIL import Image
 
+from data_prep import cache_features
 from data_prep.datasets import captioned_images, custom
 from data_prep.runners import beam_runner
 from data_prep.shards import build
@@ -65,7 +66,7 @@ def draw(folder):
     f.write('\n'.join(rows))
 
 
-def make(folder, cache_features):
+def make(folder):
   """Shards and features of images, with Beam in this process."""
   draw(folder)
   start = functools.partial(
@@ -85,19 +86,13 @@ def make(folder, cache_features):
 
 
 @pytest.fixture(scope='module')
-def cache_features(import_command):
-  return import_command('data_prep.cache_features')
-
-
-@pytest.fixture(scope='module')
-def made(cache_features):
-  make(ROOT, cache_features)
+def made():
+  make(ROOT)
   return ROOT
 
 
-def test_shards_and_features_are_those_made_here(
-    made, cache_features, tmp_path):
-  make(str(tmp_path), cache_features)
+def test_shards_and_features_are_those_made_here(made, tmp_path):
+  make(str(tmp_path))
   here, there = contents(str(tmp_path)), contents(made)
   assert {'/shards/train-00001-of-00002', '/shards/bad_images.txt',
           '/features/val-00000-of-00001', '/features/features.json',
