@@ -60,8 +60,8 @@ class CaptionEvaluation:
     self._num_images = len(found.of_images)
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
+    # 'pictures', as in the metrics.jsonl of earlier evaluations.
     settings = _settings(options, rules) | {
-        # 'pictures', as in the metrics.jsonl of earlier evaluations.
         'pictures': digest_of_images(found),
         'training_captions': training and _digest(training)}
     self._consensus_config = consensus_config
