@@ -222,4 +222,6 @@ def _add_up(
 
 def _divide(values: np.ndarray, by: np.ndarray) -> np.ndarray:
   """0 where nothing is divided by nothing."""
-  return np.divide(values, by, out=np.zeros(len(values)), where=by > 0)
+  quotients = np.zeros(len(values))
+  np.divide(values, by, out=quotients, where=by > 0)
+  return quotients

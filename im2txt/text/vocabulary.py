@@ -159,6 +159,7 @@ def _unquote_bytes(word: str) -> str:
   if not re.fullmatch(r"""b(['"])(?:(?!\1)[^\\]|\\.)*\1""", word):
     return word
   try:
-    return ast.literal_eval(word).decode('utf-8', 'replace')
+    quoted: bytes = ast.literal_eval(word)
   except (SyntaxError, ValueError):
     return word
+  return quoted.decode('utf-8', 'replace')
