@@ -39,8 +39,8 @@ from absl import flags, logging
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.evaluation.during_training import (
-  EvaluationElsewhere,
-  TrainingEvaluation,
+    EvaluationElsewhere,
+    TrainingEvaluation,
 )
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
@@ -236,7 +236,7 @@ def train(
         init_checkpoint=flags_.init_checkpoint.value,
         first_values=begin.first_values,
         on_start=functools.partial(
-            start.keep, config, begin.vocab_file, train_dir),
+            start.save_run_files, config, begin.vocab_file, train_dir),
         evaluation=evaluation, samples=samples, critic=critic,
         replica=replica))
 

@@ -13,9 +13,9 @@ from typing import TypeVar
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
+    CaptionedImage,
+    Splits,
+    image_path,
 )
 from im2txt.files import json_files
 from im2txt.text import annotations

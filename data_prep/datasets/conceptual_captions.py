@@ -16,9 +16,9 @@ from typing import NamedTuple
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
+    CaptionedImage,
+    Splits,
+    image_path,
 )
 from data_prep.images.image_fetcher import RemoteImage
 from im2txt.files import file_system

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  image_path,
-  number_images,
+    CaptionedImage,
+    image_path,
+    number_images,
 )
 from im2txt.files import file_system, json_files
 from im2txt.text import annotations

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
-  number_images,
+    CaptionedImage,
+    Splits,
+    image_path,
+    number_images,
 )
 from im2txt.text import annotations
 

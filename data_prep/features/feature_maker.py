@@ -17,10 +17,10 @@ from data_prep.features import feature_store, image_scan
 from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights, variable_loader
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  image_processing,
-  sequence_example,
+    bad_records,
+    feature_cache,
+    image_processing,
+    sequence_example,
 )
 
 tf1 = tf.compat.v1

@@ -27,26 +27,26 @@ import PIL
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  SPLITS,
-  CaptionedImage,
-  Splits,
-  sample_pairs,
+    SPLITS,
+    CaptionedImage,
+    Splits,
+    sample_pairs,
 )
 from data_prep.images import stored_images
 from data_prep.runners.local_runner import local_runner
 from data_prep.runners.runner import Label, Runner
 from data_prep.shards.items import (
-  LAYOUTS,
-  Item,
-  Recipe,
-  Shard,
-  assign_shards,
-  count_records,
-  list_items,
-  shard_path,
-  shard_pattern,
-  temporary_pattern,
-  tokenize,
+    LAYOUTS,
+    Item,
+    Recipe,
+    Shard,
+    assign_shards,
+    count_records,
+    list_items,
+    shard_path,
+    shard_pattern,
+    temporary_pattern,
+    tokenize,
 )
 from im2txt.files import atomic_files, file_system, json_files, locks
 from im2txt.text import caption_styles, vocabulary

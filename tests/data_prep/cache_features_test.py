@@ -24,10 +24,10 @@ from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import (
-  feature_cache,
-  image_processing,
-  sequence_example,
-  tfrecords,
+    feature_cache,
+    image_processing,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption

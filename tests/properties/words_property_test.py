@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
-  changed_json,
-  damaged,
-  read_or_refuse,
-  texts,
-  texts_gone_wrong,
-  words,
+    changed_json,
+    damaged,
+    read_or_refuse,
+    texts,
+    texts_gone_wrong,
+    words,
 )
 
 from data_prep.shards.items import tokenize

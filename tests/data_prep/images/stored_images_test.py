@@ -9,9 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from data_prep.images.stored_images import (
-  ImageFormat,
-  find_problem,
-  read_jpeg,
+    ImageFormat,
+    find_problem,
+    read_jpeg,
 )
 
 WIDTH, HEIGHT = 37, 23

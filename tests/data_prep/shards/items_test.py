@@ -12,15 +12,15 @@ from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.images import stored_images
 from data_prep.shards import shard_writer
 from data_prep.shards.items import (
-  Item,
-  Recipe,
-  Shard,
-  assign_shards,
-  count_records,
-  list_items,
-  shard_path,
-  shard_pattern,
-  temporary_pattern,
+    Item,
+    Recipe,
+    Shard,
+    assign_shards,
+    count_records,
+    list_items,
+    shard_path,
+    shard_pattern,
+    temporary_pattern,
 )
 from im2txt.inputs import sequence_example
 from im2txt.text import caption_styles, vocabulary
