@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import folder
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1
@@ -22,7 +22,7 @@ class InferenceWrapper:
 
   def build_graph_from_config(
       self, model_config: configuration.ModelConfig, checkpoint_path: str
-  ) -> checkpoints.RestoreFn:
+  ) -> folder.RestoreFn:
     """Build the inference graph in the current graph.
 
     Args:
@@ -35,9 +35,9 @@ class InferenceWrapper:
     Raises:
       OSError: there is no such checkpoint.
     """
-    prefix = checkpoints.latest(checkpoint_path)
+    prefix = folder.latest(checkpoint_path)
     self._step = captioner.build_step(model_config)
-    return checkpoints.inference_restorer(prefix)
+    return folder.inference_restorer(prefix)
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
     """Encode an image.
