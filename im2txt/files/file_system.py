@@ -59,8 +59,11 @@ def open(path: str, mode: str = 'r', **options: Any) -> IO[Any]:
   if not is_remote(path):
     return builtins.open(path, mode, **options)
   raw = _RemoteFile(path, mode.replace('t', '').replace('b', ''))
-  whole = (io.BufferedReader(raw, _CHUNK_BYTES) if raw.readable()
-           else io.BufferedWriter(raw, _CHUNK_BYTES))
+  whole: io.BufferedReader[_RemoteFile] | io.BufferedWriter[_RemoteFile]
+  if raw.readable():
+    whole = io.BufferedReader(raw, _CHUNK_BYTES)
+  else:
+    whole = io.BufferedWriter(raw, _CHUNK_BYTES)
   return whole if 'b' in mode else io.TextIOWrapper(whole, **options)
 
 
@@ -289,10 +292,10 @@ class _RemoteFile(io.RawIOBase):
     return len(data)
 
   def write(self, data: 'Buffer') -> int:
-    written = bytes(data)
+    content = bytes(data)
     with _remote(self._path):
-      self._file.write(written)
-    return len(written)
+      self._file.write(content)
+    return len(content)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     if not self._reads:

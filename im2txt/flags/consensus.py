@@ -33,7 +33,9 @@ class ConsensusFlags:
   ) -> configuration.ModelConfig | None:
     """Return a model's configuration to read the shards with, if any."""
     pattern = self.consensus_file_pattern.value
-    return pattern and dataclasses.replace(config, input_file_pattern=pattern)
+    if not pattern:
+      return None
+    return dataclasses.replace(config, input_file_pattern=pattern)
 
   def read(
       self, model: trained_model.TrainedModel
@@ -48,7 +50,7 @@ class ConsensusFlags:
       ValueError: the shards cannot be used, or another encoder made them.
     """
     config = self.shards(model.config)
-    if not config:
+    if not config or not config.input_file_pattern:
       return None
     encoder_weights.check_features(
         config, checkpoints.read_scope(

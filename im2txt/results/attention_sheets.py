@@ -37,8 +37,8 @@ def write(folder: str) -> Iterator[results.Write]:
     OSError: the folder can't be made, or a sheet can't be written.
   """
   file_system.makedirs(folder)
-  names = {}  # By file: an image captioned twice has one sheet.
-  taken = set()
+  names: dict[str, str] = {}  # By file: an image captioned twice has one sheet.
+  taken: set[str] = set()
 
   def add(result: results.Result) -> None:
     if (result.error is not None or result.thumbnail is None
@@ -68,6 +68,7 @@ def draw(result: results.Result) -> Image.Image:
     result: of an image; with a thumbnail, and a caption with attention.
   """
   caption = result.captions[0]
+  assert result.thumbnail is not None  # See above.
   with Image.open(io.BytesIO(result.thumbnail)) as thumbnail:
     ratio = _IMAGE / max(thumbnail.size)
     image = thumbnail.convert('RGB').resize(
@@ -115,7 +116,7 @@ def _lay_over(
   enlarged = Image.fromarray(255 * weights).resize(
       size, Image.Resampling.BILINEAR)
   mask = Image.new('L', image.size, 0)
-  mask.paste(Image.fromarray(np.rint(enlarged).astype(np.uint8)), (
+  mask.paste(Image.fromarray(np.rint(np.asarray(enlarged)).astype(np.uint8)), (
       (image.width - size[0]) // 2, (image.height - size[1]) // 2))
   # Whatever the image: black, where the model looked, is lighter than white
   # elsewhere.
@@ -145,7 +146,9 @@ def _printable(text: str) -> str:
   return ''.join(letter if letter.isprintable() else '?' for letter in text)
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shorten(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
   """Cuts off what is wider than so many pixels."""
   if font.getlength(text) <= width:
     return text

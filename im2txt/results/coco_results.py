@@ -36,7 +36,8 @@ def image_ids(
     ValueError: they are none, or an image has no id, or two have the same.
   """
   known = _read_ids(annotations_file) if annotations_file else None
-  ids, owners = {}, {}
+  ids: dict[str, int | str] = {}
+  owners: dict[int | str, str] = {}
   for file in files:
     name = os.path.basename(file)
     if known is not None:
@@ -69,7 +70,7 @@ def write(
     read, or for which nothing was found, or that came before, is left out.
   """
   with atomic_files.write(path) as f:
-    written = set()
+    written: set[int | str] = set()
 
     def add(result: results.Result) -> None:
       if result.captions and ids[result.file] not in written:

@@ -42,7 +42,7 @@ def write(path: str) -> Iterator[results.Write]:
     A function to be called with each result; one that has no thumbnail is
     left out.
   """
-  images = []
+  images: list[results.Result] = []
 
   def add(result: results.Result) -> None:
     if result.thumbnail and len(images) < MAX_IMAGES:
@@ -85,6 +85,7 @@ def _shorten(name: str) -> str:
 def _draw_result(
     sheet: Image.Image, result: results.Result, x: int, y: int
 ) -> None:
+  assert result.thumbnail is not None  # See `draw`.
   pen = ImageDraw.Draw(sheet)
   try:
     with Image.open(io.BytesIO(result.thumbnail)) as image:

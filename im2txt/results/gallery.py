@@ -249,14 +249,14 @@ def write(path: str) -> Iterator[results.Write]:
 
 
 def _card(result: results.Result) -> str:
-  pictured = result.thumbnail is not None and result.error is None
-  attends = pictured and any(
+  thumbnail = result.thumbnail if result.error is None else None
+  attends = thumbnail is not None and any(
       caption.attention is not None for caption in result.captions)
   parts = [f'<figure data-seen="{result.seen:.6g}">\n' if attends
            else '<figure>\n']
-  if pictured:
+  if thumbnail is not None:
     best = result.captions[0].text if result.captions else ''
-    image = base64.b64encode(result.thumbnail).decode('ascii')
+    image = base64.b64encode(thumbnail).decode('ascii')
     parts.append(f'<img loading="lazy" decoding="async" '
                  f'alt="{html.escape(best)}" '
                  f'src="data:image/jpeg;base64,{image}">\n')

@@ -102,6 +102,8 @@ class Journal:
       return 'by another program'
     name = next((name for name in {**settings, **theirs}
                  if theirs.get(name) != settings.get(name)), None)
+    if name is None:
+      return 'by another program'
     return f'with {name} {theirs.get(name)!r}, not {settings.get(name)!r}'
 
 

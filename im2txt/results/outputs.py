@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 import itertools
 import os
 import sys
@@ -109,7 +110,8 @@ class Outputs:
                  if path]
       if not self.files:
         # As in `lines`, a name that is no UTF-8 is no mistake.
-        sys.stdout.reconfigure(errors='backslashreplace')
+        if isinstance(sys.stdout, io.TextIOWrapper):
+          sys.stdout.reconfigure(errors='backslashreplace')
         writers.insert(0, functools.partial(
             text_files.print_captions, file=sys.stdout))
       yield writers

@@ -29,7 +29,10 @@ class Caption(NamedTuple):
   @property
   def relative_attention(self) -> np.ndarray:
     """Attention as a share of each word's own maximum, to be shown."""
-    return self.attention / self.attention.max((1, 2), keepdims=True)
+    assert self.attention is not None  # For decoders that attend.
+    maxima = self.attention.max((1, 2), keepdims=True)
+    relative: np.ndarray = self.attention / maxima
+    return relative
 
   @property
   def probability(self) -> float:

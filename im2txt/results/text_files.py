@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO
 
 from im2txt.files import atomic_files
 from im2txt.results import result as results
 
 
-def print_captions(result: results.Result, file: TextIO) -> None:
+def print_captions(result: results.Result, file: IO[str]) -> None:
   """Prints an image's captions as im2txt does; of an unreadable one none."""
   if result.error is not None:
     return
