@@ -19,14 +19,13 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
+from im2txt.checkpoints import run_folder, trained_model
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.files import file_system
 from im2txt.flags import bad_records as bad_records_flag
 from im2txt.flags import consensus as consensus_flags
 from im2txt.flags import search as search_flags
-from im2txt.models import captioner
 
 flags.adopt_module_key_flags(bad_records_flag)
 flags.adopt_module_key_flags(consensus_flags)
@@ -87,7 +86,7 @@ def main() -> None:
       os.path.join(folder, configuration.CONFIG_FILE))):
     logging.info('%s has no configuration yet', folder)
     time.sleep(_EVAL_INTERVAL_SECS.value)
-  config = captioner.load_config(folder).model
+  config = run_folder.load_config(folder).model
   training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
   config.input_file_pattern = _INPUT_FILE_PATTERN.value
   bad_records_flag.apply(config)

@@ -40,13 +40,11 @@ import tqdm
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.checkpoints import trained_model
-from im2txt.decoders import DECODERS
 from im2txt.files import file_system
 from im2txt.flags import captioning as captioning_flags
 from im2txt.flags import consensus as consensus_flags
 from im2txt.flags import search as search_flags
-from im2txt.inference import batch_captioner, consensus, ensemble, image_files
+from im2txt.inference import batch_captioner, consensus, image_files
 from im2txt.results import (
   attention_sheets,
   coco_results,
@@ -127,24 +125,6 @@ def check_outputs(paths: Sequence[str], sheet: str | None) -> None:
       raise ValueError(f'{path} is a folder or a device; name a file')
     if places.count(place) > 1:
       raise ValueError(f'{path} is named by two flags')
-
-
-def check_attention(models: Sequence[trained_model.TrainedModel]) -> None:
-  """Refuses sheets of models that cannot say where they look.
-
-  Raises:
-    ValueError: one does not attend to regions, or they look at different ones.
-  """
-  for model in models:
-    if not DECODERS[model.config.decoder].attends:
-      attending = ', '.join(
-          name for name, decoder in DECODERS.items() if decoder.attends)
-      raise ValueError(
-          f'--attention_dir: the decoder {model.config.decoder!r} of '
-          f'{model.prefix} does not attend to regions; {attending} do')
-  if not ensemble.attends(models):
-    raise ValueError('--attention_dir: these models divide images into '
-                     'different regions; draw the sheets of one of them')
 
 
 def find_images(meant: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -247,18 +227,18 @@ def main(arguments: list[str]) -> int:
       (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
       (_OUTPUT_JSONL.value, text_files.json_lines),
       (_OUTPUT_HTML.value, gallery.write)) if path]
-  models = captioning_flags.models()
+  model = captioning_flags.model()
   if _ATTENTION_DIR.value:
-    check_attention(models)
+    model.check_attention('attention_dir')
   options = captioning_flags.options()
   choose = None
-  agreed = consensus_flags.read(models[0])
+  agreed = consensus_flags.read(model)
   if agreed:
     choose = functools.partial(
         by_consensus, agreed=agreed, number=options.num_captions)
     options = dataclasses.replace(options, num_captions=None)
   search = functools.partial(
-      beam_search.beam_search, rules=search_flags.rules(models[0].vocab),
+      beam_search.beam_search, rules=search_flags.rules(model.vocab),
       options=options)
   thumbnails = bool(
       _OUTPUT_HTML.value or _CONTACT_SHEET.value or _ATTENTION_DIR.value)
@@ -266,7 +246,7 @@ def main(arguments: list[str]) -> int:
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
     return show_progress(batch_captioner.caption_files(
-        models, files, search, _BATCH_SIZE.value,
+        model, files, search, _BATCH_SIZE.value,
         _THUMBNAIL_SIDE if thumbnails else None, choose), len(files),
         quiet=not outputs and sys.stdout.isatty())
 
@@ -274,8 +254,7 @@ def main(arguments: list[str]) -> int:
   with contextlib.ExitStack() as stack:
     if outputs:
       settings = captioning_flags.settings() | consensus_flags.settings() | {
-          'checkpoint_path': [
-              file_system.abspath(model.prefix) for model in models],
+          'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
           'thumbnails': thumbnails}
       journal = stack.enter_context(result_journal.Journal(
           f'{outputs[0][0]}.progress', settings))

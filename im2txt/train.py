@@ -43,14 +43,14 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
+from im2txt.checkpoints import run_folder, trained_model
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.files import file_system, locks
 from im2txt.flags import bad_records as bad_records_flag
 from im2txt.flags import config as config_flag
 from im2txt.inputs import bad_records
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.text import vocabulary
 from im2txt.training import hooks as training_hooks
 from im2txt.training import (
@@ -118,7 +118,7 @@ def resolve_config() -> configuration.Config:
   config = config_flag.value()
   if config is None and file_system.exists(
       os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
-    config = captioner.load_config(_TRAIN_DIR.value)
+    config = run_folder.load_config(_TRAIN_DIR.value)
   if config is None and _INIT_CHECKPOINT.value:
     config = run_start.initial_config(
         checkpoints.latest(_INIT_CHECKPOINT.value))
@@ -247,10 +247,9 @@ def train(
     critical = critic and self_critical.SelfCritical(config, batch, critic)
     if critical:
       batch = critical.batch
-    outputs = captioner.build(
-        config.model,
+    outputs = Captioner(config.model).build(
         # What is trained is what draws: without dropout.
-        captioner.Mode.EVAL if critical else captioner.Mode.TRAIN,
+        Mode.EVAL if critical else Mode.TRAIN,
         batch, train_encoder,
         config.training.label_smoothing,
         optimization.sampling_rate(*schedule, global_step),

@@ -4,9 +4,8 @@ Tan and Le 2019, https://arxiv.org/abs/1905.11946, table 1, in the Lite form
 of tensorflow/tpu: ReLU6, and stem and head of the same width in every size.
 """
 
-import importlib
+import importlib.resources
 import math
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +40,7 @@ _HEAD_CHANNELS = 1280
 
 
 def _round_channels(channels: float) -> int:
-  """Rounds to a multiple of 8, but never down by more than 10 %."""
+  """Round to a multiple of 8, but never down by more than 10 %."""
   rounded = max(8, int(channels + 4) // 8 * 8)
   return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -58,11 +57,12 @@ class EfficientNetLite(encoder.Encoder):
   width: float
   depth: float
   weights_package: str
+  weights_suffixes = ('.pth',)
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
-    """See the base class; C = 1280, one region for each 32 x 32 pixels."""
+    """Build the network: C = 1280, a region for each 32 x 32 pixels."""
     training = trainable and training
     # The published weights expect (pixel - 127) / 128 of pixels in [0, 255].
     net = images * (127.5 / 128.0) + 0.5 / 128.0
@@ -75,23 +75,17 @@ class EfficientNetLite(encoder.Encoder):
     return self._pool(net, training)
 
   def default_weights(self) -> str | None:
-    """ImageNet weights, if the data package of this size is installed."""
+    """Return the path of the data package's ImageNet weights, if installed."""
     try:
-      package = importlib.import_module(
+      package = importlib.resources.files(
           self.weights_package.replace('-', '_'))
     except ImportError:
       return None
-    folder = os.path.join(os.path.dirname(package.__file__), 'models')
-    return os.path.join(
-        folder, next(f for f in os.listdir(folder) if f.endswith('.pth')))
+    return next(str(file) for file in (package / 'models').iterdir()
+                if file.name.endswith(self.weights_suffixes))
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads the data package's (or EfficientNet-PyTorch's) `.pth`.
-
-    Anything else is taken for a checkpoint of a run that trained the encoder.
-    """
-    if not path.endswith('.pth'):
-      return encoder.read_checkpoint(path, self.scope)
+    """Read the data package's (or EfficientNet-PyTorch's) `.pth`."""
     theirs = pytorch_weights.read(path)
     try:
       return dict(self._rename(theirs))

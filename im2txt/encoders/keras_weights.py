@@ -15,6 +15,8 @@ import numpy as np
 
 from im2txt.files import file_system
 
+# Ends of the names of Keras's legacy files.
+SUFFIXES = ('.h5', '.hdf5')
 _CONVOLUTION = 'conv2d'
 _MAX_RATIO = 20  # Of an array's bytes to those in the file.
 _NORM = 'batch_normalization'

@@ -17,7 +17,7 @@ from im2txt.inference import consensus
 from im2txt.inputs import bad_records
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
@@ -53,6 +53,8 @@ class CaptionEvaluation:
     """
     metrics.check_available()
     self._config = config
+    captioner = Captioner(config)
+    self._encoder = captioner.encoder
     self._vocab = rules.vocab
     found = shard_captions.read(
         config.input_file_pattern, bad_records.left_out(config))
@@ -81,14 +83,13 @@ class CaptionEvaluation:
     with self._graph.as_default():
       # Of first values, which no one sees; seeded training asks for one.
       tf1.set_random_seed(0)
-      encoding = captioner.encode(
-          config, inputs.make_images(config, found.first))
-      decoder, memory = captioner.build_memory(config, encoding)
+      decoder, memory, features = captioner.connect(
+          inputs.make_images(config, found.first))
       captions = beam_search.beam_search(
           decoder, memory, rules, dataclasses.replace(
               options, num_captions=None if self._consensus else 1))
       self._fetches = (
-          encoding.pooled, captions.sentences, captions.log_probabilities)
+          features, captions.sentences, captions.log_probabilities)
       self._loader = variable_loader.VariableLoader(tf1.global_variables())
       self._init = tf1.tables_initializer()
 
@@ -114,9 +115,10 @@ class CaptionEvaluation:
     Raises:
       ValueError: the data cannot be used, or is of another encoder.
     """
-    encoder_weights.check_features(self._config, values)
+    encoder_weights.check_features(self._config, self._encoder, values)
     if self._consensus_config:
-      encoder_weights.check_features(self._consensus_config, values)
+      encoder_weights.check_features(
+          self._consensus_config, self._encoder, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)

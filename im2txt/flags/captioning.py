@@ -4,9 +4,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from im2txt.checkpoints import trained_model
 from im2txt.flags import search as search_flags
-from im2txt.inference import ensemble
+from im2txt.inference import loaded_model
 from im2txt.search import beam_search
 
 flags.adopt_module_key_flags(search_flags)
@@ -22,8 +21,8 @@ _NUM_CAPTIONS = flags.DEFINE_integer(
     'Default: as many.', lower_bound=1)
 
 
-def models() -> list[trained_model.TrainedModel]:
-  """The models and their vocabulary.
+def model() -> loaded_model.LoadedModel:
+  """Find the model, or models, that the flags name.
 
   Raises:
     OSError: there is no such checkpoint, or the vocabulary can't be read.
@@ -36,10 +35,8 @@ def models() -> list[trained_model.TrainedModel]:
                        '--checkpoint_path is missing')
     logging.info('no --checkpoint_path: the model that comes with the package, '
                  'for research use')
-  found = [trained_model.find(path, _VOCAB_FILE.value)
-           for path in _CHECKPOINT_PATH.value or [trained_model.PRETRAINED]]
-  ensemble.check(found)
-  return found
+    return loaded_model.load()
+  return loaded_model.load(_CHECKPOINT_PATH.value, _VOCAB_FILE.value)
 
 
 def options() -> beam_search.Options:

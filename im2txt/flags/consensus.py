@@ -5,11 +5,9 @@ from typing import Any
 
 from absl import flags, logging
 
-from im2txt import configuration, encoders
-from im2txt.checkpoints import encoder_weights, trained_model
-from im2txt.checkpoints import folder as checkpoints
+from im2txt import configuration
 from im2txt.files import file_system
-from im2txt.inference import consensus
+from im2txt.inference import consensus, loaded_model
 from im2txt.inputs import bad_records
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import records as shard_records
@@ -30,7 +28,7 @@ def shards(
   return pattern and dataclasses.replace(config, input_file_pattern=pattern)
 
 
-def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
+def read(model: loaded_model.LoadedModel) -> consensus.Consensus | None:
   """Reads the images, if there are any.
 
   Args:
@@ -43,9 +41,7 @@ def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
   config = shards(model.config)
   if not config:
     return None
-  encoder_weights.check_features(
-      config, checkpoints.read_scope(
-          model.prefix, f'{encoders.make(config).scope}/'))
+  model.check_features(config)
   logging.info('reading images and captions of %s', config.input_file_pattern)
   return consensus.read(config, shard_captions.read(
       config.input_file_pattern, bad_records.left_out(config)))

@@ -7,12 +7,17 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration
-from im2txt.checkpoints import encoder_weights, names, variable_loader
+from im2txt import configuration, encoders
+from im2txt.checkpoints import (
+  encoder_weights,
+  names,
+  restore,
+  run_folder,
+  variable_loader,
+)
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inputs import records as shard_records
-from im2txt.models import captioner
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import optimization
 
@@ -24,7 +29,7 @@ def initial_config(prefix: str) -> configuration.Config | None:
   folder = os.path.dirname(prefix)
   if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
-  config = captioner.load_config(folder)
+  config = run_folder.load_config(folder)
   # The checkpoint has the words' values.
   config.model.word_vectors_file = None
   config.model.bias_from_counts = False
@@ -126,7 +131,7 @@ def check_encoder(
     ValueError: nothing gives the encoder weights.
   """
   if (init_checkpoint or checkpoints.newest(train_dir)
-      or encoder_weights.find(config)):
+      or encoder_weights.find(config, encoders.make(config))):
     return
   raise ValueError(
       f'the encoder {config.encoder} is frozen but has no pretrained weights: '
@@ -163,6 +168,8 @@ def make_init_fn(
   what has no value then, for others may be training with the rest. Features to
   train on (`config`) and to evaluate on (`eval_config`) must be of them.
   """
+  encoder = encoders.make(config)
+  weights = encoder_weights.find(config, encoder)
   variables = tf1.global_variables()
   model_variables = [
       v for v in variables if v is not tf1.train.get_global_step()
@@ -173,22 +180,22 @@ def make_init_fn(
     found = checkpoints.newest(train_dir)
     if found:
       logging.info('Resuming from %s', found)
-      values = checkpoints.read_values(
+      values = restore.read_values(
           found, variables, f'{names.VARIABLE_SCOPE}/')
     elif init_checkpoint:
       prefix = checkpoints.latest(init_checkpoint)
       logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(
+      values = restore.read_values(
           prefix, model_variables, averaged=True)
-    elif encoder_weights.find(config):
+    elif weights:
       logging.info('Starting from scratch, with a pretrained encoder')
       values = encoder_weights.read(
-          config, encoder_weights.variables(config)) | first_values
+          encoder, weights, encoder_weights.variables(encoder)) | first_values
     else:
       logging.info('Starting from scratch, with a random encoder')
       values = dict(first_values)
     for shards in filter(None, (config, eval_config)):
-      encoder_weights.check_features(shards, values)
+      encoder_weights.check_features(shards, encoder, values)
     optimization.complete(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])
