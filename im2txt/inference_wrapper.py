@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import restore
+from im2txt.checkpoints import folder, restore
 from im2txt.checkpoints.variable_loader import RestoreFn
 from im2txt.models.captioner import Captioner, StepTensors
 
@@ -37,7 +36,7 @@ class InferenceWrapper:
     Raises:
       OSError: there is no such checkpoint.
     """
-    prefix = checkpoints.latest(checkpoint_path)
+    prefix = folder.latest(checkpoint_path)
     self._step = Captioner(model_config).build_step()
     return restore.inference_restorer(prefix)
 

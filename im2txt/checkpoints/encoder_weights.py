@@ -11,7 +11,7 @@ from im2txt.checkpoints import variable_loader
 from im2txt.checkpoints.reader import Reader
 from im2txt.encoders import Encoder
 from im2txt.files import file_system
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import records
 
 tf1 = tf.compat.v1
 
@@ -122,6 +122,6 @@ def check_features(
   Raises:
     ValueError: other weights made the features.
   """
-  features = config.input_file_pattern and shard_records.find_features(config)
+  features = config.input_file_pattern and records.find_features(config)
   if features:
     features.check_weights(digest(encoder, values), config.input_file_pattern)

@@ -5,8 +5,8 @@ import os
 from typing import NamedTuple
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import packed_model, run_folder
+from im2txt.checkpoints.folder import latest
 from im2txt.checkpoints.reader import Reader
 from im2txt.files import file_system
 from im2txt.models.captioner import Captioner
@@ -43,7 +43,7 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
     ValueError: there is no vocabulary, or it has more words than the model
       has outputs.
   """
-  prefix = checkpoints.latest(checkpoint_path)
+  prefix = latest(checkpoint_path)
   config = _load_config(prefix)
   return TrainedModel(prefix, Captioner(config), load_vocabulary(
       config, os.path.dirname(prefix), vocab_file))

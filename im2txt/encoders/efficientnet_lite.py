@@ -86,9 +86,9 @@ class EfficientNetLite(encoder.Encoder):
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
     """Read the data package's (or EfficientNet-PyTorch's) `.pth`."""
-    theirs = pytorch_weights.read(path)
+    tensors = pytorch_weights.read(path)
     try:
-      return dict(self._rename(theirs))
+      return dict(self._rename(tensors))
     except KeyError as error:
       raise ValueError(f'{path} has no tensor {error}: these are not the '
                        f'weights of {self.scope}') from None
@@ -121,17 +121,17 @@ class EfficientNetLite(encoder.Encoder):
         [slim.conv2d, slim.separable_conv2d], **common) as scope:
       return scope
 
-  def _rename(self, theirs: dict[str, np.ndarray]):
+  def _rename(self, tensors: dict[str, np.ndarray]):
     def convolution(ours, conv, norm, depthwise=False):
       kernel = 'depthwise_weights' if depthwise else 'weights'
       # [O, I, H, W] -> [H, W, I, O], for depthwise ones -> [H, W, O, I].
       order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
       yield (f'{self.scope}/{ours}/{kernel}',
-             theirs[f'{conv}.weight'].transpose(order))
+             tensors[f'{conv}.weight'].transpose(order))
       for name, key in (('gamma', 'weight'), ('beta', 'bias'),
                         ('moving_mean', 'running_mean'),
                         ('moving_variance', 'running_var')):
-        yield f'{self.scope}/{ours}/BatchNorm/{name}', theirs[f'{norm}.{key}']
+        yield f'{self.scope}/{ours}/BatchNorm/{name}', tensors[f'{norm}.{key}']
 
     yield from convolution('Stem', '_conv_stem', '_bn0')
     for number, (name, stage, _, _) in enumerate(self._blocks()):
