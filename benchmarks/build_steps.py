@@ -18,78 +18,89 @@ from absl import flags
 from data_prep.features import feature_maker, image_scan
 from data_prep.images import stored_images
 from data_prep.runners import local_runner
-from data_prep.shards import items as shards
 from data_prep.shards import shard_writer
+from data_prep.shards.items import Item, Recipe, Shard, tokenize
 from im2txt import command_line, configuration
 from im2txt.inference import image_files
 from im2txt.text import caption_styles, vocabulary
 
-_IMAGE_DIR = flags.DEFINE_string(
-    'image_dir', None, 'Folder of JPEGs.', required=True)
-_MAX_IMAGES = flags.DEFINE_integer(
-    'max_images', 200, 'How many to take.', lower_bound=2)
-_MAX_SIDE = flags.DEFINE_integer(
-    'max_side', 346, 'To which images are shrunk.', lower_bound=1)
-_ENCODER = flags.DEFINE_string(
-    'encoder', 'efficientnet_lite0', 'One that brings its weights.')
-_SIDE = flags.DEFINE_integer(
-    'side', 224, 'Pixels that it sees.', lower_bound=32)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.image_dir = flags.DEFINE_string(
+        'image_dir', None, 'Folder of JPEGs.', required=True,
+        flag_values=values)
+    self.max_images = flags.DEFINE_integer(
+        'max_images', 200, 'How many to take.', lower_bound=2,
+        flag_values=values)
+    self.max_side = flags.DEFINE_integer(
+        'max_side', 346, 'To which images are shrunk.', lower_bound=1,
+        flag_values=values)
+    self.encoder = flags.DEFINE_string(
+        'encoder', 'efficientnet_lite0', 'One that brings its weights.',
+        flag_values=values)
+    self.side = flags.DEFINE_integer(
+        'side', 224, 'Pixels that it sees.', lower_bound=32, flag_values=values)
+
 
 _CAPTION = 'a brown dog leaps over a low fence in the green grass'
 
 
 def report(name: str, number: int, work: Callable[[], object]) -> None:
-  """Runs a step that has been run before; prints its rate."""
+  """Run a step that has been run before; prints its rate."""
   started = time.process_time()
   work()
   print(f'{name:<34}{number / (time.process_time() - started):>10,.0f}',
         flush=True)
 
 
-def main() -> None:
-  """Reads the flags and measures."""
-  files = image_files.find(_IMAGE_DIR.value)[:_MAX_IMAGES.value]
-  plain, small = stored_images.Form(), stored_images.Form(_MAX_SIDE.value)
+def main(flags_: Flags) -> None:
+  """Measure."""
+  files = image_files.find(flags_.image_dir.value)[:flags_.max_images.value]
+  plain = stored_images.ImageFormat()
+  small = stored_images.ImageFormat(flags_.max_side.value)
   style = caption_styles.named('nltk')
   print(f'{len(files)} images of '
         f'{sum(map(os.path.getsize, files)) / len(files):,.0f} bytes')
-  stored_images.problem(files[0], plain)
+  stored_images.find_problem(files[0], plain)
   report('check', len(files),
-         lambda: [stored_images.problem(file, plain) for file in files])
-  shards.words_of(_CAPTION, style)
+         lambda: [stored_images.find_problem(file, plain) for file in files])
+  tokenize(_CAPTION, style)
   report('count words (captions)', 1000,
-         lambda: [shards.words_of(_CAPTION, style) for _ in range(1000)])
+         lambda: [tokenize(_CAPTION, style) for _ in range(1000)])
   with tempfile.TemporaryDirectory() as folder:
     words = os.path.join(folder, vocabulary.FILE_NAME)
     vocabulary.write_word_counts(words, [('<S>', 1), ('</S>', 1), ('a', 1)])
     vocab = vocabulary.Vocabulary(words)
-    items = [shards.Item(i, file, [_CAPTION])
+    items = [Item(i, file, [_CAPTION])
              for i, file in enumerate(files)]
     for name, form in (('write as it is', plain),
-                       (f'shrink to {_MAX_SIDE.value} and write', small)):
-      shard = shards.Shard(os.path.join(folder, 'train-00000-of-00001'), items)
-      recipe = shards.Recipe('image', form, style, vocab)
+                       (f'shrink to {flags_.max_side.value} and write', small)):
+      shard = Shard(os.path.join(folder, 'train-00000-of-00001'), items)
+      recipe = Recipe('image', form, style, vocab)
       shard_writer.make_record(items[0], recipe)
       report(name, len(files),
              lambda: shard_writer.write_shard(shard, recipe))  # noqa: B023
     print(f'{"bytes of such a record":<34}'
           f'{os.path.getsize(shard.path) / len(files):>10,.0f}')
     config = configuration.ModelConfig(
-        encoder=_ENCODER.value, image_height=_SIDE.value,
-        image_width=_SIDE.value)
+        encoder=flags_.encoder.value, image_height=flags_.side.value,
+        image_width=flags_.side.value)
     with local_runner.in_this_process() as runner:
       report('scan shards', len(files), lambda: image_scan.scan(
           runner, [shard.path], config))
-    maker = feature_maker.maker_of(config)
+    maker = feature_maker.get_maker(config)
     description = maker.describe('pooled', 'float16', 0, '')
 
     def encode() -> None:
-      list(maker.make([(shard.path, range(len(files)))], description, 32))
+      list(maker.encode([(shard.path, range(len(files)))], description, 32))
 
     encode()
-    report(f'encode at {_SIDE.value}', len(files), encode)
+    report(f'encode at {flags_.side.value}', len(files), encode)
     feature_maker.close()
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -1,4 +1,4 @@
-r"""Fetches the public data sets and weights.
+r"""Fetch the public data sets and weights.
 
 Example:
   python -m data_prep.download coco2014 inception_v3 --output_dir data
@@ -31,17 +31,24 @@ from typing import IO, NamedTuple
 import requests
 from absl import flags, logging
 from tqdm import tqdm
+from urllib3.util import Retry
 
 from data_prep.images import connections
 from im2txt import command_line
 from im2txt.files import file_system
 
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, "Folder for the data sets' folders.", required=True)
-_URL = flags.DEFINE_multi_string(
-    'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
-    'Where its size or checksum is known it must be the very same file. May '
-    'be repeated.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, "Folder for the data sets' folders.", required=True,
+        flag_values=values)
+    self.url = flags.DEFINE_multi_string(
+        'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
+        'Where its size or checksum is known it must be the very same file. '
+        'May be repeated.', flag_values=values)
 
 
 class Archive(NamedTuple):
@@ -96,6 +103,7 @@ DATASETS = {
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECS = 60
+_MAX_WAIT_SECS = 600  # A server that says a longer Retry-After is left.
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error,
     EOFError, RuntimeError)  # The last is zipfile's for an encrypted member.
@@ -119,7 +127,7 @@ def _choose(datasets: Sequence[str],
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-  """Makes `folder`/`archive.root`, whole or not at all, if it is not there.
+  """Make `folder`/`archive.root`, whole or not at all, if it is not there.
 
   Args:
     archive: what to fetch; it passes through the folder above `folder`.
@@ -151,7 +159,7 @@ def fetch(archive: Archive, folder: Path) -> None:
 
 def download(archive: Archive, part: Path, retries: int = 5,
              wait_secs: float = 1.0) -> None:
-  """Downloads an archive, going on from what an earlier try left.
+  """Download an archive, going on from what an earlier try left.
 
   Args:
     archive: what to download.
@@ -163,22 +171,24 @@ def download(archive: Archive, part: Path, retries: int = 5,
     OSError: if the server refuses or keeps breaking off, or the disk is full.
     ValueError: if the server's file has another size than the published one.
   """
-  most = failures = 0
+  retry = all_retries = Retry(retries, backoff_factor=wait_secs)
+  most = 0
   while True:
     try:
       return _transfer(archive, part)
-    except connections.BROKEN as error:
+    except connections.CONNECTION_ERRORS as error:
       if isinstance(error, ValueError):  # No address that requests can use.
         raise
-      reason = connections.reason(error)
-    have = part.stat().st_size if part.exists() else 0
-    failures = 1 if have > most else failures + 1
-    most = max(most, have)
-    if failures > retries:
-      raise OSError(f'{archive.url}: {reason}; start again to go on, '
-                    f'or {archive.elsewhere}')
-    wait = wait_secs * 2 ** (failures - 1)
-    logging.warning('%s: %s; trying again in %g s', archive.name, reason, wait)
+      have = part.stat().st_size if part.exists() else 0
+      if have > most:
+        retry, most = all_retries, have
+      cause = connections.root_cause(error)
+      wait = connections.wait_secs(retry, error)
+      if not retry.total or wait > _MAX_WAIT_SECS:
+        raise OSError(f'{archive.url}: {cause}; start again to go on, '
+                      f'or {archive.elsewhere}') from None
+      retry = retry.increment('GET', archive.url, error=error)
+    logging.warning('%s: %s; trying again in %g s', archive.name, cause, wait)
     time.sleep(wait)
 
 
@@ -197,9 +207,8 @@ def _transfer(archive: Archive, part: Path) -> None:
 
   with requests.get(archive.url, headers=headers, stream=True,
                     timeout=_TIMEOUT_SECS) as response:
+    connections.check_status(response)
     status = response.status_code
-    if connections.is_passing(status):
-      raise requests.HTTPError(f'{status} {response.reason}')
     if status == 200:
       length = response.headers.get('Content-Length')
       have, size = 0, int(length) if length else None
@@ -325,13 +334,13 @@ def _files(file: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
       pass
 
 
-def main(datasets: Sequence[str]) -> None:
-  """Fetches the data sets named on the command line."""
+def main(flags_: Flags, datasets: Sequence[str]) -> None:
+  """Fetch the data sets named on the command line."""
   file_system.check_local(
-      _OUTPUT_DIR.value, 'output_dir', 'archives are unpacked there')
-  for dataset, archive in _choose(datasets, _URL.value):
-    fetch(archive, Path(_OUTPUT_DIR.value) / dataset)
+      flags_.output_dir.value, 'output_dir', 'archives are unpacked there')
+  for dataset, archive in _choose(datasets, flags_.url.value):
+    fetch(archive, Path(flags_.output_dir.value) / dataset)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -1,4 +1,4 @@
-r"""Exports a trained model, vocabulary and search included, to be served.
+r"""Export a trained model, vocabulary and search included, to be served.
 
   python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
 
@@ -30,35 +30,40 @@ from absl import flags, logging
 
 from im2txt import command_line
 from im2txt.files import atomic_files, file_system
-from im2txt.flags import captioning as captioning_flags
-from im2txt.flags import search as search_flags
+from im2txt.flags.captioning import CaptioningFlags
 from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs import image_processing
 from im2txt.models.captioner import Captioner
-from im2txt.search import beam_search
+from im2txt.search import beam_search, word_step
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
-flags.adopt_module_key_flags(captioning_flags)
-# What is served is named, never a default.
-flags.mark_flag_as_required('checkpoint_path')
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
-    'be a number, the version.', required=True)
-_TFLITE_FILE = flags.DEFINE_string(
-    'tflite_file', None, 'Also write the model as a TensorFlow Lite file, for '
-    'phones, which search step by step. Its signature `encode` makes of '
-    '`images`, one of pixels in [-1, 1], the first `state`; `step` makes of '
-    '`words` and `state` the `probabilities` of the next and a `next_state`.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.captioning = CaptioningFlags(values)
+    # What is served is named, never a default.
+    flags.mark_flag_as_required(self.captioning.checkpoint_path, values)
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, 'Folder to make. TensorFlow Serving wants its name '
+        'to be a number, the version.', required=True, flag_values=values)
+    self.tflite_file = flags.DEFINE_string(
+        'tflite_file', None, 'Also write the model as a TensorFlow Lite file, '
+        'for phones, which search step by step. Its signature `encode` makes '
+        'of `images`, one of pixels in [-1, 1], the first `state`; `step` '
+        'makes of `words` and `state` the `probabilities` of the next and a '
+        '`next_state`.', flag_values=values)
 
 Signatures = Mapping[
     str, tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]]
 
 
 def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
-  """Captions in words, string [B, R], of word ids [B, R, T]."""
+  """Return captions in words, string [B, R], of word ids [B, R, T]."""
   words = ['' if i in (vocab.start_id, vocab.end_id)
            else f' {vocab.id_to_word(i)}' for i in range(len(vocab))]
   return tf.strings.strip(tf.strings.reduce_join(
@@ -68,7 +73,7 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 def captioning_signatures(
     model: LoadedModel, rules: Rules, options: beam_search.Options
 ) -> Signatures:
-  """Builds the graph from files of images to captions; see the module.
+  """Build the graph from files of images to captions; see the module.
 
   Args:
     model: what captions.
@@ -91,7 +96,7 @@ def captioning_signatures(
   decoder, memory, _ = model.captioner.connect(images)
   captions = beam_search.beam_search(
       decoder, memory,
-      dataclasses.replace(beam_search.readable(decoder, rules),
+      dataclasses.replace(word_step.limit_length(decoder, rules),
                           max_caption_length=max_length),
       dataclasses.replace(options, beam_size=beam_size))
   found = captions.log_probabilities > -float('inf')
@@ -135,21 +140,22 @@ def save(model: LoadedModel, signatures: Signatures, folder: str) -> None:
     builder.save()
 
 
-def main() -> None:
-  """Reads the flags and exports."""
-  if file_system.exists(_OUTPUT_DIR.value):
-    raise ValueError(f'--output_dir={_OUTPUT_DIR.value} exists already; name '
+def main(flags_: Flags) -> None:
+  """Export."""
+  output_dir = flags_.output_dir.value
+  if file_system.exists(output_dir):
+    raise ValueError(f'--output_dir={output_dir} exists already; name '
                      'another, or delete it')
-  lite = _TFLITE_FILE.value
+  lite = flags_.tflite_file.value
   if lite and not file_system.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
-  model = captioning_flags.model()
+  model = flags_.captioning.model()
   if lite and len(model.members) > 1:
     raise ValueError('--tflite_file holds one model; give one '
                      '--checkpoint_path')
-  rules = search_flags.rules(model.vocab)
-  options = captioning_flags.options()
-  parent = os.path.dirname(file_system.abspath(_OUTPUT_DIR.value))
+  rules = flags_.captioning.search.rules(model.vocab)
+  options = flags_.captioning.options()
+  parent = os.path.dirname(file_system.abspath(output_dir))
   # Where a server looks, nothing appears that is not whole.
   with file_system.scratch_folder(parent, '.export-', '') as scratch:
     whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
@@ -162,9 +168,9 @@ def main() -> None:
           steps, signature_keys=['encode', 'step'])
       atomic_files.write_bytes(lite, converter.convert())
       logging.info('wrote %s', lite)
-    file_system.replace(whole, _OUTPUT_DIR.value)
-    logging.info('wrote %s', _OUTPUT_DIR.value)
+    file_system.replace(whole, output_dir)
+    logging.info('wrote %s', output_dir)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

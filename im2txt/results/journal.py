@@ -7,10 +7,12 @@ may leave, is dropped.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from im2txt.files import file_system, json_files, locks
+from absl import logging
+
+from im2txt.files import file_system, json_files, json_lines, locks
 from im2txt.results.result import Result, from_line, to_line
 
 
@@ -92,15 +94,10 @@ class Journal:
       raise ValueError(
           f'{self._path} is of work begun {self._difference(first, settings)}; '
           'finish that with its own flags, or delete the file')
-    offset = self._file.tell()
-    while (line := self._file.readline()).endswith(b'\n'):
-      try:
-        self._index(from_line(line), offset)
-      except ValueError as error:
-        raise ValueError(f'{self._path} is damaged ({error}); delete it to '
-                         'begin again') from None
-      offset = self._file.tell()
-    self._file.truncate(offset)
+    for offset, result in json_lines.recover(
+        self._file, self._path, from_line, 'line of a journal',
+        'delete the file to begin again', first_number=2):
+      self._index(result, offset)
 
   def _difference(self, first: bytes, settings: Mapping[str, Any]) -> str:
     """Name the first setting that differs from those of the first line."""
@@ -111,3 +108,25 @@ class Journal:
     name = next((name for name in {**settings, **found}
                  if found.get(name) != settings.get(name)), None)
     return f'with {name} {found.get(name)!r}, not {settings.get(name)!r}'
+
+
+def resume(
+    journal: Journal, files: Sequence[str],
+    caption: Callable[[list[str]], Iterable[list[Result]]],
+) -> Iterator[Result]:
+  """Caption what the journal does not have, then read all from there.
+
+  Args:
+    journal: of results.
+    files: images; one that comes twice is captioned once.
+    caption: captions images, batch by batch.
+
+  Yields:
+    A result for each of the files.
+  """
+  todo = [file for file in dict.fromkeys(files) if file not in journal]
+  if len(journal):
+    logging.info('going on where it stopped: %d images are left', len(todo))
+  for batch in caption(todo) if todo else ():
+    journal.append(batch)
+  yield from map(journal.result, files)

@@ -31,7 +31,7 @@ from im2txt.encoders import ENCODERS
 from im2txt.inputs import image_processing
 from im2txt.inputs import pipeline as inputs
 from im2txt.models.captioner import Captioner, Mode, Outputs, make_decoder
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.training import optimization
 
@@ -448,8 +448,9 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
 @pytest.mark.parametrize('search', [
     lambda *args: beam_search.beam_search(
         *args, beam_search.Options(4, beam_groups=2)),
-    beam_search.greedy,
-    lambda *args: beam_search.sample(*args, num_samples=2, seed=1),
+    sampling.greedy,
+    lambda *args: sampling.sample(
+        *args, sampling.SamplingOptions(num_samples=2), seed=1),
 ], ids=['groups', 'greedy', 'sample'])
 def test_alignments_are_those_of_the_words_before(config, trained, search):
   captions = search_in_graph(trained, search)

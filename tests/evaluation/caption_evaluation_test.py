@@ -7,13 +7,14 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, draw_image
+from command_runner import NO_JAVA
+from tiny_task import draw_image
 
 from im2txt.checkpoints import trained_model
 from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import (
-  CaptionEvaluation,
-  digest_of_images,
+    CaptionEvaluation,
+    digest_of_images,
 )
 from im2txt.inference import batch_captioner, consensus, loaded_model
 from im2txt.inputs import captions as shard_captions

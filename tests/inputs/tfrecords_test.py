@@ -6,18 +6,19 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, make_pair
-from inputs_test import run
+from batches import run
+from command_runner import NO_JAVA
 from PIL import Image
+from tiny_task import make_pair
 
 from im2txt import configuration
 from im2txt.decoders import transformer
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  image_processing,
-  sequence_example,
-  tfrecords,
+    bad_records,
+    feature_cache,
+    image_processing,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs

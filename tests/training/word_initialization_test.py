@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells
-from conftest import WORDS
+from tiny_task import WORDS
 
 from im2txt import configuration
 from im2txt.decoders import TransformerConfig
@@ -21,7 +21,7 @@ from im2txt.encoders import ENCODERS
 from im2txt.inputs import pipeline as inputs
 from im2txt.models.captioner import Captioner, Mode
 from im2txt.models.losses import BANNED
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 from im2txt.training import optimization, word_initialization
@@ -318,10 +318,11 @@ def test_banned_words_are_never_said(vocab_file, vocab):
     decoder, memory, _ = Captioner(config).connect(
         tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0))
     rules = Rules(vocab, 12)
-    found = [beam_search.greedy(decoder, memory, rules),
+    found = [sampling.greedy(decoder, memory, rules),
              beam_search.beam_search(
                  decoder, memory, rules, beam_search.Options(4)),
-             beam_search.sample(decoder, memory, rules, 50, 2.0)]
+             sampling.sample(
+                 decoder, memory, rules, sampling.SamplingOptions(50, 2.0))]
     step = Captioner(config).build_step()
     session.run(tf1.global_variables_initializer())
     session.run(assign(values))
