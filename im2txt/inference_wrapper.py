@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.checkpoints import folder
-from im2txt.models import captioner
+from im2txt.checkpoints import folder, restore
+from im2txt.checkpoints.variable_loader import RestoreFn
+from im2txt.models.captioner import Captioner, StepTensors
 
 tf1 = tf.compat.v1
 
@@ -18,11 +19,11 @@ class InferenceWrapper:
   """Runs the inference graph on an image, then word by word."""
 
   def __init__(self):
-    self._step: captioner.StepTensors | None = None
+    self._step: StepTensors | None = None
 
   def build_graph_from_config(
       self, model_config: configuration.ModelConfig, checkpoint_path: str
-  ) -> folder.RestoreFn:
+  ) -> RestoreFn:
     """Build the inference graph in the current graph.
 
     Args:
@@ -36,8 +37,8 @@ class InferenceWrapper:
       OSError: there is no such checkpoint.
     """
     prefix = folder.latest(checkpoint_path)
-    self._step = captioner.build_step(model_config)
-    return folder.inference_restorer(prefix)
+    self._step = Captioner(model_config).build_step()
+    return restore.inference_restorer(prefix)
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
     """Encode an image.

@@ -30,11 +30,11 @@ from urllib3.util import Retry
 
 from data_prep.images import connections, stored_images
 from im2txt.files import (
-  atomic_files,
-  file_system,
-  json_files,
-  json_lines,
-  locks,
+    atomic_files,
+    file_system,
+    json_files,
+    json_lines,
+    locks,
 )
 
 JOURNAL = 'fetch.jsonl'

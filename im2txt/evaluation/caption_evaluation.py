@@ -17,7 +17,7 @@ from im2txt.inference import consensus
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.batch import Encoding
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
@@ -54,6 +54,7 @@ class CaptionEvaluation:
     """
     metrics.check_available()
     self._config = config
+    self._captioner = Captioner(config)
     self._vocab = rules.vocab
     found = shard_captions.read(
         config.input_file_pattern, bad_records.left_out(config))
@@ -89,12 +90,11 @@ class CaptionEvaluation:
       options: beam_search.Options,
   ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Build the search: pooled features, sentences and log probabilities."""
-    encoding = captioner.encode(self._config, images)
-    decoder, memory = captioner.build_memory(self._config, encoding)
+    decoder, memory, features = self._captioner.connect(images)
     captions = beam_search.beam_search(
         decoder, memory, rules, dataclasses.replace(
             options, num_captions=None if self._consensus else 1))
-    return encoding.pooled, captions.sentences, captions.log_probabilities
+    return features, captions.sentences, captions.log_probabilities
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -118,9 +118,8 @@ class CaptionEvaluation:
     Raises:
       ValueError: the data cannot be used, or is of another encoder.
     """
-    encoder_weights.check_features(self._config, values)
-    if self._consensus_config:
-      encoder_weights.check_features(self._consensus_config, values)
+    for shards in filter(None, (self._config, self._consensus_config)):
+      encoder_weights.check_features(shards, self._captioner.encoder, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)

@@ -21,9 +21,9 @@ from im2txt.results import (
     journal,
     text_files,
 )
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write
 
-Caption = Callable[[list[str]], Iterator[list[results.Result]]]
+Caption = Callable[[list[str]], Iterator[list[Result]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Outputs:
   @contextlib.contextmanager
   def open(
       self, ids: Mapping[str, int | str]
-  ) -> Iterator[list[results.Write]]:
+  ) -> Iterator[list[Write]]:
     """Open all of them; yield what writes a result into each.
 
     Without a file of results they are printed.
