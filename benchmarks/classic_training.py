@@ -71,7 +71,7 @@ def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
   cell = BasicLSTMCell(
       config.num_lstm_units, tf1.random_uniform_initializer(
           -config.initializer_scale, config.initializer_scale),
-      config.lstm_dropout_keep_prob)
+      config.decoder_dropout_keep_prob)
   with tf1.variable_scope('lstm') as scope:
     zeros = cell.zero_state(tf.shape(image_embeddings)[0], tf.float32)
     _, state = cell(image_embeddings, zeros)

@@ -7,7 +7,6 @@ before a stack of LSTMs reads it as the first word.
 Shapes: B images, E embedding.
 """
 
-import dataclasses
 
 import tensorflow as tf
 
@@ -23,12 +22,12 @@ _BATCH_NORM_DECAY = 0.99  # PyTorch's momentum of .01.
 _BATCH_NORM_EPSILON = 1e-5
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class CnnLstmConfig(configuration.ModelConfig):
   """Numbers of `CnnLstm`."""
 
   # LSTMs on top of each other.
-  num_lstm_layers: int = 1
+  num_lstm_layers: int = configuration.at_least(1, 1)
 
 
 class CnnLstm(decoder.Decoder):
@@ -43,7 +42,7 @@ class CnnLstm(decoder.Decoder):
     """See the base class; dropout is of what each LSTM reads and says."""
     self._training = training
     self._embedding_size = config.embedding_size
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
     self._initializer = layers.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)

@@ -2,30 +2,65 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from im2txt import configuration
 
+
+@dataclasses.dataclass
+class _Assignable:
+  """A configuration whose fields the flags --config.SECTION.FIELD assign."""
+
+  model: Any
+  training: Any
+  config: configuration.Config  # As the file returned it.
+
+
+class _Parser(config_flags.ConfigFileFlagParser):
+  """Load the file of --config into a record that flags can assign to."""
+
+  def parse(self, path: str) -> _Assignable:
+    """Load the file.
+
+    Raises:
+      ValueError: the file cannot be loaded, or is none of a configuration.
+    """
+    config = super().parse(path)
+    try:
+      sections = config.model, config.training
+    except (AttributeError, OSError) as error:
+      raise ValueError(
+          'the file of --config must have a get_config() that returns a '
+          f'configuration.Config: {error}') from None
+    if not all(map(dataclasses.is_dataclass, sections)):
+      raise ValueError('the file of --config must have a get_config() that '
+                       'returns a configuration.Config')
+    return _Assignable(*map(_assignable, sections), config)
+
+
+def _assignable(section: Any) -> Any:
+  """Copy a section into a dataclass that is not frozen.
+
+  It has the older names of fields, too.
+  """
+  types = {field.name: field.type for field in dataclasses.fields(section)}
+  values = [(name, kind, getattr(section, name))
+            for name, kind in types.items()]
+  older = [(old, types.get(new, str), None)
+           for old, new in configuration.LEGACY_FIELDS.items()
+           if new in types or new is None]
+  return dataclasses.make_dataclass(
+      type(section).__name__, [*values, *older])()
+
+
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Python file with get_config(), such as '
     'configs/show_and_tell.py; --config.model.batch_size=16 changes a field. '
     'Training that goes on has it in its --train_dir.')
-
-
-@flags.validator('config')
-def _check_config(config: object) -> bool:
-  """Holds the file of --config to what `value` expects."""
-  if config is None and not _CONFIG.present:
-    return True
-  try:
-    found = config.model, config.training
-  except (AttributeError, OSError) as error:
-    raise flags.ValidationError(
-        'the file of --config must have a get_config() that returns a '
-        f'configuration.Config: {error}') from None
-  return all(map(dataclasses.is_dataclass, found))
+flags.FLAGS[_CONFIG.name].parser = _Parser(_CONFIG.name)
 
 
 def value() -> configuration.Config | None:
@@ -36,10 +71,17 @@ def value() -> configuration.Config | None:
   """
   if _CONFIG.value is None:
     return None
-  # Assembled anew, so that its fields' types are checked.
+  flag = flags.FLAGS[_CONFIG.name]
+  overrides = config_flags.get_override_values(flag)
+  config = _CONFIG.value.config
+  # Made anew, so that the types of their fields are checked.
   model, training = (
-      configuration.fill(type(record), dataclasses.asdict(record), '--config')
-      for record in (_CONFIG.value.model, _CONFIG.value.training))
-  path = config_flags.get_config_filename(flags.FLAGS[_CONFIG.name])
-  name, _ = os.path.splitext(os.path.basename(path))
+      configuration.override(
+          getattr(config, section),
+          {name.removeprefix(f'{section}.'): found
+           for name, found in overrides.items()
+           if name.startswith(f'{section}.')}, '--config')
+      for section in ('model', 'training'))
+  name, _ = os.path.splitext(
+      os.path.basename(config_flags.get_config_filename(flag)))
   return configuration.Config(model, training, name)

@@ -29,22 +29,23 @@ from im2txt import configuration
 from im2txt.files import file_system
 from im2txt.inputs import bad_records, queues, records, tf_data
 from im2txt.inputs.batch import Batch, Encoding
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
 
 def make_batch(
-    config: configuration.ModelConfig, training: bool,
+    shards: Shards | None, config: configuration.ModelConfig, training: bool,
     replica: int = 0, num_replicas: int = 1,
 ) -> Batch:
-  """Builds the input pipeline that the configuration names.
+  """Build the input pipeline that the configuration names.
 
   Iterators and epoch counters are started by the graph's table and local
   initialisers, queues by its queue runners; a MonitoredSession sees to all.
 
   Args:
-    config: `input_file_pattern`, `input_pipeline` and the sizes. Without a
-      pattern the batch is placeholders.
+    shards: what to read; None: the batch is placeholders.
+    config: `input_pipeline` and the sizes.
     training: for ever in random order with distorted images, a caption of an
       image at a time unless `all_captions` says otherwise; or once in the
       order of the files with plain ones and all captions of each.
@@ -52,24 +53,23 @@ def make_batch(
     num_replicas: the parts.
 
   Raises:
-    ValueError: no file matches, there are fewer than replicas, all hold no
-      record, there is no such pipeline, or the shards are of features that
-      another encoder made.
+    ValueError: there are fewer shards than replicas, all hold no record, there
+      is no such pipeline, or the shards are of features that another encoder
+      made.
   """
-  if config.input_file_pattern is None:
+  if shards is None:
     return _placeholders(config)
-  pipeline = configuration.choose(
+  build = configuration.choose(
       {'tf_data': tf_data.make_batch, 'queue': queues.make_batch},
       'input_pipeline', config.input_pipeline)
-  files = records.find_shards(config.input_file_pattern)
-  if len(files) < num_replicas:
-    raise ValueError(
-        f'{num_replicas} replicas need a shard each at the least, but '
-        f'{config.input_file_pattern} are {len(files)}; build more')
-  files = files[replica::num_replicas]
-  source = records.make_source(files, config, training)
-  _say_empty(files)
-  batch = pipeline(files, source, config, training)
+  shards = shards.part(replica, num_replicas)
+  source = records.make_source(shards, config, training)
+  _warn_of_empty(shards.files)
+  batch = build(shards, source, config, training)
+  if training and not config.all_captions:
+    # One caption an image, also where captions are fed.
+    batch = batch._replace(
+        image_rows=tf.range(tf.shape(batch.input_seqs)[0]))
   # Both markers counted, as in im2txt.
   lengths = tf.reduce_sum(batch.input_mask, axis=1) + 1
   for name, reduce in (('min', tf.reduce_min), ('max', tf.reduce_max),
@@ -80,12 +80,13 @@ def make_batch(
 
 
 def make_images(
-    config: configuration.ModelConfig, chosen: Sequence[bool]
+    shards: Shards, config: configuration.ModelConfig, chosen: Sequence[bool]
 ) -> tf.Tensor | Encoding:
-  """Reads the images of some records, in order, plain, without captions.
+  """Read the images of some records, in order, plain, without captions.
 
   Args:
-    config: `input_file_pattern`, `bad_records` and the sizes.
+    shards: what to read.
+    config: the sizes.
     chosen: of each record of the shards, whether to read it; of those that
       are not left out.
 
@@ -96,12 +97,11 @@ def make_images(
   Raises:
     ValueError: as of `make_batch`.
   """
-  files = records.find_shards(config.input_file_pattern)
-  source = records.make_source(files, config, training=False)
+  source = records.make_source(shards, config, training=False)
   plain = tf.autograph.experimental.do_not_convert
   dataset = tf.data.Dataset.zip((
-      tf.data.Dataset.from_tensor_slices(files).flat_map(
-          bad_records.reader(files, config)),
+      tf.data.Dataset.from_tensor_slices(list(shards.files)).flat_map(
+          bad_records.reader(shards, config)),
       tf.data.Dataset.from_tensor_slices(np.array(chosen, bool))))
   dataset = dataset.filter(plain(lambda _, wanted: wanted)).map(
       plain(lambda serialized, _: source.choose(
@@ -115,7 +115,7 @@ def make_images(
   return source.images(tf_data.next_of(dataset))
 
 
-def _say_empty(files: Sequence[str]) -> None:
+def _warn_of_empty(files: Sequence[str]) -> None:
   empty = [file for file in files if not file_system.size(file)]
   if len(empty) == len(files):
     raise ValueError(f'{files[0]} and all other shards to be read here hold no '

@@ -10,12 +10,13 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.inputs import bad_records, records, tf_data
 from im2txt.inputs.batch import Batch, Example
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
 
 def make_batch(
-    files: list[str],
+    shards: Shards,
     source: records.Source,
     config: configuration.ModelConfig,
     training: bool,
@@ -23,7 +24,7 @@ def make_batch(
   """Build the queues; see `pipeline.make_batch`.
 
   Args:
-    files: the shards.
+    shards: the shards.
     source: how to read their records.
     config: the sizes.
     training: whether to shuffle and repeat.
@@ -40,15 +41,15 @@ def make_batch(
     values = tf1.FIFOQueue(
         capacity=capacity, dtypes=[tf.string], name='fifo_input_queue')
   num_readers = config.num_input_reader_threads if training else 1
-  if bad_records.left_out(config, files):
+  if bad_records.left_out(shards, config):
     # Readers cannot leave out a record.
-    dataset = tf_data.read_records(files, config, training)
+    dataset = tf_data.read_records(shards, config, training)
     serialized = num_readers * [
         tf_data.next_of(dataset.repeat() if training else dataset)]
   else:
     filenames = tf1.train.string_input_producer(
-        files, num_epochs=None if training else 1, shuffle=training,
-        capacity=16, name=config.shard_queue_name)
+        list(shards.files), num_epochs=None if training else 1,
+        shuffle=training, capacity=16, name=config.shard_queue_name)
     # Each reader keeps its own place in its own file.
     serialized = [tf1.TFRecordReader().read(filenames)[1]
                   for _ in range(num_readers)]
@@ -81,7 +82,7 @@ def make_batch(
 
 
 def _draw_caption(example: Example) -> Example:
-  """One of the record's captions at random."""
+  """Draw one of the record's captions at random."""
   i = tf.random.uniform(
       [], 0, tf.shape(example.lengths)[0], dtype=tf.int32)
   length = example.lengths[i]

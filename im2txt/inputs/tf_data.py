@@ -3,7 +3,6 @@
 Shapes as in `pipeline`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +10,7 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.inputs import bad_records, records
 from im2txt.inputs.batch import Batch, Example
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -21,7 +21,7 @@ _BUCKETS = (*range(10, 19), 20, 22, 25)
 
 
 def make_batch(
-    files: list[str],
+    shards: Shards,
     source: records.Source,
     config: configuration.ModelConfig,
     training: bool,
@@ -29,14 +29,14 @@ def make_batch(
   """Build the data set; see `pipeline.make_batch`.
 
   Args:
-    files: the shards.
+    shards: the shards.
     source: how to read their records.
     config: the sizes.
     training: whether to shuffle and repeat.
   """
   # Not converted, so that what a function raises stays one line.
   plain = tf.autograph.experimental.do_not_convert
-  dataset = read_records(files, config, training)
+  dataset = read_records(shards, config, training)
   dataset = dataset.map(
       plain(lambda serialized: records.parse(serialized, source, config)),
       num_parallel_calls=config.num_preprocess_threads)
@@ -69,7 +69,7 @@ def make_batch(
 
 
 def _one_by_one(example: Example) -> tf.data.Dataset:
-  """The record's captions, each with the image, as records of their own."""
+  """Return the record's captions as examples of one caption each."""
   captions = tf.data.Dataset.from_tensor_slices(
       (example.captions, example.lengths))
   images = tf.data.Dataset.from_tensors(example.data).repeat()
@@ -79,21 +79,21 @@ def _one_by_one(example: Example) -> tf.data.Dataset:
 
 
 def read_records(
-    files: Sequence[str], config: configuration.ModelConfig, training: bool
+    shards: Shards, config: configuration.ModelConfig, training: bool
 ) -> tf.data.Dataset:
-  """Serialized records, string [], once through the shards."""
-  dataset = tf.data.Dataset.from_tensor_slices(files)
+  """Return serialized records, string [], once through the shards."""
+  dataset = tf.data.Dataset.from_tensor_slices(list(shards.files))
   if training:
-    dataset = dataset.shuffle(len(files))
+    dataset = dataset.shuffle(len(shards.files))
   return dataset.interleave(
-      bad_records.reader(files, config),
+      bad_records.reader(shards, config),
       cycle_length=config.num_input_reader_threads if training else 1)
 
 
 def list_captions(
     examples: Example, decoded: Any, source: records.Source
 ) -> Batch:
-  """Lists the captions of a padded batch of examples."""
+  """List the captions of a padded batch of examples."""
   rows = tf.where(examples.lengths > 0)  # [B, 2]
   captions = tf.gather_nd(examples.captions, rows)  # [B, T + 1]
   lengths = tf.gather_nd(examples.lengths, rows)  # [B]
@@ -104,17 +104,17 @@ def list_captions(
 
 
 def draw_number() -> tf.Tensor:
-  """A number at random, int64 []; of a dataset's functions one an iterator."""
+  """Draw a number at random, int64 []; in data sets once an iterator."""
   return tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
 
 
 def seeds_of(draw: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
-  """Seeds int64 [P, 2] of a number [] and of images' numbers [P]."""
+  """Return seeds int64 [P, 2] of a number [] and of images' numbers [P]."""
   return tf.stack([tf.fill(tf.shape(orders), draw), orders], axis=1)
 
 
 def next_of(dataset: tf.data.Dataset) -> Any:
-  """The next element, from the table initialisers on."""
+  """Return the next element; table initialisers start the iterator."""
   iterator = tf1.data.make_initializable_iterator(dataset)
   tf1.add_to_collection(
       tf1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
