@@ -36,12 +36,18 @@ from data_prep.images import connections
 from im2txt import command_line
 from im2txt.files import file_system
 
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, "Folder for the data sets' folders.", required=True)
-_URL = flags.DEFINE_multi_string(
-    'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
-    'Where its size or checksum is known it must be the very same file. May '
-    'be repeated.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, "Folder for the data sets' folders.", required=True,
+        flag_values=values)
+    self.url = flags.DEFINE_multi_string(
+        'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
+        'Where its size or checksum is known it must be the very same file. '
+        'May be repeated.', flag_values=values)
 
 
 class Archive(NamedTuple):
@@ -325,13 +331,13 @@ def _files(file: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
       pass
 
 
-def main(datasets: Sequence[str]) -> None:
+def main(flags_: Flags, datasets: Sequence[str]) -> None:
   """Fetches the data sets named on the command line."""
   file_system.check_local(
-      _OUTPUT_DIR.value, 'output_dir', 'archives are unpacked there')
-  for dataset, archive in _choose(datasets, _URL.value):
-    fetch(archive, Path(_OUTPUT_DIR.value) / dataset)
+      flags_.output_dir.value, 'output_dir', 'archives are unpacked there')
+  for dataset, archive in _choose(datasets, flags_.url.value):
+    fetch(archive, Path(flags_.output_dir.value) / dataset)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -23,50 +23,61 @@ from im2txt.checkpoints import trained_model
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.files import file_system
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import consensus as consensus_flags
-from im2txt.flags import search as search_flags
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.consensus import ConsensusFlags
+from im2txt.flags.search import SearchFlags
 from im2txt.models import captioner
 
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(consensus_flags)
-flags.adopt_module_key_flags(search_flags)
 
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of evaluation '
-    "shards; for example 'shards/val-?????-of-00004'.", required=True)
-_CHECKPOINT_DIR = flags.DEFINE_string(
-    'checkpoint_dir', None, 'The run folder that train.py writes.',
-    required=True)
-_EVAL_DIR = flags.DEFINE_string(
-    'eval_dir', None, 'Where results go. Default: CHECKPOINT_DIR/eval.')
-_EVAL_INTERVAL_SECS = flags.DEFINE_integer(
-    'eval_interval_secs', 600, 'Seconds between looks for a new checkpoint.',
-    lower_bound=0)
-_NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
-    'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
-    'of which to take the perplexity; all of the shards if they have fewer. '
-    '(--metrics captions all images.)', lower_bound=1)
-_MIN_GLOBAL_STEP = flags.DEFINE_integer(
-    'min_global_step', 0, 'Checkpoints of earlier steps are left out.')
-_MAX_EVALS = flags.DEFINE_integer(
-    'max_evals', 0, 'Stop after so many new checkpoints; 0: never.')
-_RUN_ONCE = flags.DEFINE_bool(
-    'run_once', False, 'Evaluate the newest checkpoint and stop.')
-_METRICS = flags.DEFINE_bool(
-    'metrics', False, 'Also caption the images, by the flags of the search, '
-    'and score the captions. METEOR needs Java.')
-_TRAIN_FILE_PATTERN = flags.DEFINE_string(
-    'train_file_pattern', None, 'With --metrics: the training shards, for '
-    'which captions are new and which constant ones are best. Default: '
-    "those of the run's configuration.")
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, 'With --metrics: the vocabulary. Default: the one in '
-    'the run folder.')
-_KEEP_BEST = flags.DEFINE_enum(
-    'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the checkpoint '
-    'that is the best so far in this in CHECKPOINT_DIR/best; all but '
-    'perplexity need --metrics.')
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.consensus = ConsensusFlags(values)
+    self.search = SearchFlags(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of evaluation '
+        "shards; for example 'shards/val-?????-of-00004'.", required=True,
+        flag_values=values)
+    self.checkpoint_dir = flags.DEFINE_string(
+        'checkpoint_dir', None, 'The run folder that train.py writes.',
+        required=True, flag_values=values)
+    self.eval_dir = flags.DEFINE_string(
+        'eval_dir', None, 'Where results go. Default: CHECKPOINT_DIR/eval.',
+        flag_values=values)
+    self.eval_interval_secs = flags.DEFINE_integer(
+        'eval_interval_secs', 600, 'Seconds between looks for a new '
+        'checkpoint.', lower_bound=0, flag_values=values)
+    self.num_eval_examples = flags.DEFINE_integer(
+        'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption '
+        'pairs of which to take the perplexity; all of the shards if they have '
+        'fewer. (--metrics captions all images.)', lower_bound=1,
+        flag_values=values)
+    self.min_global_step = flags.DEFINE_integer(
+        'min_global_step', 0, 'Checkpoints of earlier steps are left out.',
+        flag_values=values)
+    self.max_evals = flags.DEFINE_integer(
+        'max_evals', 0, 'Stop after so many new checkpoints; 0: never.',
+        flag_values=values)
+    self.run_once = flags.DEFINE_bool(
+        'run_once', False, 'Evaluate the newest checkpoint and stop.',
+        flag_values=values)
+    self.metrics = flags.DEFINE_bool(
+        'metrics', False, 'Also caption the images, by the flags of the '
+        'search, and score the captions. METEOR needs Java.',
+        flag_values=values)
+    self.train_file_pattern = flags.DEFINE_string(
+        'train_file_pattern', None, 'With --metrics: the training shards, for '
+        'which captions are new and which constant ones are best. Default: '
+        "those of the run's configuration.", flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'With --metrics: the vocabulary. Default: the one '
+        'in the run folder.', flag_values=values)
+    self.keep_best = flags.DEFINE_enum(
+        'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the '
+        'checkpoint that is the best so far in this in CHECKPOINT_DIR/best; '
+        'all but perplexity need --metrics.', flag_values=values)
 
 
 def find_due(folder: str, min_global_step: int) -> str | None:
@@ -80,52 +91,54 @@ def find_due(folder: str, min_global_step: int) -> str | None:
   return prefix
 
 
-def main() -> None:
+def main(flags_: Flags) -> None:
   """Reads the flags and evaluates."""
-  folder = _CHECKPOINT_DIR.value
-  while not (_RUN_ONCE.value or file_system.exists(
+  folder = flags_.checkpoint_dir.value
+  while not (flags_.run_once.value or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE))):
     logging.info('%s has no configuration yet', folder)
-    time.sleep(_EVAL_INTERVAL_SECS.value)
+    time.sleep(flags_.eval_interval_secs.value)
   config = captioner.load_config(folder).model
-  training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
-  config.input_file_pattern = _INPUT_FILE_PATTERN.value
-  bad_records_flag.apply(config)
-  eval_dir = _EVAL_DIR.value or os.path.join(
+  training_pattern = (
+      flags_.train_file_pattern.value or config.input_file_pattern)
+  config.input_file_pattern = flags_.input_file_pattern.value
+  flags_.bad_records.apply(config)
+  eval_dir = flags_.eval_dir.value or os.path.join(
       folder, evaluation.EVAL_FOLDER)
   captions = None
-  if _KEEP_BEST.value:
-    evaluation.check_metric(_KEEP_BEST.value)
-    if _KEEP_BEST.value != 'perplexity' and not _METRICS.value:
-      raise ValueError(f'--keep_best={_KEEP_BEST.value} needs --metrics')
-  consensus_config = consensus_flags.shards(config)
-  if consensus_config and not _METRICS.value:
+  if flags_.keep_best.value:
+    evaluation.check_metric(flags_.keep_best.value)
+    if flags_.keep_best.value != 'perplexity' and not flags_.metrics.value:
+      raise ValueError(f'--keep_best={flags_.keep_best.value} needs --metrics')
+  consensus_config = flags_.consensus.shards(config)
+  if consensus_config and not flags_.metrics.value:
     raise ValueError('--consensus_file_pattern needs --metrics')
-  if _METRICS.value:
-    rules = search_flags.rules(
-        trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
+  if flags_.metrics.value:
+    rules = flags_.search.rules(
+        trained_model.load_vocabulary(config, folder, flags_.vocab_file.value))
     captions = CaptionEvaluation(
-        config, training_pattern, rules, search_flags.options(),
+        config, training_pattern, rules, flags_.search.options(),
         consensus_config)
   evaluator = evaluation.Evaluator(
-      config, _NUM_EVAL_EXAMPLES.value, captions)
+      config, flags_.num_eval_examples.value, captions)
   evaluations = 0
   last = None
   while True:
-    due = find_due(folder, _MIN_GLOBAL_STEP.value)
+    due = find_due(folder, flags_.min_global_step.value)
     if due and due != last:
       evaluations += evaluation.evaluate_new(
-          evaluator, due, eval_dir, _KEEP_BEST.value)
+          evaluator, due, eval_dir, flags_.keep_best.value)
       last = due
-    if _RUN_ONCE.value:
+    if flags_.run_once.value:
       if due is None:
         raise ValueError(f'{folder}: no checkpoint to evaluate that has '
-                         f'reached --min_global_step={_MIN_GLOBAL_STEP.value}')
+                         'reached --min_global_step='
+                         f'{flags_.min_global_step.value}')
       return
-    if _MAX_EVALS.value and evaluations >= _MAX_EVALS.value:
+    if flags_.max_evals.value and evaluations >= flags_.max_evals.value:
       return
-    time.sleep(_EVAL_INTERVAL_SECS.value)
+    time.sleep(flags_.eval_interval_secs.value)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -27,37 +27,47 @@ from absl import flags, logging
 from im2txt import command_line
 from im2txt.training.cluster import task as cluster
 
-_WORKERS = flags.DEFINE_integer(
-    'workers', 2, 'Processes that train, the chief among them.', lower_bound=1)
-_PS = flags.DEFINE_integer(
-    'ps', 1, 'Processes that keep the variables.', lower_bound=1)
-_EVALUATOR = flags.DEFINE_bool(
-    'evaluator', False, 'Also a process that evaluates each checkpoint; it '
-    'needs --eval_file_pattern behind the --.')
-_GPUS = flags.DEFINE_bool(
-    'gpus', False, 'Give each worker a GPU of its own; the others see none.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.workers = flags.DEFINE_integer(
+        'workers', 2, 'Processes that train, the chief among them.',
+        lower_bound=1, flag_values=values)
+    self.ps = flags.DEFINE_integer(
+        'ps', 1, 'Processes that keep the variables.', lower_bound=1,
+        flag_values=values)
+    self.evaluator = flags.DEFINE_bool(
+        'evaluator', False, 'Also a process that evaluates each checkpoint; it '
+        'needs --eval_file_pattern behind the --.', flag_values=values)
+    self.gpus = flags.DEFINE_bool(
+        'gpus', False, 'Give each worker a GPU of its own; the others see '
+        'none.', flag_values=values)
+
 
 _POLL_SECS = 0.2
 # What processes that are told to stop have for that, and to save.
 _STOP_SECS = 120.0
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(flags_: Flags, arguments: Sequence[str]) -> int:
   """Starts the processes; returns the first exit status that is not 0."""
   if not arguments:
     raise ValueError('no flags of training; give them behind --')
   if cluster.VARIABLE in os.environ:
     raise ValueError(f'{cluster.VARIABLE} is set: this is one process of a '
                      'cluster already; start im2txt.train')
-  addresses = {'chief': 1, 'worker': _WORKERS.value - 1, 'ps': _PS.value}
+  workers = flags_.workers.value
+  addresses = {'chief': 1, 'worker': workers - 1, 'ps': flags_.ps.value}
   ports = iter(_free_ports(sum(addresses.values())))
   addresses = {job: [f'localhost:{next(ports)}' for _ in range(count)]
                for job, count in addresses.items() if count}
   tasks = [(job, i) for job in ('ps', 'chief', 'worker')
            for i in range(len(addresses.get(job, ())))]
-  if _EVALUATOR.value:
+  if flags_.evaluator.value:
     tasks.append(('evaluator', 0))
-  gpu = iter(_visible_gpus(_WORKERS.value) if _GPUS.value else ())
+  gpu = iter(_visible_gpus(workers) if flags_.gpus.value else ())
   told = []
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     # nohup wants the last one to be ignored.
@@ -70,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
       environment = dict(os.environ)
       environment[cluster.VARIABLE] = json.dumps(
           {'cluster': addresses, 'task': {'type': job, 'index': index}})
-      if _GPUS.value:
+      if flags_.gpus.value:
         environment['CUDA_VISIBLE_DEVICES'] = (
             next(gpu) if job in ('chief', 'worker') else '')
       processes[f'{job} {index}'] = subprocess.Popen(
@@ -174,4 +184,4 @@ def _watch(
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -22,10 +22,16 @@ from im2txt.evaluation import learning_curves
 from im2txt.evaluation.run_history import Run, read_run
 from im2txt.files import file_system
 
-_OUTPUT_PLOT = flags.DEFINE_string(
-    'output_plot', None, 'Also draw the learning curves into this file, '
-    "1,200 pixels wide; its name's ending says which form: .png, .svg, .pdf. "
-    "Needs matplotlib: pip install '.[metrics]'.")
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_plot = flags.DEFINE_string(
+        'output_plot', None, 'Also draw the learning curves into this file, '
+        "1,200 pixels wide; its name's ending says which form: .png, .svg, "
+        ".pdf. Needs matplotlib: pip install '.[metrics]'.", flag_values=values)
+
 
 # Heading, name of the figure in `metrics.jsonl`, form.
 _FIGURES = (
@@ -136,19 +142,20 @@ def _conditions(
           if other_words and not differ else '')]
 
 
-def main(folders: Sequence[str]) -> None:
+def main(flags_: Flags, folders: Sequence[str]) -> None:
   """Prints the table of the runs named on the command line."""
   if not folders:
     raise ValueError('name the folders of the runs: '
                      'python -m im2txt.report RUN_DIR...')
-  if _OUTPUT_PLOT.value and file_system.isdir(_OUTPUT_PLOT.value):
-    raise ValueError(f'--output_plot={_OUTPUT_PLOT.value} is a folder; name a '
+  plot = flags_.output_plot.value
+  if plot and file_system.isdir(plot):
+    raise ValueError(f'--output_plot={plot} is a folder; name a '
                      'file')
   runs = [read_run(folder) for folder in folders]
   print(table(runs))
-  if _OUTPUT_PLOT.value:
-    learning_curves.plot(runs, _OUTPUT_PLOT.value)
+  if plot:
+    learning_curves.plot(runs, plot)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

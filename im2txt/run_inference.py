@@ -43,9 +43,8 @@ from im2txt import command_line
 from im2txt.checkpoints import trained_model
 from im2txt.decoders import DECODERS
 from im2txt.files import file_system
-from im2txt.flags import captioning as captioning_flags
-from im2txt.flags import consensus as consensus_flags
-from im2txt.flags import search as search_flags
+from im2txt.flags.captioning import CaptioningFlags
+from im2txt.flags.consensus import ConsensusFlags
 from im2txt.inference import batch_captioner, consensus, ensemble, image_files
 from im2txt.results import (
   attention_sheets,
@@ -60,42 +59,53 @@ from im2txt.search import beam_search
 
 _THUMBNAIL_SIDE = 320  # Pixels.
 
-flags.adopt_module_key_flags(captioning_flags)
-flags.adopt_module_key_flags(consensus_flags)
-_INPUT_FILES = flags.DEFINE_list(
-    'input_files', [], 'Comma-separated files, patterns, or folders, of which '
-    "all images are meant; for example 'photos,more/*.jpg'.")
-_INPUT_LIST = flags.DEFINE_string(
-    'input_list', None, 'A file with one such file, pattern or folder in each '
-    'line.')
-_BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'Images captioned at once; does not change captions.',
-    lower_bound=1)
-_OUTPUT_LINES = flags.DEFINE_string(
-    'output_lines', None, "Write im2txt's lines into this file. They are "
-    'printed if no --output_ flag is given.')
-_OUTPUT_JSON = flags.DEFINE_string(
-    'output_json', None, 'Write the best captions into this file in the '
-    "format of COCO's results, to be scored by im2txt.score_captions.")
-_ANNOTATIONS_FILE = flags.DEFINE_string(
-    'annotations_file', None, "For --output_json: annotations in COCO's "
-    "format, which have the images' ids. Default: COCO's own file names "
-    'have the ids in them; other images go by their name.')
-_OUTPUT_JSONL = flags.DEFINE_string(
-    'output_jsonl', None, 'Write all captions with their probabilities into '
-    'this file, a line of JSON an image.')
-_OUTPUT_HTML = flags.DEFINE_string(
-    'output_html', None, 'Write a page to look at and to search into this '
-    'file: images, captions, probabilities. It takes about 20 kB a '
-    'image.')
-_CONTACT_SHEET = flags.DEFINE_string(
-    'contact_sheet', None, 'Also draw the images with their captions into '
-    f'this file (.png or .jpg); the first {contact_sheet.MAX_IMAGES}.')
-_ATTENTION_DIR = flags.DEFINE_string(
-    'attention_dir', None, 'Also draw a sheet for each image into this '
-    'folder: where the model looked for each word of the best caption. Of '
-    'models that attend to regions only; --output_html shows it, too, and '
-    'with any such file beside it a broken run goes on where it was.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.captioning = CaptioningFlags(values)
+    self.consensus = ConsensusFlags(values)
+    self.input_files = flags.DEFINE_list(
+        'input_files', [], 'Comma-separated files, patterns, or folders, of '
+        "which all images are meant; for example 'photos,more/*.jpg'.",
+        flag_values=values)
+    self.input_list = flags.DEFINE_string(
+        'input_list', None, 'A file with one such file, pattern or folder in '
+        'each line.', flag_values=values)
+    self.batch_size = flags.DEFINE_integer(
+        'batch_size', 32, 'Images captioned at once; does not change captions.',
+        lower_bound=1, flag_values=values)
+    self.output_lines = flags.DEFINE_string(
+        'output_lines', None, "Write im2txt's lines into this file. They are "
+        'printed if no --output_ flag is given.', flag_values=values)
+    self.output_json = flags.DEFINE_string(
+        'output_json', None, 'Write the best captions into this file in the '
+        "format of COCO's results, to be scored by im2txt.score_captions.",
+        flag_values=values)
+    self.annotations_file = flags.DEFINE_string(
+        'annotations_file', None, "For --output_json: annotations in COCO's "
+        "format, which have the images' ids. Default: COCO's own file names "
+        'have the ids in them; other images go by their name.',
+        flag_values=values)
+    self.output_jsonl = flags.DEFINE_string(
+        'output_jsonl', None, 'Write all captions with their probabilities '
+        'into this file, a line of JSON an image.', flag_values=values)
+    self.output_html = flags.DEFINE_string(
+        'output_html', None, 'Write a page to look at and to search into this '
+        'file: images, captions, probabilities. It takes about 20 kB a image.',
+        flag_values=values)
+    self.contact_sheet = flags.DEFINE_string(
+        'contact_sheet', None, 'Also draw the images with their captions into '
+        f'this file (.png or .jpg); the first {contact_sheet.MAX_IMAGES}.',
+        flag_values=values)
+    self.attention_dir = flags.DEFINE_string(
+        'attention_dir', None, 'Also draw a sheet for each image into this '
+        'folder: where the model looked for each word of the best caption. Of '
+        'models that attend to regions only; --output_html shows it, too, and '
+        'with any such file beside it a broken run goes on where it was.',
+        flag_values=values)
+
 
 Batches = Iterator[list[results.Result]]
 
@@ -223,57 +233,61 @@ def go_on(
   yield from map(journal.result, files)
 
 
-def main(arguments: list[str]) -> int:
+def main(flags_: Flags, arguments: list[str]) -> int:
   """Reads the flags and captions; returns 1 if an image was unreadable."""
-  if not (arguments or _INPUT_FILES.value or _INPUT_LIST.value):
+  if not (arguments or flags_.input_files.value or flags_.input_list.value):
     raise ValueError('no images; name files or folders, or give '
                      '--input_files or --input_list')
   check_outputs([flag.value for flag in (
-      _OUTPUT_LINES, _OUTPUT_JSON, _OUTPUT_JSONL, _OUTPUT_HTML) if flag.value],
-      _CONTACT_SHEET.value)
+      flags_.output_lines, flags_.output_json, flags_.output_jsonl,
+      flags_.output_html) if flag.value], flags_.contact_sheet.value)
   files, mistakes = find_images(itertools.chain(
-      arguments, _INPUT_FILES.value,
-      image_files.read_list(_INPUT_LIST.value) if _INPUT_LIST.value else ()))
+      arguments, flags_.input_files.value,
+      image_files.read_list(flags_.input_list.value)
+      if flags_.input_list.value else ()))
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
   if not files:
     if not mistakes:
-      raise ValueError(f'{_INPUT_LIST.value} names no files')
+      raise ValueError(f'{flags_.input_list.value} names no files')
     return 1
   ids = coco_results.image_ids(
-      files, _ANNOTATIONS_FILE.value) if _OUTPUT_JSON.value else {}
+      files, flags_.annotations_file.value) if flags_.output_json.value else {}
   outputs = [(path, write) for path, write in (
-      (_OUTPUT_LINES.value, text_files.lines),
-      (_OUTPUT_JSON.value, functools.partial(coco_results.write, ids=ids)),
-      (_OUTPUT_JSONL.value, text_files.json_lines),
-      (_OUTPUT_HTML.value, gallery.write)) if path]
-  models = captioning_flags.models()
-  if _ATTENTION_DIR.value:
+      (flags_.output_lines.value, text_files.lines),
+      (flags_.output_json.value,
+       functools.partial(coco_results.write, ids=ids)),
+      (flags_.output_jsonl.value, text_files.json_lines),
+      (flags_.output_html.value, gallery.write)) if path]
+  models = flags_.captioning.models()
+  if flags_.attention_dir.value:
     check_attention(models)
-  options = captioning_flags.options()
+  options = flags_.captioning.options()
   choose = None
-  agreed = consensus_flags.read(models[0])
+  agreed = flags_.consensus.read(models[0])
   if agreed:
     choose = functools.partial(
         by_consensus, agreed=agreed, number=options.num_captions)
     options = dataclasses.replace(options, num_captions=None)
   search = functools.partial(
-      beam_search.beam_search, rules=search_flags.rules(models[0].vocab),
+      beam_search.beam_search,
+      rules=flags_.captioning.search.rules(models[0].vocab),
       options=options)
   thumbnails = bool(
-      _OUTPUT_HTML.value or _CONTACT_SHEET.value or _ATTENTION_DIR.value)
+      flags_.output_html.value or flags_.contact_sheet.value
+      or flags_.attention_dir.value)
 
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
     return show_progress(batch_captioner.caption_files(
-        models, files, search, _BATCH_SIZE.value,
+        models, files, search, flags_.batch_size.value,
         _THUMBNAIL_SIDE if thumbnails else None, choose), len(files),
         quiet=not outputs and sys.stdout.isatty())
 
   unreadable = len(mistakes)
   with contextlib.ExitStack() as stack:
     if outputs:
-      settings = captioning_flags.settings() | consensus_flags.settings() | {
+      settings = flags_.captioning.settings() | flags_.consensus.settings() | {
           'checkpoint_path': [
               file_system.abspath(model.prefix) for model in models],
           'thumbnails': thumbnails}
@@ -287,12 +301,12 @@ def main(arguments: list[str]) -> int:
       found = itertools.chain.from_iterable(caption(files))
       writers = [functools.partial(
           text_files.print_captions, file=sys.stdout)]
-    if _CONTACT_SHEET.value:
+    if flags_.contact_sheet.value:
       writers.append(stack.enter_context(
-          contact_sheet.write(_CONTACT_SHEET.value)))
-    if _ATTENTION_DIR.value:
+          contact_sheet.write(flags_.contact_sheet.value)))
+    if flags_.attention_dir.value:
       writers.append(stack.enter_context(
-          attention_sheets.write(_ATTENTION_DIR.value)))
+          attention_sheets.write(flags_.attention_dir.value)))
     for result in found:
       unreadable += result.error is not None
       for write in writers:
@@ -303,4 +317,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -46,8 +46,8 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.files import file_system, locks
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import config as config_flag
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import bad_records
 from im2txt.inputs import pipeline as inputs
 from im2txt.models import captioner
@@ -69,67 +69,80 @@ tf1 = tf.compat.v1
 # Between the seeds of replicas; more than the steps of any run.
 _SEEDS = 1_000_000_007
 
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(config_flag)
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of training shards; '
-    "for example 'shards/train-?????-of-00256'.")
-_INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
-    'inception_checkpoint_file', None, "The encoder's pretrained weights: "
-    'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
-    "Keras's .h5. EfficientNet-Lite0 brings its own.")
-_EVAL_FILE_PATTERN = flags.DEFINE_string(
-    'eval_file_pattern', None, 'Also evaluate on these shards at each '
-    'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
-    "configuration's best_metric: perplexity, or a score such as CIDEr, for "
-    'which the images are captioned), and stop early if it has an '
-    'early_stopping_patience.')
-_TRAIN_DIR = flags.DEFINE_string(
-    'train_dir', None, 'The run folder: checkpoints, configuration, '
-    'vocabulary and TensorBoard events.', required=True)
-_TRAIN_INCEPTION = flags.DEFINE_bool(
-    'train_inception', False, "Train the encoder's weights too (phase 2).")
-_SELF_CRITICAL = flags.DEFINE_bool(
-    'self_critical', False, 'Train on captions that the model draws, weighed '
-    'by their CIDEr-D (phase 3); for a model that has been trained before. Its '
-    "numbers are the configuration's self_critical_...")
-_NUMBER_OF_STEPS = flags.DEFINE_integer(
-    'number_of_steps', 1000000, 'Step at which training ends, counted from '
-    "the run's first.", lower_bound=1)
-_LOG_EVERY_N_STEPS = flags.DEFINE_integer(
-    'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1)
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, f'Vocabulary of the shards; copied to --train_dir. '
-    f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the run.')
-_INIT_CHECKPOINT = flags.DEFINE_string(
-    'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
-    'this project or im2txt) at step 0, if --train_dir has none yet.')
-_SAMPLE_IMAGE = flags.DEFINE_string(
-    'sample_image', None, 'An image that is captioned at each checkpoint: by '
-    'the most probable words (temperature 0) and by words drawn at '
-    'temperatures 0.5 and 1.')
-_ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
-    'allow_random_encoder', False, 'Train on a frozen encoder without '
-    'pretrained weights; good for tests only.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.config = ConfigFlag(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of training '
+        "shards; for example 'shards/train-?????-of-00256'.",
+        flag_values=values)
+    self.inception_checkpoint_file = flags.DEFINE_string(
+        'inception_checkpoint_file', None, "The encoder's pretrained weights: "
+        'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
+        "Keras's .h5. EfficientNet-Lite0 brings its own.", flag_values=values)
+    self.eval_file_pattern = flags.DEFINE_string(
+        'eval_file_pattern', None, 'Also evaluate on these shards at each '
+        'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
+        "configuration's best_metric: perplexity, or a score such as CIDEr, "
+        'for which the images are captioned), and stop early if it has an '
+        'early_stopping_patience.', flag_values=values)
+    self.train_dir = flags.DEFINE_string(
+        'train_dir', None, 'The run folder: checkpoints, configuration, '
+        'vocabulary and TensorBoard events.', required=True, flag_values=values)
+    self.train_inception = flags.DEFINE_bool(
+        'train_inception', False, "Train the encoder's weights too (phase 2).",
+        flag_values=values)
+    self.self_critical = flags.DEFINE_bool(
+        'self_critical', False, 'Train on captions that the model draws, '
+        'weighed by their CIDEr-D (phase 3); for a model that has been trained '
+        "before. Its numbers are the configuration's self_critical_...",
+        flag_values=values)
+    self.number_of_steps = flags.DEFINE_integer(
+        'number_of_steps', 1000000, 'Step at which training ends, counted from '
+        "the run's first.", lower_bound=1, flag_values=values)
+    self.log_every_n_steps = flags.DEFINE_integer(
+        'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1,
+        flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'Vocabulary of the shards; copied to --train_dir. '
+        f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the '
+        'run.', flag_values=values)
+    self.init_checkpoint = flags.DEFINE_string(
+        'init_checkpoint', None, 'Begin with the weights of this checkpoint '
+        '(of this project or im2txt) at step 0, if --train_dir has none yet.',
+        flag_values=values)
+    self.sample_image = flags.DEFINE_string(
+        'sample_image', None, 'An image that is captioned at each checkpoint: '
+        'by the most probable words (temperature 0) and by words drawn at '
+        'temperatures 0.5 and 1.', flag_values=values)
+    self.allow_random_encoder = flags.DEFINE_bool(
+        'allow_random_encoder', False, 'Train on a frozen encoder without '
+        'pretrained weights; good for tests only.', flag_values=values)
 
 
-def resolve_config() -> configuration.Config:
-  """The configuration of the flags, or else of the run folder."""
-  config = config_flag.value()
+def resolve_config(flags_: Flags) -> configuration.Config:
+  """Return the configuration of the flags, or else of the run folder."""
+  config = flags_.config.value()
+  train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
-      os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
-    config = captioner.load_config(_TRAIN_DIR.value)
-  if config is None and _INIT_CHECKPOINT.value:
+      os.path.join(train_dir, configuration.CONFIG_FILE)):
+    config = captioner.load_config(train_dir)
+  if config is None and flags_.init_checkpoint.value:
     config = run_start.initial_config(
-        checkpoints.latest(_INIT_CHECKPOINT.value))
+        checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
-    raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
-                     'yet; name one with --config=configs/show_and_tell.py')
-  if _INPUT_FILE_PATTERN.value:
-    config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
-  if _INCEPTION_CHECKPOINT_FILE.value:
-    config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  bad_records_flag.apply(config.model)
+    raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
+                     '  one with --config=configs/show_and_tell.py')
+  if flags_.input_file_pattern.value:
+    config.model.input_file_pattern = flags_.input_file_pattern.value
+  if flags_.inception_checkpoint_file.value:
+    config.model.inception_checkpoint_file = (
+        flags_.inception_checkpoint_file.value)
+  flags_.bad_records.apply(config.model)
   encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
@@ -138,30 +151,29 @@ def resolve_config() -> configuration.Config:
 
 
 def critical_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
+    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
     begins_with: str | None,
 ) -> vocabulary.Vocabulary:
   """The vocabulary of the captions that self-critical training draws.
 
   Args:
     config: the model.
+    train_dir: the run folder.
     vocab_file: its vocabulary, if there is one.
     begins_with: the checkpoint that training begins with, if any.
 
   Raises:
     ValueError: the flags ask for what cannot be.
   """
-  if _TRAIN_INCEPTION.value:
-    raise ValueError('--self_critical and --train_inception are two phases; '
-                     'give one of them')
   if begins_with is None:
     raise ValueError('--self_critical improves a model that has been trained; '
                      'give its checkpoint as --init_checkpoint')
-  return needed_vocabulary(config, vocab_file, '--self_critical')
+  return needed_vocabulary(config, train_dir, vocab_file, '--self_critical')
 
 
 def needed_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None, flag: str
+    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
+    flag: str,
 ) -> vocabulary.Vocabulary:
   """Reads the vocabulary, which a flag asks for.
 
@@ -170,7 +182,7 @@ def needed_vocabulary(
   """
   if vocab_file is None:
     raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
-  return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
+  return trained_model.load_vocabulary(config, train_dir, vocab_file)
 
 
 def variable_table() -> str:
@@ -347,87 +359,94 @@ def be_deterministic(config: configuration.ModelConfig) -> None:
         'same run again; input_pipeline tf_data does')
 
 
-def main() -> None:
+def main(flags_: Flags) -> None:
   """Reads the flags and trains, or does another task of a cluster."""
   task = cluster.read(os.environ)
   if task and task.is_ps:
     with training_hooks.interruption() as interrupted:
       cluster_signals.keep_variables(task, interrupted)
     return
-  config = resolve_config()
+  config = resolve_config(flags_)
   if config.training.seed is not None:
     be_deterministic(config.model)
-  train_dir = _TRAIN_DIR.value
+  train_dir = flags_.train_dir.value
   found = checkpoints.newest(train_dir)
   if not task and found and (
-      checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value):
+      checkpoints.step_of(found) >= flags_.number_of_steps.value):
     logging.info('%s has already reached step %d of --number_of_steps=%d',
                  train_dir, checkpoints.step_of(found),
-                 _NUMBER_OF_STEPS.value)
+                 flags_.number_of_steps.value)
     return
-  if not _EVAL_FILE_PATTERN.value:
+  if not flags_.eval_file_pattern.value:
     if config.training.early_stopping_patience:
       raise ValueError('early_stopping_patience needs --eval_file_pattern')
     if config.training.best_metric != 'perplexity':
       raise ValueError('best_metric needs --eval_file_pattern')
-  if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
-    run_start.check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
-  begins_with = found or (_INIT_CHECKPOINT.value
-                          and checkpoints.latest(_INIT_CHECKPOINT.value))
+  if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
+    run_start.check_encoder(
+        config.model, train_dir, flags_.init_checkpoint.value)
+  begins_with = found or (flags_.init_checkpoint.value
+                          and checkpoints.latest(flags_.init_checkpoint.value))
   vocab_file = run_start.find_vocabulary(
-      config.model, _VOCAB_FILE.value, begins_with)
+      config.model, flags_.vocab_file.value, begins_with)
   if vocab_file and begins_with:
     run_start.check_vocabulary(vocab_file, begins_with)
   if not (found and config.model.embedding_size):
     word_initialization.resolve_width(config.model)
   first_values = {}
-  if _INIT_CHECKPOINT.value:
+  if flags_.init_checkpoint.value:
     run_start.check_first_values(config.model)
   elif not found:
     first_values = word_initialization.first_values(config.model, vocab_file)
 
   phase = config
-  if _SELF_CRITICAL.value:
-    critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
+  if flags_.self_critical.value:
+    if flags_.train_inception.value:
+      raise ValueError('--self_critical and --train_inception are two phases; '
+                       'give one of them')
+    critical_vocab = critical_vocabulary(
+        config.model, train_dir, vocab_file, begins_with)
     phase = self_critical.phase(config)
   file_system.makedirs(train_dir)
   replica = Replica()
   if task and not task.is_evaluator:
     replica = ClusterReplica(
-        task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
+        task, config.training.sync_replicas, flags_.number_of_steps.value,
         config.training.replica_timeout_secs)
   eval_during = None
-  if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
+  if flags_.eval_file_pattern.value and task and not task.is_evaluator:
     eval_during = evaluation.EvaluationElsewhere(train_dir)
-  elif _EVAL_FILE_PATTERN.value:
+  elif flags_.eval_file_pattern.value:
     eval_during = evaluation.TrainingEvaluation(
-        phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
-        _TRAIN_INCEPTION.value)
+        phase, flags_.eval_file_pattern.value, vocab_file, train_dir,
+        flags_.train_inception.value)
   if task and task.is_evaluator:
     if eval_during is None:
       raise ValueError('an evaluator needs --eval_file_pattern')
     with training_hooks.interruption() as interrupted:
-      eval_during.follow(_NUMBER_OF_STEPS.value, interrupted)
+      eval_during.follow(flags_.number_of_steps.value, interrupted)
     return
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
       checkpoints.remove_leftovers(train_dir)
     samples = None
-    if _SAMPLE_IMAGE.value:
+    if flags_.sample_image.value:
       samples = sample_captions.CaptionSamples(
           config.model,
-          needed_vocabulary(config.model, vocab_file, '--sample_image'),
-          _SAMPLE_IMAGE.value, config.training.seed)
+          needed_vocabulary(
+              config.model, train_dir, vocab_file, '--sample_image'),
+          flags_.sample_image.value, config.training.seed)
     critic = None
-    if _SELF_CRITICAL.value:
+    if flags_.self_critical.value:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(config.model, critical_vocab)
-    train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value,
+    train(phase, train_dir, flags_.train_inception.value,
+          flags_.number_of_steps.value,
+          flags_.log_every_n_steps.value, flags_.init_checkpoint.value,
           functools.partial(run_start.keep, config, vocab_file, train_dir),
           eval_during, first_values, samples, critic, replica)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

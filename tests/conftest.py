@@ -5,7 +5,6 @@ started by forking a process that has imported it and done nothing else: still
 a process of its own, with its own exit code, signals, stdout and stderr.
 """
 
-import importlib
 import io
 import json
 import os
@@ -26,7 +25,6 @@ import no_network  # noqa: F401
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from PIL import Image, ImageDraw
 
 from im2txt.inputs import sequence_example
@@ -341,27 +339,6 @@ def inception_run(task, launch, tmp_path_factory) -> Run:
       '--number_of_steps=1', '--config.training.optimizer=SGD')
   assert finished.returncode == 0, finished.stderr
   return Run(folder, finished.lines)
-
-
-def load_command(name: str) -> types.ModuleType:
-  """Imports a command line's module for its functions.
-
-  Command lines, and what gives several of them their flags, have flags of the
-  same names, which only one module of a process may define; these are taken
-  away again.
-  """
-  module = importlib.import_module(name)
-  flags.FLAGS.remove_flag_values([
-      flag.name for definer, found in flags.FLAGS.flags_by_module_dict().items()
-      if definer == name or definer.startswith('im2txt.flags.')
-      for flag in found if flag.name in flags.FLAGS])
-  return module
-
-
-@pytest.fixture(scope='session')
-def import_command() -> Callable[[str], types.ModuleType]:
-  """Imports a command line's module; see `load_command`."""
-  return load_command
 
 
 @pytest.fixture

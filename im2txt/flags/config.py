@@ -1,4 +1,4 @@
-"""The flag --config, for every command line that builds a system anew."""
+"""The flag --config, for every command that builds a system anew."""
 
 import dataclasses
 import os
@@ -8,6 +8,45 @@ from absl import flags
 from ml_collections import config_flags
 
 from im2txt import configuration
+
+# The flag is the command's that constructs it, and in its --help.
+flags.disclaim_key_flags()
+
+
+class ConfigFlag:
+  """The flag --config, and --config.FIELD for each field of the file."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self._values = values
+    self.config = config_flags.DEFINE_config_file(
+        'config', None, 'Python file with get_config(), such as '
+        'configs/show_and_tell.py; --config.model.batch_size=16 changes a '
+        'field. Training that goes on has it in its --train_dir.',
+        flag_values=values)
+    values[self.config.name].parser = _Parser(self.config.name)
+
+  def value(self) -> configuration.Config | None:
+    """Return the configuration of the flag, if it was given.
+
+    Raises:
+      ValueError: a field is of another type than it should be.
+    """
+    if self.config.value is None:
+      return None
+    flag = self._values[self.config.name]
+    overrides = config_flags.get_override_values(flag)
+    config = self.config.value.config
+    # Made anew, so that the types of their fields are checked.
+    model, training = (
+        configuration.override(
+            getattr(config, section),
+            {name.removeprefix(f'{section}.'): value
+             for name, value in overrides.items()
+             if name.startswith(f'{section}.')}, '--config')
+        for section in ('model', 'training'))
+    name, _ = os.path.splitext(
+        os.path.basename(config_flags.get_config_filename(flag)))
+    return configuration.Config(model, training, name)
 
 
 @dataclasses.dataclass
@@ -54,34 +93,3 @@ def _assignable(section: Any) -> Any:
            if new in types or new is None]
   return dataclasses.make_dataclass(
       type(section).__name__, [*values, *older])()
-
-
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Python file with get_config(), such as '
-    'configs/show_and_tell.py; --config.model.batch_size=16 changes a field. '
-    'Training that goes on has it in its --train_dir.')
-flags.FLAGS[_CONFIG.name].parser = _Parser(_CONFIG.name)
-
-
-def value() -> configuration.Config | None:
-  """The configuration of the flag, if it was given.
-
-  Raises:
-    ValueError: a field is of another type than it should be.
-  """
-  if _CONFIG.value is None:
-    return None
-  flag = flags.FLAGS[_CONFIG.name]
-  overrides = config_flags.get_override_values(flag)
-  config = _CONFIG.value.config
-  # Made anew, so that the types of their fields are checked.
-  model, training = (
-      configuration.override(
-          getattr(config, section),
-          {name.removeprefix(f'{section}.'): found
-           for name, found in overrides.items()
-           if name.startswith(f'{section}.')}, '--config')
-      for section in ('model', 'training'))
-  name, _ = os.path.splitext(
-      os.path.basename(config_flags.get_config_filename(flag)))
-  return configuration.Config(model, training, name)

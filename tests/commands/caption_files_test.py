@@ -16,6 +16,10 @@ from conftest import SECONDS, draw_image
 from gallery_test import Page
 from PIL import Image
 
+from im2txt import run_inference
+from im2txt.results import journal as journals
+from im2txt.results import result as results
+
 NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.
 KNOWN = PIPE - 4
@@ -220,31 +224,29 @@ def test_interrupted_it_goes_on(
   goes_on(scripted, many, caption, tmp_path, unbroken)
 
 
-def test_what_was_unreadable_is_tried_again(
-    scripted, images, import_command, tmp_path):
-  module = import_command('im2txt.run_inference')
+def test_what_was_unreadable_is_tried_again(tmp_path):
   journal = str(tmp_path / 'progress')
   asked = []
 
   def captioned(mended):
     def caption(files):
       asked.append(files)
-      yield [module.results.Result(
+      yield [results.Result(
           file, error=None if mended or 'red' not in file else 'cut off')
              for file in files]
     return caption
 
   files = ['blue', 'red', 'blue', 'green']
   with (pytest.raises(KeyboardInterrupt),
-        module.result_journal.Journal(journal, {}) as opened):
-    assert [result.error for result in module.go_on(
+        journals.Journal(journal, {}) as opened):
+    assert [result.error for result in run_inference.go_on(
         opened, files, captioned(False))] == [None, 'cut off', None, None]
     raise KeyboardInterrupt
-  with module.result_journal.Journal(journal, {}) as opened:
-    found = list(module.go_on(opened, files, captioned(True)))
+  with journals.Journal(journal, {}) as opened:
+    found = list(run_inference.go_on(opened, files, captioned(True)))
     assert [result.file for result in found] == files
     assert not any(result.error for result in found)
-    assert list(module.go_on(opened, files, captioned(True))) == found
+    assert list(run_inference.go_on(opened, files, captioned(True))) == found
   assert asked == [['blue', 'red', 'green'], ['red']]
 
 
@@ -328,9 +330,7 @@ def test_names_that_are_hostile(scripted, caption, tmp_path):
     sheet.load()
 
 
-def test_places_that_cannot_be_written(
-    import_command, task, scripted, caption, tmp_path):
-  check = import_command('im2txt.run_inference').check_outputs
+def test_places_that_cannot_be_written(task, scripted, caption, tmp_path):
   (tmp_path / 'link').symlink_to('.')
   os.mkfifo(tmp_path / 'pipe')
   for paths, sheet, error in (
@@ -344,12 +344,14 @@ def test_places_that_cannot_be_written(
       ([], 'gone/a.png', 'gone/a.png: there is no such folder'),
       ([], 'a.pdf', 'a.pdf must end in .png or .jpg')):
     with pytest.raises(ValueError) as refused:
-      check([f'{tmp_path}/{path}' for path in paths],
-            sheet and f'{tmp_path}/{sheet}')
+      run_inference.check_outputs(
+          [f'{tmp_path}/{path}' for path in paths],
+          sheet and f'{tmp_path}/{sheet}')
     assert f'{tmp_path}/' in str(refused.value)
     assert error in str(refused.value)
-  check([f'{tmp_path}/a', f'{tmp_path}/b', 'c', '/dev/../d'],
-        f'{tmp_path}/a.JPG')
+  run_inference.check_outputs(
+      [f'{tmp_path}/a', f'{tmp_path}/b', 'c', '/dev/../d'],
+      f'{tmp_path}/a.JPG')
 
   finished = caption(scripted, task.images[0],
                      f'--output_html={tmp_path}/gone/out.html')

@@ -19,7 +19,7 @@ import tensorflow as tf
 from conftest import ROOT, SECONDS, make_pair
 from PIL import Image
 
-from im2txt import configuration, encoders
+from im2txt import configuration, encoders, train
 from im2txt.checkpoints import encoder_weights
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.inputs import image_processing, sequence_example
@@ -197,8 +197,7 @@ def solid_colour_task(folder):
 
 @pytest.mark.long
 def test_resuming_gives_the_run_it_would_have_been(
-    import_command, read_checkpoint, tmp_path, monkeypatch):
-  train = import_command('im2txt.train')
+    read_checkpoint, tmp_path, monkeypatch):
   # Nothing random is left, so that the two ways must lead to one place.
   monkeypatch.setattr(
       image_processing, 'distort_image', lambda image, *_: image)

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from data_prep import cache_features
 from data_prep.features import feature_maker, feature_store, image_scan
 from data_prep.runners import local_runner
 from im2txt import configuration, encoders
@@ -611,11 +612,6 @@ def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   assert said in str(error.value)
 
 
-@pytest.fixture(scope='module')
-def cache_features(import_command):
-  return import_command('data_prep.cache_features')
-
-
 def test_an_image_that_cannot_be_decoded(
     encoder_config, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
@@ -635,7 +631,7 @@ def test_an_image_that_cannot_be_decoded(
   assert files[1] in str(error.value)
 
 
-def test_a_folder_that_was_only_just_begun(cache_features, made, tmp_path):
+def test_a_folder_that_was_only_just_begun(made, tmp_path):
   # Killed as it wrote the first file.
   (tmp_path / 'features.json.tmp').write_text('{"encoder": ')
   description = feature_cache.read(str(made / 'pooled'))

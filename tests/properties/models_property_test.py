@@ -28,7 +28,7 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import packed_model
 from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
-from im2txt.flags import config as config_flag
+from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import (
   bad_records,
   feature_cache,
@@ -110,14 +110,12 @@ def parse_config(tmp_path_factory):
     arguments = ['test', f'--config={file}', f'--config.{field}={value}']
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(sys, 'argv', arguments)  # ml_collections looks there.
-      try:
-        flags.FLAGS(arguments)
-        return config_flag.value()
-      finally:  # A flag of this field is made each time.
-        flags.FLAGS.remove_flag_values([f'config.{field}'])
+      values = flags.FlagValues()
+      config_flag = ConfigFlag(values)
+      values(arguments)
+      return config_flag.value()
 
-  yield parse
-  flags.FLAGS.unparse_flags()
+  return parse
 
 
 FIELDS = [(section, field) for section, record in (

@@ -17,9 +17,11 @@ from strategies import (
   whole_texts,
 )
 
+from data_prep import score_toy_captions
 from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.images import image_fetcher
 from data_prep.shards import build
+from im2txt import draw_captions
 from im2txt.evaluation import evaluator as evaluation
 from im2txt.results import coco_results
 from im2txt.results import journal as result_journal
@@ -89,10 +91,9 @@ def check_result(result):
 
 @given(lines=st.lists(changed_json(FIELDS) | changed_json(FAILED),
                       max_size=3).map(b'\n'.join).flatmap(damaged))
-def test_files_of_results(folder, import_command, lines):
-  read = import_command('im2txt.draw_captions').read
+def test_files_of_results(folder, lines):
   for result in (read_or_refuse(
-      read, f'{folder}/results.jsonl', lines) or {}).values():
+      draw_captions.read, f'{folder}/results.jsonl', lines) or {}).values():
     check_result(result)
 
 
@@ -224,6 +225,6 @@ SCENES = {'a.jpg': {'colour': 'red', 'object': 'boat', 'count': 1}}
 
 @given(content=(changed_json(SCENES) | json_values().map(
     lambda value: json.dumps(value).encode())).flatmap(damaged))
-def test_scenes(folder, import_command, content):
-  read_or_refuse(import_command('data_prep.score_toy_captions').read_scenes,
+def test_scenes(folder, content):
+  read_or_refuse(score_toy_captions.read_scenes,
                  f'{folder}/scenes.json', content)
