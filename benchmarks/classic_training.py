@@ -10,7 +10,7 @@ import tensorflow as tf
 from im2txt import configuration, encoders
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.decoders.word_layers import WordLayers
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.batch import Batch
 from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
@@ -50,7 +50,7 @@ class BasicLSTMCell:
     return zeros, zeros
 
 
-def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
+def build(config: configuration.ModelConfig, batch: Batch) -> tf.Tensor:
   """Builds the training graph with a frozen encoder.
 
   Args:

@@ -30,7 +30,7 @@ from benchmarks import drawn_shards
 from benchmarks.model_flags import ModelFlags
 from im2txt import command_line, encoders
 from im2txt.checkpoints import encoder_weights
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1
@@ -100,7 +100,7 @@ def main(flags_: Flags) -> None:
   config = flags_.model.config()
   with tf.Graph().as_default():
     captioner.build(config, captioner.Mode.TRAIN,
-                    inputs.make_batch(config, training=True))
+                    pipeline.make_batch(None, config, training=True))
     weights = sum(4 * v.shape.num_elements()
                   for v in tf1.trainable_variables())
   digest = encoder_weights.digest(config, encoders.make(config).read_weights(

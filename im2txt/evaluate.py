@@ -20,12 +20,21 @@ from absl import flags, logging
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
-from im2txt.evaluation.caption_evaluation import CaptionEvaluation
+from im2txt.evaluation import (
+  best_checkpoint,
+  checkpoint_watcher,
+  evaluator,
+  metrics_file,
+)
+from im2txt.evaluation.caption_evaluation import (
+  CaptionEvaluation,
+  find_training_shards,
+)
 from im2txt.files import file_system
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.flags.search import SearchFlags
+from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 
 
@@ -50,7 +59,7 @@ class Flags:
         'eval_interval_secs', 600, 'Seconds between looks for a new '
         'checkpoint.', lower_bound=0, flag_values=values)
     self.num_eval_examples = flags.DEFINE_integer(
-        'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption '
+        'num_eval_examples', evaluator.NUM_EVAL_EXAMPLES, 'Image-caption '
         'pairs of which to take the perplexity; all of the shards if they have '
         'fewer. (--metrics captions all images.)', lower_bound=1,
         flag_values=values)
@@ -75,69 +84,82 @@ class Flags:
         'vocab_file', None, 'With --metrics: the vocabulary. Default: the one '
         'in the run folder.', flag_values=values)
     self.keep_best = flags.DEFINE_enum(
-        'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the '
+        'keep_best', None, metrics_file.BEST_METRICS, 'Keep a copy of the '
         'checkpoint that is the best so far in this in CHECKPOINT_DIR/best; '
         'all but perplexity need --metrics.', flag_values=values)
 
 
-def find_due(folder: str, min_global_step: int) -> str | None:
-  """Finds a folder's newest checkpoint; says so if it is none to evaluate."""
-  prefix = checkpoints.newest(folder)
-  if prefix is None:
-    logging.info('%s has no checkpoint yet', folder)
-  elif checkpoints.step_of(prefix) < min_global_step:
+def is_due(prefix: str, min_global_step: int) -> bool:
+  """Return whether a checkpoint is to be evaluated; log it if it is not."""
+  if checkpoints.step_of(prefix) < min_global_step:
     logging.info('%s is before --min_global_step=%d', prefix, min_global_step)
+    return False
+  return True
+
+
+def make_captions(
+    flags_: Flags, config: configuration.ModelConfig, shards: Shards
+) -> CaptionEvaluation | None:
+  """Make what captions the images; None: the flags do not ask for it.
+
+  Args:
+    flags_: of this command.
+    config: the model.
+    shards: what to evaluate on.
+
+  Raises:
+    ValueError: the flags contradict each other, or shards cannot be used.
+  """
+  keep_best = flags_.keep_best.value
+  if keep_best:
+    metrics_file.check_metric(keep_best)
+    if keep_best != 'perplexity' and not flags_.metrics.value:
+      raise ValueError(f'--keep_best={keep_best} needs --metrics')
+  consensus_shards = flags_.consensus.shards(shards.bad_records)
+  if consensus_shards and not flags_.metrics.value:
+    raise ValueError('--consensus_file_pattern needs --metrics')
+  if not flags_.metrics.value:
     return None
-  return prefix
+  rules = flags_.search.rules(trained_model.load_vocabulary(
+      config, flags_.checkpoint_dir.value, flags_.vocab_file.value))
+  training = flags_.train_file_pattern.value or config.input_file_pattern
+  return CaptionEvaluation(
+      config, shards, training and find_training_shards(training), rules,
+      flags_.search.options(), consensus_shards)
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and evaluates."""
+  """Read the flags and evaluate."""
   folder = flags_.checkpoint_dir.value
   while not (flags_.run_once.value or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE))):
     logging.info('%s has no configuration yet', folder)
     time.sleep(flags_.eval_interval_secs.value)
   config = captioner.load_config(folder).model
-  training_pattern = (
-      flags_.train_file_pattern.value or config.input_file_pattern)
-  config.input_file_pattern = flags_.input_file_pattern.value
-  flags_.bad_records.apply(config)
+  shards = Shards.find(flags_.input_file_pattern.value,
+                       flags_.bad_records.value() or config.bad_records)
   eval_dir = flags_.eval_dir.value or os.path.join(
-      folder, evaluation.EVAL_FOLDER)
-  captions = None
-  if flags_.keep_best.value:
-    evaluation.check_metric(flags_.keep_best.value)
-    if flags_.keep_best.value != 'perplexity' and not flags_.metrics.value:
-      raise ValueError(f'--keep_best={flags_.keep_best.value} needs --metrics')
-  consensus_config = flags_.consensus.shards(config)
-  if consensus_config and not flags_.metrics.value:
-    raise ValueError('--consensus_file_pattern needs --metrics')
-  if flags_.metrics.value:
-    rules = flags_.search.rules(
-        trained_model.load_vocabulary(config, folder, flags_.vocab_file.value))
-    captions = CaptionEvaluation(
-        config, training_pattern, rules, flags_.search.options(),
-        consensus_config)
-  evaluator = evaluation.Evaluator(
-      config, flags_.num_eval_examples.value, captions)
+      folder, metrics_file.EVAL_FOLDER)
+  model = evaluator.Evaluator(
+      config, shards, flags_.num_eval_examples.value,
+      make_captions(flags_, config, shards))
+  min_global_step = flags_.min_global_step.value
+  if flags_.run_once.value:
+    newest = checkpoints.newest(folder)
+    if newest is None or not is_due(newest, min_global_step):
+      raise ValueError(f'{folder}: no checkpoint to evaluate that has '
+                       f'reached --min_global_step={min_global_step}')
+    best_checkpoint.evaluate_new(
+        model, newest, eval_dir, flags_.keep_best.value)
+    return
   evaluations = 0
-  last = None
-  while True:
-    due = find_due(folder, flags_.min_global_step.value)
-    if due and due != last:
-      evaluations += evaluation.evaluate_new(
-          evaluator, due, eval_dir, flags_.keep_best.value)
-      last = due
-    if flags_.run_once.value:
-      if due is None:
-        raise ValueError(f'{folder}: no checkpoint to evaluate that has '
-                         'reached --min_global_step='
-                         f'{flags_.min_global_step.value}')
-      return
+  for prefix in checkpoint_watcher.watch(
+      folder, flags_.eval_interval_secs.value):
+    evaluations += is_due(
+        prefix, min_global_step) and best_checkpoint.evaluate_new(
+            model, prefix, eval_dir, flags_.keep_best.value)
     if flags_.max_evals.value and evaluations >= flags_.max_evals.value:
       return
-    time.sleep(flags_.eval_interval_secs.value)
 
 
 if __name__ == '__main__':

@@ -264,7 +264,8 @@ def main(flags_: Flags, arguments: list[str]) -> int:
     check_attention(models)
   options = flags_.captioning.options()
   choose = None
-  agreed = flags_.consensus.read(models[0])
+  consensus_shards = flags_.consensus.shards(models[0].config.bad_records)
+  agreed = flags_.consensus.read(consensus_shards, models[0])
   if agreed:
     choose = functools.partial(
         by_consensus, agreed=agreed, number=options.num_captions)
@@ -287,7 +288,9 @@ def main(flags_: Flags, arguments: list[str]) -> int:
   unreadable = len(mistakes)
   with contextlib.ExitStack() as stack:
     if outputs:
-      settings = flags_.captioning.settings() | flags_.consensus.settings() | {
+      settings = {
+          **flags_.captioning.settings(),
+          **flags_.consensus.settings(consensus_shards),
           'checkpoint_path': [
               file_system.abspath(model.prefix) for model in models],
           'thumbnails': thumbnails}

@@ -31,30 +31,30 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
+import dataclasses
 import functools
-import itertools
 import os
-import types
-from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
-from im2txt import command_line, configuration, encoders
+from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation.during_training import (
+  EvaluationElsewhere,
+  TrainingEvaluation,
+)
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
-from im2txt.inputs import bad_records
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 from im2txt.text import vocabulary
 from im2txt.training import hooks as training_hooks
 from im2txt.training import (
-  optimization,
+  loop,
   sample_captions,
   self_critical,
   word_initialization,
@@ -62,12 +62,8 @@ from im2txt.training import (
 from im2txt.training import start as run_start
 from im2txt.training.cluster import signals as cluster_signals
 from im2txt.training.cluster import task as cluster
-from im2txt.training.cluster.replica import ClusterReplica, Replica
-
-tf1 = tf.compat.v1
-
-# Between the seeds of replicas; more than the steps of any run.
-_SEEDS = 1_000_000_007
+from im2txt.training.cluster.cluster_replica import ClusterReplica
+from im2txt.training.cluster.replica import Replica
 
 
 class Flags:
@@ -124,8 +120,15 @@ class Flags:
         'pretrained weights; good for tests only.', flag_values=values)
 
 
-def resolve_config(flags_: Flags) -> configuration.Config:
-  """Return the configuration of the flags, or else of the run folder."""
+def read_config(flags_: Flags) -> configuration.Config:
+  """Return the configuration of the flags, or else of the run folder.
+
+  What it leaves to the encoder, the vocabulary and the word vectors is still
+  0; see `run_start.resolve`.
+
+  Raises:
+    ValueError: there is none, or it has a mistake.
+  """
   config = flags_.config.value()
   train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
@@ -136,46 +139,36 @@ def resolve_config(flags_: Flags) -> configuration.Config:
         checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
     raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
-                     '  one with --config=configs/show_and_tell.py')
-  if flags_.input_file_pattern.value:
-    config.model.input_file_pattern = flags_.input_file_pattern.value
-  if flags_.inception_checkpoint_file.value:
-    config.model.inception_checkpoint_file = (
-        flags_.inception_checkpoint_file.value)
-  flags_.bad_records.apply(config.model)
-  encoders.resolve_sides(config.model)
+                     ' one with --config=configs/show_and_tell.py')
+  given = {
+      'input_file_pattern': flags_.input_file_pattern.value,
+      'inception_checkpoint_file': flags_.inception_checkpoint_file.value,
+      'bad_records': flags_.bad_records.value()}
+  config = dataclasses.replace(config, model=dataclasses.replace(
+      config.model, **{name: value for name, value in given.items() if value}))
   configuration.check(config)
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
   return config
 
 
-def critical_vocabulary(
-    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
-    begins_with: str | None,
-) -> vocabulary.Vocabulary:
-  """The vocabulary of the captions that self-critical training draws.
+class Prepared(NamedTuple):
+  """What is known before the graph is built."""
 
-  Args:
-    config: the model.
-    train_dir: the run folder.
-    vocab_file: its vocabulary, if there is one.
-    begins_with: the checkpoint that training begins with, if any.
-
-  Raises:
-    ValueError: the flags ask for what cannot be.
-  """
-  if begins_with is None:
-    raise ValueError('--self_critical improves a model that has been trained; '
-                     'give its checkpoint as --init_checkpoint')
-  return needed_vocabulary(config, train_dir, vocab_file, '--self_critical')
+  config: configuration.Config  # final; what the run folder keeps
+  phase: configuration.Config   # what this phase of training reads
+  shards: Shards
+  vocab_file: str | None
+  # Of captions that self-critical training draws; None: it is another phase.
+  critical_vocab: vocabulary.Vocabulary | None
+  first_values: dict[str, np.ndarray]  # of a new run, by variable name
 
 
 def needed_vocabulary(
     config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
     flag: str,
 ) -> vocabulary.Vocabulary:
-  """Reads the vocabulary, which a flag asks for.
+  """Read the vocabulary, which a flag asks for.
 
   Raises:
     ValueError: there is none.
@@ -185,198 +178,24 @@ def needed_vocabulary(
   return trained_model.load_vocabulary(config, train_dir, vocab_file)
 
 
-def variable_table() -> str:
-  """Name, shape and whether trained of every variable, a line each."""
-  trained = {v.op.name for v in tf1.trainable_variables()}
-  lines = [f'{v.op.name}  {v.shape.as_list()}'
-           f'{"  trained" if v.op.name in trained else ""}'
-           for v in tf1.global_variables()]
-  total = sum(v.shape.num_elements() for v in tf1.global_variables())
-  return '\n  '.join(
-      [f'{len(lines)} variables, {total:,} values:', *lines])
+def is_finished(flags_: Flags) -> bool:
+  """Return whether the run has reached its last step; log it if so."""
+  found = checkpoints.newest(flags_.train_dir.value)
+  if found is None or (
+      checkpoints.step_of(found) < flags_.number_of_steps.value):
+    return False
+  logging.info('%s has already reached step %d of --number_of_steps=%d',
+               flags_.train_dir.value, checkpoints.step_of(found),
+               flags_.number_of_steps.value)
+  return True
 
 
-def save_interval(config: configuration.TrainingConfig) -> dict[str, int]:
-  """When to save, as `CheckpointSaverHook` is told."""
-  if config.save_interval_steps:
-    return {'save_steps': config.save_interval_steps}
-  return {'save_secs': config.save_interval_secs}
-
-
-def train(
-    config: configuration.Config,
-    train_dir: str,
-    train_encoder: bool,
-    number_of_steps: int,
-    log_every_n_steps: int,
-    init_checkpoint: str | None,
-    on_start: Callable[[], None] = lambda: None,
-    eval_during: evaluation.TrainingEvaluation
-    | evaluation.EvaluationElsewhere | None = None,
-    first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
-    samples: sample_captions.CaptionSamples | None = None,
-    critic: self_critical.Critic | None = None,
-    replica: Replica | None = None,
-) -> None:
-  """Trains to a step.
-
-  Args:
-    config: the system.
-    train_dir: the run folder.
-    train_encoder: whether this is phase 2.
-    number_of_steps: where to end, counted from the run's first step.
-    log_every_n_steps: steps between reports.
-    init_checkpoint: where to start warm from, if the folder is new.
-    on_start: called when the variables have their values, and so fit.
-    eval_during: run after each checkpoint; may end training early.
-    first_values: by variable name, what a new run begins with.
-    samples: captioned after each checkpoint.
-    critic: of the captions that self-critical training draws; None: trains on
-      people's.
-    replica: this process's part of it; None: all.
+def check_flags(flags_: Flags, config: configuration.Config) -> None:
+  """Refuse flags that lack others, or a frozen encoder of random weights.
 
   Raises:
-    ValueError: a configuration that cannot be built, or a loss that is not
-      finite.
-    OSError: a file that is not there.
+    ValueError: they do.
   """
-  replica = replica or Replica()
-  logging.info('%s', replica.describe())
-  with tf.Graph().as_default(), replica.place():
-    if config.training.seed is not None:
-      # A resumed run shall not see again what it saw at its start, and no
-      # replica what another sees.
-      found = checkpoints.newest(train_dir)
-      tf1.set_random_seed(config.training.seed + _SEEDS * replica.index
-                          + (checkpoints.step_of(found) if found else 0))
-
-    # Graph.
-    batch = inputs.make_batch(
-        config.model, True, replica.index, replica.count)
-    global_step = tf1.train.get_or_create_global_step()
-    schedule = (config.training,
-                config.model.batch_size * replica.batches_a_step)
-    critical = critic and self_critical.SelfCritical(config, batch, critic)
-    if critical:
-      batch = critical.batch
-    outputs = captioner.build(
-        config.model,
-        # What is trained is what draws: without dropout.
-        captioner.Mode.EVAL if critical else captioner.Mode.TRAIN,
-        batch, train_encoder,
-        config.training.label_smoothing,
-        optimization.sampling_rate(*schedule, global_step),
-        critical and critical.caption_weights)
-    rate = optimization.learning_rate(*schedule, train_encoder, global_step)
-    train_op, gradient_norm = optimization.train_op(
-        config.training, outputs.total_loss, rate,
-        replica.together(tf.reduce_sum(outputs.caption_loss.weights)))
-    with tf.control_dependencies([train_op]):
-      statistics = training_hooks.StepStatistics(
-          tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
-          tf.size(batch.input_mask))
-    scalars = tf1.summary.merge_all()
-    images = (tf1.summary.image('images', batch.images, max_outputs=3)
-                if isinstance(batch.images, tf.Tensor) else None)
-    if replica.is_chief:
-      logging.info('%s', variable_table())
-
-    # Session.
-    saver = tf1.train.Saver(
-        max_to_keep=config.training.max_checkpoints_to_keep)
-    saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    load = run_start.make_init_fn(
-        config.model, train_dir, init_checkpoint,
-        eval_during and eval_during.config, first_values)
-
-    def init(_, session):
-      load(session)
-      on_start()
-
-    scaffold = tf1.train.Scaffold(tf.no_op(), init_fn=init, saver=saver)
-    progress = training_hooks.ProgressHook(
-        statistics, number_of_steps, log_every_n_steps,
-        train_dir if replica.is_chief else None,
-        {'reward': critical.reward} if critical else {})
-    with training_hooks.interruption() as interrupted:
-      after_save = [eval_during.run] if eval_during else []
-      if samples:
-        after_save.append(
-            lambda: samples.log(checkpoints.newest(train_dir)))
-      listeners = [
-          training_hooks.AfterSaveListener(call, interrupted, progress)
-          for call in after_save]
-      listeners += [training_hooks.FlushListener(train_dir),
-                    training_hooks.FiniteListener(
-                        lambda: checkpoints.newest(train_dir))]
-      hooks = [
-          training_hooks.CheckFiniteHook(
-              statistics, lambda: checkpoints.newest(train_dir)),
-          tf1.train.StopAtStepHook(last_step=number_of_steps),
-          training_hooks.StopOnEventHook(interrupted),
-          progress,
-      ]
-      if replica.is_chief:
-        hooks += [
-            # Before the next, whose checkpoints it must not fall behind.
-            tf1.train.SummarySaverHook(
-                save_steps=config.training.save_summaries_steps,
-                output_dir=train_dir, summary_op=scalars),
-            tf1.train.CheckpointSaverHook(
-                train_dir, saver=saver,
-                checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-                listeners=listeners,
-                **save_interval(config.training)),
-        ]
-        if images is not None:
-          hooks.append(tf1.train.SummarySaverHook(
-              save_steps=config.training.save_images_steps,
-              output_dir=train_dir, summary_op=images))
-      hooks += replica.hooks(train_op, interrupted)
-      while replica.joins(interrupted):
-        with (contextlib.closing(progress),
-              checkpoints.explained_errors(train_dir),
-              bad_records.explained_errors(config.model),
-              replica.session(scaffold, hooks) as session):
-          feeds = (critical.feeds(session, critic.score) if critical
-                   else itertools.repeat(None))
-          while not session.should_stop():
-            session.run(train_op, next(feeds))
-      replica.leave(interrupted)
-
-
-def be_deterministic(config: configuration.ModelConfig) -> None:
-  """Makes this process compute the same from the same seed, bit by bit.
-
-  From here on operations whose threads would add up in any order do so in one,
-  and every graph with something random in it needs a seed.
-  """
-  tf.config.experimental.enable_op_determinism()
-  if config.input_pipeline == 'queue':
-    logging.warning(
-        'The threads of input_pipeline queue race: the seed does not give the '
-        'same run again; input_pipeline tf_data does')
-
-
-def main(flags_: Flags) -> None:
-  """Reads the flags and trains, or does another task of a cluster."""
-  task = cluster.read(os.environ)
-  if task and task.is_ps:
-    with training_hooks.interruption() as interrupted:
-      cluster_signals.keep_variables(task, interrupted)
-    return
-  config = resolve_config(flags_)
-  if config.training.seed is not None:
-    be_deterministic(config.model)
-  train_dir = flags_.train_dir.value
-  found = checkpoints.newest(train_dir)
-  if not task and found and (
-      checkpoints.step_of(found) >= flags_.number_of_steps.value):
-    logging.info('%s has already reached step %d of --number_of_steps=%d',
-                 train_dir, checkpoints.step_of(found),
-                 flags_.number_of_steps.value)
-    return
   if not flags_.eval_file_pattern.value:
     if config.training.early_stopping_patience:
       raise ValueError('early_stopping_patience needs --eval_file_pattern')
@@ -384,48 +203,83 @@ def main(flags_: Flags) -> None:
       raise ValueError('best_metric needs --eval_file_pattern')
   if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
     run_start.check_encoder(
-        config.model, train_dir, flags_.init_checkpoint.value)
+        config.model, flags_.train_dir.value, flags_.init_checkpoint.value)
+
+
+def prepare(flags_: Flags, config: configuration.Config) -> Prepared:
+  """Find the shards and the vocabulary, and make the configuration final.
+
+  Args:
+    flags_: of this command.
+    config: as of `read_config`.
+
+  Raises:
+    ValueError: they do not fit each other, or the flags ask for what cannot
+      be.
+    OSError: a file cannot be read.
+  """
+  train_dir = flags_.train_dir.value
+  found = checkpoints.newest(train_dir)
   begins_with = found or (flags_.init_checkpoint.value
                           and checkpoints.latest(flags_.init_checkpoint.value))
+  shards = Shards.find(
+      config.model.input_file_pattern, config.model.bad_records)
   vocab_file = run_start.find_vocabulary(
-      config.model, flags_.vocab_file.value, begins_with)
+      shards, flags_.vocab_file.value, begins_with)
+  config = run_start.resolve(config, vocab_file, resumes=found is not None)
   if vocab_file and begins_with:
     run_start.check_vocabulary(vocab_file, begins_with)
-  if not (found and config.model.embedding_size):
-    word_initialization.resolve_width(config.model)
   first_values = {}
   if flags_.init_checkpoint.value:
     run_start.check_first_values(config.model)
   elif not found:
     first_values = word_initialization.first_values(config.model, vocab_file)
+  if not flags_.self_critical.value:
+    return Prepared(config, config, shards, vocab_file, None, first_values)
+  if flags_.train_inception.value:
+    raise ValueError('--self_critical and --train_inception are two phases; '
+                     'give one of them')
+  if begins_with is None:
+    raise ValueError('--self_critical improves a model that has been trained; '
+                     'give its checkpoint as --init_checkpoint')
+  return Prepared(
+      config, self_critical.phase(config), shards, vocab_file,
+      needed_vocabulary(
+          config.model, train_dir, vocab_file, '--self_critical'),
+      first_values)
 
-  phase = config
-  if flags_.self_critical.value:
-    if flags_.train_inception.value:
-      raise ValueError('--self_critical and --train_inception are two phases; '
-                       'give one of them')
-    critical_vocab = critical_vocabulary(
-        config.model, train_dir, vocab_file, begins_with)
-    phase = self_critical.phase(config)
-  file_system.makedirs(train_dir)
-  replica = Replica()
+
+def make_evaluation(
+    flags_: Flags, prepared: Prepared, task: cluster.Task | None
+) -> TrainingEvaluation | EvaluationElsewhere | None:
+  """Make what evaluates the checkpoints; None: nothing does.
+
+  Raises:
+    ValueError: the shards cannot be used.
+  """
+  pattern = flags_.eval_file_pattern.value
+  if not pattern:
+    return None
   if task and not task.is_evaluator:
-    replica = ClusterReplica(
-        task, config.training.sync_replicas, flags_.number_of_steps.value,
-        config.training.replica_timeout_secs)
-  eval_during = None
-  if flags_.eval_file_pattern.value and task and not task.is_evaluator:
-    eval_during = evaluation.EvaluationElsewhere(train_dir)
-  elif flags_.eval_file_pattern.value:
-    eval_during = evaluation.TrainingEvaluation(
-        phase, flags_.eval_file_pattern.value, vocab_file, train_dir,
-        flags_.train_inception.value)
-  if task and task.is_evaluator:
-    if eval_during is None:
-      raise ValueError('an evaluator needs --eval_file_pattern')
-    with training_hooks.interruption() as interrupted:
-      eval_during.follow(flags_.number_of_steps.value, interrupted)
-    return
+    return EvaluationElsewhere(flags_.train_dir.value)
+  return TrainingEvaluation(
+      prepared.phase, prepared.shards,
+      Shards.find(pattern, prepared.shards.bad_records), prepared.vocab_file,
+      flags_.train_dir.value, flags_.train_inception.value)
+
+
+def train(
+    flags_: Flags, prepared: Prepared, replica: Replica,
+    evaluation: TrainingEvaluation | EvaluationElsewhere | None,
+) -> None:
+  """Train, alone in the run folder.
+
+  Raises:
+    ValueError: as of `loop.train`.
+    OSError: another process trains there, or a file is not there.
+  """
+  train_dir = flags_.train_dir.value
+  config, vocab_file = prepared.config, prepared.vocab_file
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
@@ -437,15 +291,50 @@ def main(flags_: Flags) -> None:
           needed_vocabulary(
               config.model, train_dir, vocab_file, '--sample_image'),
           flags_.sample_image.value, config.training.seed)
-    critic = None
-    if flags_.self_critical.value:
-      # It reads all shards: last, when there is no mistake left to be found.
-      critic = self_critical.make_critic(config.model, critical_vocab)
-    train(phase, train_dir, flags_.train_inception.value,
-          flags_.number_of_steps.value,
-          flags_.log_every_n_steps.value, flags_.init_checkpoint.value,
-          functools.partial(run_start.keep, config, vocab_file, train_dir),
-          eval_during, first_values, samples, critic, replica)
+    # It reads all shards: last, when there is no mistake left to be found.
+    critic = prepared.critical_vocab and self_critical.make_critic(
+        prepared.shards, config.model, prepared.critical_vocab)
+    loop.train(loop.TrainingRun(
+        prepared.phase, prepared.shards, train_dir,
+        flags_.number_of_steps.value,
+        train_encoder=flags_.train_inception.value,
+        log_every_n_steps=flags_.log_every_n_steps.value,
+        init_checkpoint=flags_.init_checkpoint.value,
+        first_values=prepared.first_values,
+        on_start=functools.partial(
+            run_start.save_run_files, config, vocab_file, train_dir),
+        evaluation=evaluation, samples=samples, critic=critic,
+        replica=replica))
+
+
+def main(flags_: Flags) -> None:
+  """Read the flags and train, or do another task of a cluster."""
+  task = cluster.read(os.environ)
+  if task and task.is_ps:
+    with training_hooks.interruption() as interrupted:
+      cluster_signals.keep_variables(task, interrupted)
+    return
+  config = read_config(flags_)
+  if config.training.seed is not None:
+    loop.be_deterministic(config.model)
+  if not task and is_finished(flags_):
+    return
+  check_flags(flags_, config)
+  prepared = prepare(flags_, config)
+  file_system.makedirs(flags_.train_dir.value)
+  replica = Replica()
+  if task and not task.is_evaluator:
+    replica = ClusterReplica(
+        task, config.training.sync_replicas, flags_.number_of_steps.value,
+        config.training.replica_timeout_secs, command_line.end_at_once)
+  evaluation = make_evaluation(flags_, prepared, task)
+  if not (task and task.is_evaluator):
+    train(flags_, prepared, replica, evaluation)
+    return
+  if evaluation is None:
+    raise ValueError('an evaluator needs --eval_file_pattern')
+  with training_hooks.interruption() as interrupted:
+    evaluation.follow(flags_.number_of_steps.value, interrupted)
 
 
 if __name__ == '__main__':

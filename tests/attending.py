@@ -77,7 +77,7 @@ class Attending(Decoder):
 
   def __init__(self, config, training):
     self._config = config
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._initializer = layers.uniform(config.initializer_scale)
 
   def _dense(self, x, units, name):

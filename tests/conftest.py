@@ -301,7 +301,7 @@ def trained(task, launch, tmp_path_factory) -> Run:
       'im2txt.train', f'--config={task.config_file}',
       f'--input_file_pattern={task.train_pattern}', f'--train_dir={folder}',
       '--number_of_steps=6', '--log_every_n_steps=2',
-      '--config.model.lstm_dropout_keep_prob=0.75',
+      '--config.model.decoder_dropout_keep_prob=0.75',
       '--config.training.max_checkpoints_to_keep=2')
   assert finished.returncode == 0, finished.stderr
   return Run(folder, finished.lines)

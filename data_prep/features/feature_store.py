@@ -90,8 +90,8 @@ def _index(
   try:
     for number, record in tfrecords.read(path):
       found.append((_digest(record, sizes, f'{path}, record {number}').hex(),
-                    offset + tfrecords.BEFORE, len(record)))
-      offset += tfrecords.BEFORE + len(record) + tfrecords.BEHIND
+                    offset + tfrecords.HEAD_SIZE, len(record)))
+      offset += tfrecords.HEAD_SIZE + len(record) + tfrecords.TAIL_SIZE
   except ValueError as error:
     if not skips:
       raise

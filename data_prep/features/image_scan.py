@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from data_prep.runners.runner import Label, Runner
 from im2txt import configuration
 from im2txt.inputs import bad_records, sequence_example, tfrecords
+from im2txt.inputs.shards import Shards
 
 # Of a record: image id, SHA-256 of the image's file in hex, and its serialized
 # FeatureLists in base64, so that JSON has it.
@@ -61,37 +62,37 @@ def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
   return configuration.ModelConfig(**{
       field.name: getattr(config, field.name)
       for field in dataclasses.fields(configuration.ModelConfig)
-  } | {'vocab_size': 0, 'max_caption_length': 0})
+  } | {'vocab_size': 0, 'max_sequence_length': 0})
 
 
 def scan(
-    runner: Runner, files: Sequence[str], config: configuration.ModelConfig
+    runner: Runner, shards: Shards, config: configuration.ModelConfig
 ) -> list[Group]:
-  """Looks through shards of either layout.
+  """Look through shards of either layout.
 
   Args:
     runner: looks through one shard.
-    files: the shards; those that differ by their number only are one group.
-    config: keys of the encoded image and of the captions' ids, the size of
-      images, and whether bad records are left out.
+    shards: the shards; those that differ by their number only are one group.
+    config: keys of the encoded image and of the captions' ids, and the size of
+      images.
 
   Raises:
     ValueError: a record is none of an image with captions, or all are left
       out.
   """
-  skips = bad_records.skips(config)
+  skips = shards.skips_bad_records
   found = runner.find(
       functools.partial(_scan_file, config=reading(config), skips=skips),
-      files, Label('looking through shards', 'shard'))
+      list(shards.files), Label('looking through shards', 'shard'))
   faults = [tfrecords.Fault(*fault) for _, bad in found for fault in bad]
   groups = {}
-  for file, (records, _) in zip(files, found, strict=True):
+  for file, (records, _) in zip(shards.files, found, strict=True):
     groups.setdefault(re.sub(r'\d{5}(-of-\d{5})$', r'\1', file), []).append(
         (file, records))
   scanned = [_group(members) for members in groups.values()]
   if faults and not any(group.images for group in scanned):
     raise faults[0].error()
-  tfrecords.say(faults)
+  tfrecords.warn_of(faults)
   return scanned
 
 
@@ -140,8 +141,8 @@ def _scan_file(
     file: str, config: configuration.ModelConfig, skips: bool
 ) -> tuple[list[_Found | None], list[tfrecords.Fault]]:
   """What each record of a shard is, in order, and what is left out."""
-  faults = (list(filter(None, bad_records.look_through(config, [file])))
-            if skips else [])
+  faults = (list(filter(None, bad_records.look_through(
+      Shards(file, (file,)), config))) if skips else [])
   found = {}
   for number, record in tfrecords.read(file, faults):
     try:

@@ -8,7 +8,7 @@ from absl import logging
 
 from im2txt import configuration, encoders
 from im2txt.checkpoints import variable_loader
-from im2txt.inputs import records as shard_records
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -78,17 +78,19 @@ def digest(
 
 
 def check_features(
-    config: configuration.ModelConfig, values: Mapping[str, np.ndarray]
+    config: configuration.ModelConfig, shards: Shards,
+    values: Mapping[str, np.ndarray],
 ) -> None:
-  """Refuses feature shards that other weights than the model's have made.
+  """Refuse feature shards that other weights than the model's have made.
 
   Args:
-    config: names the shards; those of images are always right.
+    config: the model.
+    shards: what it reads; those of images are always right.
     values: of the model, by variable name.
 
   Raises:
-    ValueError: they are of other weights.
+    ValueError: they are of other weights, or of another encoder.
   """
-  features = config.input_file_pattern and shard_records.find_features(config)
+  features = shards.features_for(config)
   if features:
-    features.check_weights(digest(config, values), config.input_file_pattern)
+    features.check_weights(digest(config, values), shards.pattern)

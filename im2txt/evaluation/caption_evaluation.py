@@ -14,9 +14,9 @@ from absl import logging
 from im2txt import configuration
 from im2txt.checkpoints import encoder_weights, variable_loader
 from im2txt.inference import consensus
-from im2txt.inputs import bad_records
+from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
@@ -31,20 +31,22 @@ class CaptionEvaluation:
   def __init__(
       self,
       config: configuration.ModelConfig,
-      training_pattern: str | None,
+      shards: Shards,
+      training_shards: Shards | None,
       rules: Rules,
       options: beam_search.Options,
-      consensus_config: configuration.ModelConfig | None = None,
+      consensus_shards: Shards | None = None,
   ):
     """Reads the references and builds the graph.
 
     Args:
-      config: the model; `input_file_pattern` says what to caption.
-      training_pattern: the shards that it was trained on; None, or where they
+      config: the model.
+      shards: what to caption.
+      training_shards: what it was trained on; None, or where they
         cannot be read any more: what is said of captions lacks them.
       rules: what a caption may be, and its vocabulary.
       options: how to search; the best caption of each image is scored.
-      consensus_config: names the shards by whose images the best one is
+      consensus_shards: the shards by whose images the best one is
         chosen, see `consensus.read`; None: it is the search that says.
 
     Raises:
@@ -54,10 +56,10 @@ class CaptionEvaluation:
     metrics.check_available()
     self._config = config
     self._vocab = rules.vocab
-    found = shard_captions.read(
-        config.input_file_pattern, bad_records.left_out(config))
+    self._shards = shards
+    found = shard_captions.read(shards, bad_records.left_out(shards, config))
     self._num_images = len(found.of_images)
-    training = training_pattern and _read(training_pattern)
+    training = training_shards and _read(training_shards)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
     settings = dataclasses.asdict(options) | {
         field.name: getattr(rules, field.name)
@@ -66,14 +68,13 @@ class CaptionEvaluation:
         map(rules.vocab.id_to_word, range(len(rules.vocab))))
     settings['images'] = digest_of_images(found)
     settings['training_captions'] = training and _digest(training)
-    self._consensus_config = consensus_config
+    self._consensus_shards = consensus_shards
     self._consensus = None
-    if consensus_config:
+    if consensus_shards:
       images = shard_captions.read(
-          consensus_config.input_file_pattern,
-          bad_records.left_out(consensus_config))
-      _check_differ(found, images, consensus_config.input_file_pattern)
-      self._consensus = consensus.read(consensus_config, images)
+          consensus_shards, bad_records.left_out(consensus_shards, config))
+      _check_differ(found, images, consensus_shards.pattern)
+      self._consensus = consensus.read(consensus_shards, config, images)
       settings['consensus'] = digest_of_images(images)
     # As they are when they are read again.
     self._settings = json.loads(json.dumps(settings))
@@ -82,7 +83,7 @@ class CaptionEvaluation:
       # Of first values, which no one sees; seeded training asks for one.
       tf1.set_random_seed(0)
       encoding = captioner.encode(
-          config, inputs.make_images(config, found.first))
+          config, pipeline.make_images(shards, config, found.first))
       decoder, memory = captioner.build_memory(config, encoding)
       captions = beam_search.beam_search(
           decoder, memory, rules, dataclasses.replace(
@@ -114,14 +115,13 @@ class CaptionEvaluation:
     Raises:
       ValueError: the data cannot be used, or is of another encoder.
     """
-    encoder_weights.check_features(self._config, values)
-    if self._consensus_config:
-      encoder_weights.check_features(self._consensus_config, values)
+    for shards in filter(None, (self._shards, self._consensus_shards)):
+      encoder_weights.check_features(self._config, shards, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
-          bad_records.explained_errors(self._config),
+          bad_records.explained_errors(self._shards, self._config),
           tqdm.tqdm(total=self._num_images, unit='image', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)
@@ -188,14 +188,27 @@ def _letters(caption: str) -> str:
   return ''.join(filter(str.isalnum, caption.lower()))
 
 
-def _read(training_pattern: str) -> list[str] | None:
+def find_training_shards(pattern: str) -> Shards | None:
+  """Find the shards that a model was trained on, if they are still there."""
   try:
-    return shard_captions.read(training_pattern).everything()
+    return Shards.find(pattern)
   except ValueError as error:
-    logging.info('Without the captions of training it is unknown which are '
-                 'new, and constant captions are chosen from the references: '
-                 '%s; give --train_file_pattern', error)
+    _explain_missing(error)
     return None
+
+
+def _read(training_shards: Shards) -> list[str] | None:
+  try:
+    return shard_captions.read(training_shards).everything()
+  except ValueError as error:
+    _explain_missing(error)
+    return None
+
+
+def _explain_missing(error: ValueError) -> None:
+  logging.info('Without the captions of training it is unknown which are '
+               'new, and constant captions are chosen from the references: '
+               '%s; give --train_file_pattern', error)
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -101,7 +101,8 @@ def caption_files(
           os.fsdecode(file),
           tuple(choose(features, found) if choose else found),
           thumbnail=thumbnail or None,
-          seen=image_processing.seen(model.config) if decoder.attends else 1.0)
+          seen=image_processing.visible_fraction(
+              model.config) if decoder.attends else 1.0)
 
     following = session.run(encoded) if files else None
     while following:

@@ -208,7 +208,7 @@ def _words(model: TrainedModel) -> tuple:
 def _images(model: TrainedModel) -> tuple:
   config = model.config
   return (config.image_height, config.image_width,
-          image_processing.seen(config))
+          image_processing.visible_fraction(config))
 
 
 def _scope(number: int) -> str:

@@ -30,6 +30,34 @@ def make_batch(
     training: whether to shuffle and repeat.
   """
   # In evaluation one reader and one thread keep the order of the files.
+  values = _read_into_queue(shards, config, training)
+
+  def example(thread: int) -> tuple[Example, Any]:
+    found = records.parse(values.dequeue(), source, config)
+    if training and not config.all_captions:
+      found = _draw_caption(found)
+    found = source.choose(found)
+    decoded = source.decode(
+        tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
+        tf_data.seeds_of(
+            tf_data.draw_number(), tf.constant([thread], tf.int64)))
+    return found, tf.nest.map_structure(lambda x: x[0], decoded)
+
+  threads = config.num_preprocess_threads if training else 1
+  nests = [example(thread) for thread in range(threads)]
+  joined = tf1.train.batch_join(
+      [tf.nest.flatten(nest) for nest in nests], batch_size=config.batch_size,
+      capacity=2 * config.num_preprocess_threads * config.batch_size,
+      dynamic_pad=True, allow_smaller_final_batch=not training,
+      name='batch_and_pad')
+  return tf_data.list_captions(
+      *tf.nest.pack_sequence_as(nests[0], joined), source)
+
+
+def _read_into_queue(
+    shards: Shards, config: configuration.ModelConfig, training: bool
+) -> tf.queue.QueueBase:
+  """Build the queue of serialized records, string [], and its readers."""
   if training:
     least = config.values_per_input_shard * config.input_queue_capacity_factor
     capacity = least + 100 * config.batch_size
@@ -58,27 +86,7 @@ def make_batch(
   tf1.summary.scalar(
       f'queue/{values.name}/fraction_of_{capacity}_full',
       tf.cast(values.size(), tf.float32) / capacity)
-
-  def example(thread: int) -> tuple[Example, Any]:
-    found = records.parse(values.dequeue(), source, config)
-    if training and not config.all_captions:
-      found = _draw_caption(found)
-    found = source.choose(found)
-    decoded = source.decode(
-        tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
-        tf_data.seeds_of(
-            tf_data.draw_number(), tf.constant([thread], tf.int64)))
-    return found, tf.nest.map_structure(lambda x: x[0], decoded)
-
-  threads = config.num_preprocess_threads if training else 1
-  nests = [example(thread) for thread in range(threads)]
-  joined = tf1.train.batch_join(
-      [tf.nest.flatten(nest) for nest in nests], batch_size=config.batch_size,
-      capacity=2 * config.num_preprocess_threads * config.batch_size,
-      dynamic_pad=True, allow_smaller_final_batch=not training,
-      name='batch_and_pad')
-  return tf_data.list_captions(
-      *tf.nest.pack_sequence_as(nests[0], joined), source)
+  return values
 
 
 def _draw_caption(example: Example) -> Example:

@@ -12,8 +12,7 @@ import tensorflow as tf
 from im2txt import configuration, encoders
 from im2txt.decoders import DECODERS, Decoder
 from im2txt.inputs import image_processing
-from im2txt.inputs import pipeline as inputs
-from im2txt.inputs.batch import Encoding
+from im2txt.inputs.batch import Batch, Encoding
 from im2txt.models import losses, scheduled_sampling
 
 tf1 = tf.compat.v1
@@ -90,7 +89,7 @@ def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
 def build(
     config: configuration.ModelConfig,
     mode: Mode,
-    batch: inputs.Batch,
+    batch: Batch,
     train_encoder: bool = False,
     label_smoothing: float = 0.0,
     sampling_rate: tf.Tensor | None = None,

@@ -1,4 +1,4 @@
-"""Captions one image again and again, to see what training has learnt."""
+"""Captions of one image during training, to see what was learnt."""
 
 import numpy as np
 import tensorflow as tf
@@ -30,14 +30,14 @@ class CaptionSamples:
       image_file: str,
       seed: int | None = None,
   ):
-    """Builds the graph.
+    """Build the graph.
 
     Args:
       config: the model.
       vocab: its words.
-      image_file: what to caption.
-      seed: the same gives the same captions of a checkpoint; None: others each
-        time.
+      image_file: the image.
+      seed: the same seed gives the same captions of a checkpoint; None: they
+        differ each time.
 
     Raises:
       OSError: the file cannot be read.
@@ -66,10 +66,13 @@ class CaptionSamples:
       self._loader = variable_loader.VariableLoader(self._variables)
 
   def draw(self, prefix: str) -> dict[float, str]:
-    """A caption by each temperature.
+    """Draw a caption at each temperature.
 
     Args:
       prefix: the checkpoint.
+
+    Returns:
+      Captions by temperature.
 
     Raises:
       ValueError: it cannot be read, or is of another model.
@@ -83,7 +86,7 @@ class CaptionSamples:
           strict=True))
 
   def log(self, prefix: str) -> None:
-    """Logs a caption by each temperature; see `draw`."""
+    """Log a caption at each temperature; see `draw`."""
     for temperature, caption in self.draw(prefix).items():
       logging.info('Step %d, temperature %g: %s', checkpoints.step_of(prefix),
                    temperature, caption)

@@ -1,84 +1,105 @@
-"""What a run begins with: configuration, vocabulary, values of variables."""
+"""The start of a run: configuration, vocabulary, values of variables."""
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration
+from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights, names, variable_loader
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
-from im2txt.inputs import records as shard_records
+from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 from im2txt.text import caption_styles, vocabulary
-from im2txt.training import optimization
+from im2txt.training import optimization, word_initialization
 
 tf1 = tf.compat.v1
 
 
 def initial_config(prefix: str) -> configuration.Config | None:
-  """The configuration beside a checkpoint to begin with, if there is one."""
+  """Read the configuration beside a checkpoint to start from, if any."""
   folder = os.path.dirname(prefix)
   if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
   config = captioner.load_config(folder)
-  # The checkpoint has the words' values.
-  config.model.word_vectors_file = None
-  config.model.bias_from_counts = False
-  return config
+  # The checkpoint has the values of the word layers.
+  return dataclasses.replace(config, model=dataclasses.replace(
+      config.model, word_vectors_file=None, bias_from_counts=False))
 
 
 def find_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
-    begins_with: str | None,
+    shards: Shards, vocab_file: str | None, begins_with: str | None
 ) -> str | None:
-  """Finds the shards' vocabulary and sees that the model has room for it.
+  """Find the vocabulary of the training shards.
 
   Args:
-    config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
-      that the vocabulary's captions have.
+    shards: to train on.
     vocab_file: the vocabulary, or None to look beside the shards and then
       beside the checkpoint.
     begins_with: the checkpoint that training begins with, if any.
 
   Returns:
     The file, or None if none was named or found.
+  """
+  if vocab_file or shards.vocab_file:
+    return vocab_file or shards.vocab_file
+  if begins_with:
+    beside = os.path.join(os.path.dirname(begins_with), vocabulary.FILE_NAME)
+    if file_system.exists(beside):
+      return beside
+  return None
+
+
+def resolve(
+    config: configuration.Config, vocab_file: str | None, resumes: bool
+) -> configuration.Config:
+  """Return the final configuration, which nothing changes afterwards.
+
+  Image sides of 0 become the encoder's, a `vocab_size` of 0 the vocabulary's,
+  an `embedding_size` of 0 the width of the word vectors, and the markers those
+  of the vocabulary's captions.
+
+  Args:
+    config: as it was written.
+    vocab_file: the vocabulary, if there is one.
+    resumes: whether the run has a checkpoint, so that its width is known.
 
   Raises:
-    ValueError: the vocabulary has more words than the model outputs, or the
-      model's size is to be the vocabulary's and there is none.
+    OSError: a file cannot be read.
+    ValueError: the vocabulary has more words than the model outputs, a size
+      cannot be known, or a number is too small or too large.
   """
-  if vocab_file is None:
-    shard = shard_records.find_shards(config.input_file_pattern)[0]
-    vocab_file = next(filter(file_system.exists, (
-        os.path.join(folder, vocabulary.FILE_NAME)
-        for folder in map(os.path.dirname, filter(
-            None, (shard, begins_with))))), None)
-  if vocab_file is None:
-    if config.vocab_size == 0:
+  model = config.model
+  markers = configuration.Markers(
+      model.start_word, model.end_word, model.unknown_word)
+  vocab_size = 0
+  if vocab_file:
+    style = caption_styles.read(vocab_file)
+    if style:
+      markers = configuration.Markers(
+          style.start_word, style.end_word, style.unknown_word)
+    vocab_size = len(vocabulary.Vocabulary(vocab_file, *markers))
+    if vocab_size > model.vocab_size > 0:
       raise ValueError(
-          'vocab_size is 0, the size of the vocabulary; give --vocab_file')
-    return None
-  style = caption_styles.read(vocab_file)
-  if style:
-    config.start_word = style.start_word
-    config.end_word = style.end_word
-    config.unknown_word = style.unknown_word
-  size = len(vocabulary.Vocabulary(
-      vocab_file, config.start_word, config.end_word, config.unknown_word))
-  if config.vocab_size == 0:
-    config.vocab_size = size
-  if size > config.vocab_size:
-    raise ValueError(f'{vocab_file} has {size} words, the unknown one '
-                     f'included, but vocab_size is {config.vocab_size}')
-  return vocab_file
+          f'{vocab_file} has {vocab_size} words, the unknown one included, but '
+          f'vocab_size is {model.vocab_size}')
+  elif model.vocab_size == 0:
+    raise ValueError(
+        'vocab_size is 0, the size of the vocabulary; give --vocab_file')
+  embedding_size = model.embedding_size
+  if not (resumes and embedding_size):
+    embedding_size = word_initialization.find_width(model)
+  return configuration.resolve(
+      config, encoders.make(model).image_side, markers, vocab_size,
+      embedding_size)
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
-  """Refuses to go on with ids that mean other words.
+  """Refuse to go on with word ids that mean other words.
 
   Args:
     vocab_file: the shards' vocabulary.
@@ -88,17 +109,17 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
     ValueError: it was trained with another vocabulary.
   """
   copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if file_system.exists(copy) and not _same(vocab_file, copy):
+  if file_system.exists(copy) and not _is_same(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
         f'{copy}; build the shards with that one, or begin anew: another '
         '--train_dir, no --init_checkpoint')
 
 
-def keep(
+def save_run_files(
     config: configuration.Config, vocab_file: str | None, train_dir: str
 ) -> None:
-  """Writes into the run folder what later commands need.
+  """Write the files of a run folder that later commands need.
 
   Args:
     config: the system.
@@ -107,11 +128,11 @@ def keep(
   """
   configuration.save(config, train_dir)
   copy = os.path.join(train_dir, vocabulary.FILE_NAME)
-  if vocab_file and not _same(vocab_file, copy):
+  if vocab_file and not _is_same(vocab_file, copy):
     vocabulary.copy(vocab_file, train_dir)
 
 
-def _same(path: str, other: str) -> bool:
+def _is_same(path: str, other: str) -> bool:
   return file_system.exists(other) and file_system.same(path, other)
 
 
@@ -120,7 +141,7 @@ def check_encoder(
     train_dir: str,
     init_checkpoint: str | None,
 ) -> None:
-  """Refuses to train on a frozen encoder of random weights.
+  """Refuse to train on a frozen encoder of random weights.
 
   Raises:
     ValueError: nothing gives the encoder weights.
@@ -137,7 +158,7 @@ def check_encoder(
 
 
 def check_first_values(config: configuration.ModelConfig) -> None:
-  """Refuses first values of words where a checkpoint gives their values.
+  """Refuse initial values of word layers that a checkpoint has values of.
 
   Raises:
     ValueError: the configuration asks for some.
@@ -153,45 +174,70 @@ def make_init_fn(
     config: configuration.ModelConfig,
     train_dir: str,
     init_checkpoint: str | None,
-    eval_config: configuration.ModelConfig | None,
+    shards: Iterable[Shards | None],
     first_values: Mapping[str, np.ndarray],
 ) -> variable_loader.RestoreFn:
-  """Makes the function that gives variables their values in a new session.
+  """Make the function that gives variables their values in a new session.
 
-  Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights and first values of others; initialised is only
-  what has no value then, for others may be training with the rest. Features to
-  train on (`config`) and to evaluate on (`eval_config`) must be of them.
+  Values come from the first of these that there is:
+
+  1. the newest checkpoint of the run folder (resume);
+  2. the initial checkpoint (warm start, at step 0);
+  3. the encoder's pretrained weights, beside `first_values`.
+
+  Only variables without a value then are initialised: in a cluster other
+  processes may already train the rest.
+
+  Args:
+    config: the model.
+    train_dir: the run folder.
+    init_checkpoint: the initial checkpoint, if any.
+    shards: those to train on, and those to evaluate on if any; cached features
+      must be of these values.
+    first_values: initial values of other variables by name.
+
+  Returns:
+    The function. It raises ValueError where values do not fit.
   """
   variables = tf1.global_variables()
-  model_variables = [
-      v for v in variables if v is not tf1.train.get_global_step()
-      and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
   loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
-    found = checkpoints.newest(train_dir)
-    if found:
-      logging.info('Resuming from %s', found)
-      values = checkpoints.read_values(
-          found, variables, f'{names.VARIABLE_SCOPE}/')
-    elif init_checkpoint:
-      prefix = checkpoints.latest(init_checkpoint)
-      logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(
-          prefix, model_variables, averaged=True)
-    elif encoder_weights.find(config):
-      logging.info('Starting from scratch, with a pretrained encoder')
-      values = encoder_weights.read(
-          config, encoder_weights.variables(config)) | first_values
-    else:
-      logging.info('Starting from scratch, with a random encoder')
-      values = dict(first_values)
-    for shards in filter(None, (config, eval_config)):
-      encoder_weights.check_features(shards, values)
-    optimization.complete(variables, values)
+    values = _read_values(
+        config, train_dir, init_checkpoint, first_values, variables)
+    for one in filter(None, shards):
+      encoder_weights.check_features(config, one, values)
+    optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])
     loader.load(session, values)
 
   return init
+
+
+def _read_values(
+    config: configuration.ModelConfig,
+    train_dir: str,
+    init_checkpoint: str | None,
+    first_values: Mapping[str, np.ndarray],
+    variables: Sequence[tf.Variable],
+) -> dict[str, np.ndarray]:
+  """Read the values that variables start with; see `make_init_fn`."""
+  found = checkpoints.newest(train_dir)
+  if found:
+    logging.info('Resuming from %s', found)
+    return checkpoints.read_values(
+        found, variables, f'{names.VARIABLE_SCOPE}/')
+  if init_checkpoint:
+    prefix = checkpoints.latest(init_checkpoint)
+    logging.info('Starting warm from %s, at step 0', prefix)
+    model_variables = [
+        v for v in variables if v is not tf1.train.get_global_step()
+        and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
+    return checkpoints.read_values(prefix, model_variables, averaged=True)
+  if encoder_weights.find(config):
+    logging.info('Starting from scratch, with a pretrained encoder')
+    return encoder_weights.read(
+        config, encoder_weights.variables(config)) | first_values
+  logging.info('Starting from scratch, with a random encoder')
+  return dict(first_values)

@@ -22,7 +22,7 @@ from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.images import image_fetcher
 from data_prep.shards import build
 from im2txt import draw_captions
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import metrics_file
 from im2txt.results import coco_results
 from im2txt.results import journal as result_journal
 from im2txt.results import result as results
@@ -167,8 +167,8 @@ def test_results_of_coco_are_read_as_they_were_written(folder, captions):
 @given(lines=st.lists(changed_json(METRICS), max_size=3).map(b'\n'.join)
        .flatmap(damaged))
 def test_metrics(tmp_path_factory, folder, lines):
-  read = read_or_refuse(lambda path: evaluation.read_results(folder),
-                        f'{folder}/{evaluation.METRICS_FILE}', lines) or ()
+  read = read_or_refuse(lambda path: metrics_file.read_results(folder),
+                        f'{folder}/{metrics_file.METRICS_FILE}', lines) or ()
   for result in read:
     assert isinstance(result.merit('perplexity'), float | int)
     try:
@@ -178,7 +178,7 @@ def test_metrics(tmp_path_factory, folder, lines):
 
 
 @given(result=st.builds(
-    evaluation.Result, st.integers(0, 2**63 - 1), st.floats(allow_nan=False),
+    metrics_file.Result, st.integers(0, 2**63 - 1), st.floats(allow_nan=False),
     st.integers(), st.integers(), texts(), st.integers(), texts(),
     st.none() | st.fixed_dictionaries({
         'captions': st.dictionaries(st.sampled_from(
@@ -189,8 +189,8 @@ def test_metrics(tmp_path_factory, folder, lines):
 def test_metrics_are_read_as_they_were_written(
     tmp_path_factory, result):
   folder = str(tmp_path_factory.mktemp('eval'))
-  evaluation.write_result(result, folder)
-  assert evaluation.read_results(folder) == [result]
+  metrics_file.write_result(result, folder)
+  assert metrics_file.read_results(folder) == [result]
 
 
 @given(lines=st.lists(

@@ -65,7 +65,7 @@ def test_cosine_falls_to_its_share_and_stays():
   config = configuration.TrainingConfig(
       num_examples_per_epoch=80, num_epochs_per_decay=2.0,
       initial_learning_rate=3.0, learning_rate_decay='cosine',
-      learning_rate_decay_factor=0.1)
+      cosine_final_fraction=0.1)
   np.testing.assert_allclose(  # 2 * 80 / 8 = 20 steps from 3.0 to 0.3.
       rates(config, 8, False, [0, 5, 10, 20, 99]),
       [3.0, 1.65 + 1.35 * math.cos(math.pi / 4), 1.65, 0.3, 0.3], rtol=1e-5)
@@ -304,7 +304,7 @@ def test_averages_that_begin_anew_begin_at_the_weights():
   variables = [variable('a'), variable('b'), variable(
       names.average_name('a')), variable(names.average_name('b'))]
   values = {'a': 1, 'b': 2, names.average_name('b'): 3}
-  optimization.complete(variables, values)
+  optimization.fill_missing_slots(variables, values)
   assert values == {'a': 1, 'b': 2, names.average_name('a'): 1,
                     names.average_name('b'): 3}
 
@@ -314,8 +314,8 @@ def test_powers_begin_anew_with_any_slot():
   slots = [variable(name) for name in (
       'a', 'b', 'optimizer/a/Adam', 'optimizer/b/Adam', *powers)]
   values = {'a': 1, 'b': 1, 'optimizer/a/Adam': 3, **powers}
-  optimization.complete(slots, values)
+  optimization.fill_missing_slots(slots, values)
   assert values.keys() == {'a', 'b', 'optimizer/a/Adam'}
   values |= {'optimizer/b/Adam': 4, **powers}
-  optimization.complete(slots, values)
+  optimization.fill_missing_slots(slots, values)
   assert values.keys() >= powers.keys()
