@@ -50,7 +50,7 @@ _CAPTION = 'a brown dog leaps over a low fence in the green grass'
 
 
 def report(name: str, number: int, work: Callable[[], object]) -> None:
-  """Runs a step that has been run before; prints its rate."""
+  """Run a step that has been run before; prints its rate."""
   started = time.process_time()
   work()
   print(f'{name:<34}{number / (time.process_time() - started):>10,.0f}',
@@ -58,7 +58,7 @@ def report(name: str, number: int, work: Callable[[], object]) -> None:
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and measures."""
+  """Measure."""
   files = image_files.find(flags_.image_dir.value)[:flags_.max_images.value]
   plain, small = stored_images.Form(), stored_images.Form(flags_.max_side.value)
   style = caption_styles.named('nltk')

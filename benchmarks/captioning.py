@@ -98,7 +98,7 @@ def make_model(folder: str, config: configuration.ModelConfig) -> TrainedModel:
 
 @contextlib.contextmanager
 def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
-  """Yields what times the encoder on a batch of 32: seconds an image."""
+  """Yield what times the encoder on a batch of 32: seconds an image."""
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
@@ -125,7 +125,7 @@ class FromStates:
     self.inference_step = model.inference_step
 
   def feed_image(self, sess: tf1.Session, encoded_image: Any) -> np.ndarray:
-    """Returns the image, which is its state."""
+    """Return the image, which is its state."""
     return encoded_image
 
 
@@ -207,7 +207,7 @@ def time_in_graph(
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags, times and prints a table."""
+  """Time and print a table."""
   rounds = 2 if flags_.quick.value else flags_.rounds.value
   beam_size = flags_.beam_size.value
   length = flags_.max_caption_length.value

@@ -96,7 +96,7 @@ def measure(command: Sequence[str], steps: int) -> Rate:
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags, trains and prints a table."""
+  """Train and print a table."""
   config = flags_.model.config()
   with tf.Graph().as_default():
     captioner.build(config, captioner.Mode.TRAIN,

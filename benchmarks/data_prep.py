@@ -65,7 +65,7 @@ _MIN_WORD_COUNT = 4
 
 
 def draw_images(folder: str, number: int) -> tuple[str, str]:
-  """Draws JPEGs of 640 x 480 pixels and some 80 kB, with five captions each.
+  """Draw JPEGs of 640 x 480 pixels and some 80 kB, with five captions each.
 
   Returns:
     The images' folder and the file of captions.
@@ -96,7 +96,7 @@ def draw_images(folder: str, number: int) -> tuple[str, str]:
 def list_images(
     image_dir: str, captions_file: str, list_file: str, at_most: int
 ) -> tuple[int, int]:
-  """Lists images that have captions, reading each once.
+  """List images that have captions, reading each once.
 
   Returns:
     The number of images and of their bytes.
@@ -117,7 +117,7 @@ def list_images(
 
 
 def build_plainly(flags_of_build: Mapping[str, str]) -> None:
-  """Builds as im2txt does."""
+  """Build as im2txt does."""
   import tensorflow as tf  # Part of what a process has to do.
 
   tf1 = tf.compat.v1
@@ -173,7 +173,7 @@ def build_plainly(flags_of_build: Mapping[str, str]) -> None:
 
 
 def run_plainly(flags_of_build: Mapping[str, str]) -> None:
-  """Runs the plain builder in a new process."""
+  """Run the plain builder in a new process."""
   process = multiprocessing.get_context('spawn').Process(
       target=build_plainly, args=(flags_of_build,))
   process.start()
@@ -185,7 +185,7 @@ def run_plainly(flags_of_build: Mapping[str, str]) -> None:
 def run_build(
     flags_of_build: Mapping[str, str], further: Sequence[str]
 ) -> None:
-  """Runs this project's builder."""
+  """Run this project's builder."""
   done = subprocess.run(
       [sys.executable, '-m', 'data_prep.build_flickr8k_data',
        *(f'--{name}={value}' for name, value in flags_of_build.items()),
@@ -209,7 +209,7 @@ def time_build(
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags, times and prints a table."""
+  """Time and print a table."""
   if (flags_.image_dir.value is None) != (flags_.captions_file.value is None):
     raise ValueError('--image_dir and --captions_file go together')
   builds = (['--layout=im2txt'], ['--layout=image'],

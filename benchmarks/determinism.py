@@ -90,7 +90,7 @@ def time_case(
 
 
 def main(flags_: TrainingFlags) -> None:
-  """Reads the flags, times and prints the table."""
+  """Time and print the table."""
   row = '| {:10} | {:>13} | {:>13} | {:>6} |'
   print(row.format('step', 'captions/s', 'with a seed', 'ratio'))
   print(row.format(*(4 * ['---'])))

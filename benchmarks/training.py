@@ -115,7 +115,7 @@ def running(
     build: Callable[[Batch], list[tf.Operation]],
     seed: int | None = None,
 ) -> Iterator[Callable[[int], Timed]]:
-  """Yields what runs a graph on the input pipeline for some steps."""
+  """Yield what runs a graph on the input pipeline for some steps."""
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(seed)
     batch = pipeline.make_batch(case.shards, case.config, training=True)
@@ -170,7 +170,7 @@ def speed(timed: Timed) -> float:
 
 
 def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
-  """Times each case in turn, so many rounds."""
+  """Time each case in turn, so many rounds."""
   with contextlib.ExitStack() as stack:
     runs = [stack.enter_context(running(
         case, lambda batch, case=case: [
@@ -183,7 +183,7 @@ def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
 
 def print_steps(cases: list[Case], times: list[list[Timed]], rate: float,
                 channels: int) -> None:
-  """Prints the table of steps."""
+  """Print the table of steps."""
   row = '| {:30} | {:>10} | {:>9} | {:>8} | {:>7} | {:>9} |'
   print(row.format('step', 'captions/s', 'x classic', 'ms/step', 'x floor',
                    'padding'))
@@ -206,7 +206,7 @@ def print_steps(cases: list[Case], times: list[list[Timed]], rate: float,
 
 def print_inputs(cases: list[Case], times: list[list[Timed]],
                  rounds: int) -> None:
-  """Prints the table of input pipelines."""
+  """Print the table of input pipelines."""
   row = '| {:30} | {:>10} | {:>8} |'
   print(row.format('input alone', 'captions/s', 'x step'))
   print(row.format(*(3 * ['---'])))
@@ -273,7 +273,7 @@ def print_costs(
 
 
 def main(flags_: TrainingFlags) -> None:
-  """Reads the flags, times and prints the tables."""
+  """Time and print the tables."""
   rounds = flags_.rounds.value
   with tempfile.TemporaryDirectory() as folder:
     config = flags_.config()

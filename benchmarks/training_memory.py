@@ -53,7 +53,7 @@ def get_config():
 
 
 def peak_memory(arguments: Sequence[str]) -> int:
-  """Runs train.py; returns the greatest resident memory in bytes.
+  """Run train.py; returns the greatest resident memory in bytes.
 
   Raises:
     ChildProcessError: it failed.
@@ -70,7 +70,7 @@ def peak_memory(arguments: Sequence[str]) -> int:
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags, writes the sets, trains and prints a table."""
+  """Write the sets, train and print a table."""
   config = configuration.ModelConfig(
       encoder='efficientnet_lite0', image_height=224, image_width=224)
   weights = encoder_weights.digest(config, encoders.make(config).read_weights(

@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of COCO 2014 or 2017 (im2txt's build_mscoco_data.py).
+r"""Build TFRecord shards of COCO 2014 or 2017 (im2txt's build_mscoco_data.py).
 
 --split says which images train:
   im2txt    the training file and the first 85 % of the validation file train,

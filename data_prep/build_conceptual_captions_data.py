@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of Conceptual Captions (Sharma et al., ACL 2018).
+r"""Build TFRecord shards of Conceptual Captions (Sharma et al., ACL 2018).
 
 The data set (ai.google.com/research/ConceptualCaptions) is TSV files of
 captions and addresses, a line `CAPTION<TAB>URL` each. The images have to lie

@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of your own captioned images.
+r"""Build TFRecord shards of your own captioned images.
 
 The captions file is a CSV or TSV whose first line names the columns, or a
 JSONL; one row a caption:

@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of Flickr8k from its original files.
+r"""Build TFRecord shards of Flickr8k from its original files.
 
 Each image list becomes one split (the dev list the split `val`); any of them
 may be left out. Flickr30k works too, once its captions and lists have the same

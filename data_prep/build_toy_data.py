@@ -1,4 +1,4 @@
-"""Draws captioned scenes in COCO's layout, so that the demo needs no download.
+"""Draw captioned scenes in COCO's layout, so that the demo needs no download.
 
 A scene is one, two or three things of one kind and colour in front of a
 background. Everything follows from the seed. No held-out scene is a
@@ -51,7 +51,7 @@ def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
 
 def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
                  captions: dict[int, list[str]]) -> bytes:
-  """Returns the split's JSON in the schema of COCO's captions_*.json."""
+  """Return the split's JSON in the schema of COCO's captions_*.json."""
   return json.dumps({
       'info': {
           'description': f'Toy scenes, {split}',
@@ -86,7 +86,7 @@ def _file_name(split: str, image_id: int) -> str:
 
 
 def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
-  """Writes both splits; the same arguments give the same bytes.
+  """Write both splits; the same arguments give the same bytes.
 
   Args:
     output_dir: made if absent. An earlier run's images are replaced.

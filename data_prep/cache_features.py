@@ -1,4 +1,4 @@
-r"""Runs the frozen encoder over shards once; training then reads its features.
+r"""Run the frozen encoder over shards once; training then reads its features.
 
   python -m data_prep.cache_features --config=configs/show_and_tell.py \
     --inception_checkpoint_file=inception_v3.ckpt \
@@ -97,7 +97,7 @@ def list_shards(
     groups: Sequence[image_scan.Group], output_dir: str,
     store: feature_store.FeatureStore | None,
 ) -> list[feature_maker.Shard]:
-  """Deals out each group's images to as many shards as it has.
+  """Deal out each group's images to as many shards as it has.
 
   Args:
     groups: what the shards of images hold.
@@ -130,7 +130,7 @@ def list_shards(
 def claim_folder(
     folder: str, description: feature_cache.Description
 ) -> None:
-  """Marks the folder, which must be there, as one of these features.
+  """Mark the folder, which must be there, as one of these features.
 
   Raises:
     ValueError: it holds others.
@@ -202,7 +202,7 @@ def make(
 def remove_leftovers(
     folder: str, shards: Sequence[feature_maker.Shard]
 ) -> None:
-  """Removes what killed writers of a folder's shards left behind."""
+  """Remove what killed writers of a folder's shards left behind."""
   names = {os.path.basename(shard.path) for shard in shards}
   for name in file_system.listdir(folder):
     if (atomic_files.is_temporary(name)
@@ -212,7 +212,7 @@ def remove_leftovers(
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and makes the features."""
+  """Make the features."""
   config = flags_.config.value()
   if config is None:
     raise ValueError('which encoder? Give the --config of the training')

@@ -1,4 +1,4 @@
-r"""Fetches the public data sets and weights.
+r"""Fetch the public data sets and weights.
 
 Example:
   python -m data_prep.download coco2014 inception_v3 --output_dir data
@@ -125,7 +125,7 @@ def _choose(datasets: Sequence[str],
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-  """Makes `folder`/`archive.root`, whole or not at all, if it is not there.
+  """Make `folder`/`archive.root`, whole or not at all, if it is not there.
 
   Args:
     archive: what to fetch; it passes through the folder above `folder`.
@@ -157,7 +157,7 @@ def fetch(archive: Archive, folder: Path) -> None:
 
 def download(archive: Archive, part: Path, retries: int = 5,
              wait_secs: float = 1.0) -> None:
-  """Downloads an archive, going on from what an earlier try left.
+  """Download an archive, going on from what an earlier try left.
 
   Args:
     archive: what to download.
@@ -332,7 +332,7 @@ def _files(file: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def main(flags_: Flags, datasets: Sequence[str]) -> None:
-  """Fetches the data sets named on the command line."""
+  """Fetch the data sets named on the command line."""
   file_system.check_local(
       flags_.output_dir.value, 'output_dir', 'archives are unpacked there')
   for dataset, archive in _choose(datasets, flags_.url.value):

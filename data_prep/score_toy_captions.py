@@ -1,4 +1,4 @@
-r"""Counts by rule how many captions of toy scenes tell the truth.
+r"""Count by rule how many captions of toy scenes tell the truth.
 
 Example:
   python -m im2txt.run_inference ... --input_files '/tmp/toy/val/*.jpg' \
@@ -45,7 +45,7 @@ _OBJECTS = {word: singular
 
 
 def read_captions(path: str) -> dict[str, str]:
-  """Reads the most probable caption of each image.
+  """Read the most probable caption of each image.
 
   Args:
     path: what run_inference printed. Lines of another kind are passed over.
@@ -77,7 +77,7 @@ def read_captions(path: str) -> dict[str, str]:
 
 
 def read_scenes(path: str) -> dict[str, dict[str, object]]:
-  """Reads the truth about each image.
+  """Read the truth about each image.
 
   Args:
     path: the scenes.json of build_toy_data.
@@ -101,7 +101,7 @@ def read_scenes(path: str) -> dict[str, dict[str, object]]:
 
 
 def read_claims(caption: str) -> dict[str, object]:
-  """Returns the one colour, object and count that a caption names.
+  """Return the one colour, object and count that a caption names.
 
   A value is None where the caption names none or several. The count is the
   last number word before the object: 'an image of two red boats' says two.
@@ -122,7 +122,7 @@ def read_claims(caption: str) -> dict[str, object]:
 
 def score(captions: dict[str, str],
           scenes: dict[str, dict[str, object]]) -> dict[str, int]:
-  """Counts true captions.
+  """Count true captions.
 
   Args:
     captions: image file name -> caption.

@@ -1,4 +1,4 @@
-r"""Names every bad record of shards, of images or of features.
+r"""Name every bad record of shards, of images or of features.
 
   python -m im2txt.check_shards --config=configs/show_and_tell.py \
     --input_file_pattern='coco/*-of-?????'
@@ -58,7 +58,7 @@ def resolve_config(
 
 
 def main(flags_: Flags) -> int:
-  """Read the flags and check."""
+  """Print a line for each bad record; return 1 if there are any."""
   shards = Shards.find(flags_.input_file_pattern.value)
   num_records = num_bad = 0
   for fault in bad_records.look_through(

@@ -1,4 +1,4 @@
-r"""Draws images with the captions that files of results have of them.
+r"""Draw images with the captions that files of results have of them.
 
   python -m im2txt.draw_captions --output=sheet.jpg \
     before.jsonl after.jsonl
@@ -33,7 +33,7 @@ class Flags:
 
 
 def read(path: str) -> dict[str, results.Result]:
-  """Reads a file of results; images that could not be read are left out.
+  """Read a file of results; images that could not be read are left out.
 
   Returns:
     The results by the images' files, in their order.
@@ -57,7 +57,7 @@ def read(path: str) -> dict[str, results.Result]:
 def merge(
     of_files: Sequence[dict[str, results.Result]], names: Sequence[str]
 ) -> list[results.Result]:
-  """A result an image, in the order in which they come first.
+  """Return a result an image, in the order in which they come first.
 
   Args:
     of_files: results by the images' files.
@@ -77,7 +77,7 @@ def merge(
 
 
 def thumbnail(file: str) -> bytes:
-  """A small JPEG of an image.
+  """Return a small JPEG of an image.
 
   Raises:
     ValueError: it cannot be read.
@@ -96,7 +96,7 @@ def thumbnail(file: str) -> bytes:
 
 
 def main(flags_: Flags, paths: list[str]) -> None:
-  """Reads the flags and draws."""
+  """Draw the sheet."""
   if not paths:
     raise ValueError('name files of results, of run_inference --output_jsonl')
   contact_sheet.check_name('output', flags_.output.value)

@@ -1,4 +1,4 @@
-r"""Measures the perplexity and scores of a run's checkpoints as they appear.
+r"""Measure the perplexity and scores of a run's checkpoints as they appear.
 
   python -m im2txt.evaluate --checkpoint_dir=runs/coco \
     --eval_dir=runs/coco/eval --input_file_pattern='coco/val-?????-of-00004'
@@ -97,67 +97,72 @@ def is_due(prefix: str, min_global_step: int) -> bool:
   return True
 
 
-def make_captions(
-    flags_: Flags, config: configuration.ModelConfig, shards: Shards
-) -> CaptionEvaluation | None:
-  """Make what captions the images; None: the flags do not ask for it.
+def wait_for_config(folder: str, interval_secs: float) -> None:
+  """Wait until training has begun in a folder."""
+  while not file_system.exists(
+      os.path.join(folder, configuration.CONFIG_FILE)):
+    logging.info('%s has no configuration yet', folder)
+    time.sleep(interval_secs)
+
+
+def make_evaluator(
+    flags_: Flags, config: configuration.ModelConfig
+) -> evaluator.Evaluator:
+  """Make what evaluates checkpoints of a model by the flags.
 
   Args:
     flags_: of this command.
-    config: the model.
-    shards: what to evaluate on.
+    config: the model; its `input_file_pattern` names the training shards.
 
   Raises:
-    ValueError: the flags contradict each other, or shards cannot be used.
+    ValueError: flags that contradict each other, or shards that cannot be
+      used.
   """
   keep_best = flags_.keep_best.value
   if keep_best:
     metrics_file.check_metric(keep_best)
     if keep_best != 'perplexity' and not flags_.metrics.value:
       raise ValueError(f'--keep_best={keep_best} needs --metrics')
-  consensus_shards = flags_.consensus.shards(shards.bad_records)
+  bad_records = flags_.bad_records.value() or config.bad_records
+  shards = Shards.find(flags_.input_file_pattern.value, bad_records)
+  consensus_shards = flags_.consensus.shards(bad_records)
   if consensus_shards and not flags_.metrics.value:
     raise ValueError('--consensus_file_pattern needs --metrics')
-  if not flags_.metrics.value:
-    return None
-  rules = flags_.search.rules(trained_model.load_vocabulary(
-      config, flags_.checkpoint_dir.value, flags_.vocab_file.value))
-  training = flags_.train_file_pattern.value or config.input_file_pattern
-  return CaptionEvaluation(
-      config, shards, training and find_training_shards(training), rules,
-      flags_.search.options(), consensus_shards)
+  captions = None
+  if flags_.metrics.value:
+    vocab = trained_model.load_vocabulary(
+        config, flags_.checkpoint_dir.value, flags_.vocab_file.value)
+    training = flags_.train_file_pattern.value or config.input_file_pattern
+    captions = CaptionEvaluation(
+        config, shards, training and find_training_shards(training),
+        flags_.search.rules(vocab), flags_.search.options(), consensus_shards)
+  return evaluator.Evaluator(
+      config, shards, flags_.num_eval_examples.value, captions)
 
 
 def main(flags_: Flags) -> None:
-  """Read the flags and evaluate."""
+  """Evaluate."""
   folder = flags_.checkpoint_dir.value
-  while not (flags_.run_once.value or file_system.exists(
-      os.path.join(folder, configuration.CONFIG_FILE))):
-    logging.info('%s has no configuration yet', folder)
-    time.sleep(flags_.eval_interval_secs.value)
+  interval_secs = flags_.eval_interval_secs.value
+  if not flags_.run_once.value:
+    wait_for_config(folder, interval_secs)
   config = captioner.load_config(folder).model
-  shards = Shards.find(flags_.input_file_pattern.value,
-                       flags_.bad_records.value() or config.bad_records)
   eval_dir = flags_.eval_dir.value or os.path.join(
       folder, metrics_file.EVAL_FOLDER)
-  model = evaluator.Evaluator(
-      config, shards, flags_.num_eval_examples.value,
-      make_captions(flags_, config, shards))
-  min_global_step = flags_.min_global_step.value
+  keep_best = flags_.keep_best.value
+  model = make_evaluator(flags_, config)
+  least = flags_.min_global_step.value
   if flags_.run_once.value:
     newest = checkpoints.newest(folder)
-    if newest is None or not is_due(newest, min_global_step):
+    if newest is None or not is_due(newest, least):
       raise ValueError(f'{folder}: no checkpoint to evaluate that has '
-                       f'reached --min_global_step={min_global_step}')
-    best_checkpoint.evaluate_new(
-        model, newest, eval_dir, flags_.keep_best.value)
+                       f'reached --min_global_step={least}')
+    best_checkpoint.evaluate_new(model, newest, eval_dir, keep_best)
     return
   evaluations = 0
-  for prefix in checkpoint_watcher.watch(
-      folder, flags_.eval_interval_secs.value):
-    evaluations += is_due(
-        prefix, min_global_step) and best_checkpoint.evaluate_new(
-            model, prefix, eval_dir, flags_.keep_best.value)
+  for prefix in checkpoint_watcher.watch(folder, interval_secs):
+    evaluations += is_due(prefix, least) and best_checkpoint.evaluate_new(
+        model, prefix, eval_dir, keep_best)
     if flags_.max_evals.value and evaluations >= flags_.max_evals.value:
       return
 

@@ -1,4 +1,4 @@
-r"""Exports a trained model, vocabulary and search included, to be served.
+r"""Export a trained model, vocabulary and search included, to be served.
 
   python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
 
@@ -64,7 +64,7 @@ Signatures = Mapping[
 
 
 def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
-  """Captions in words, string [B, R], of word ids [B, R, T]."""
+  """Return captions in words, string [B, R], of word ids [B, R, T]."""
   words = ['' if i in (vocab.start_id, vocab.end_id)
            else f' {vocab.id_to_word(i)}' for i in range(len(vocab))]
   return tf.strings.strip(tf.strings.reduce_join(
@@ -74,7 +74,7 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 def captioning_signatures(
     models: Sequence[TrainedModel], rules: Rules, options: beam_search.Options
 ) -> Signatures:
-  """Builds the graph from files of images to captions; see the module.
+  """Build the graph from files of images to captions; see the module.
 
   Args:
     models: what captions, together if they are several.
@@ -116,7 +116,7 @@ def captioning_signatures(
 
 
 def step_signatures(model: TrainedModel) -> Signatures:
-  """Builds the graph of the step-by-step search."""
+  """Build the graph of the step-by-step search."""
   step = captioner.build_step(model.config)
   return {
       'encode': ({'images': step.images}, {'state': step.initial_state}),
@@ -127,7 +127,7 @@ def step_signatures(model: TrainedModel) -> Signatures:
 def save(
     models: Sequence[TrainedModel], signatures: Signatures, folder: str
 ) -> None:
-  """Restores models into the current graph and saves that.
+  """Restore models into the current graph and saves that.
 
   Args:
     models: what the graph is of.
@@ -146,7 +146,7 @@ def save(
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and exports."""
+  """Export."""
   output_dir = flags_.output_dir.value
   if file_system.exists(output_dir):
     raise ValueError(f'--output_dir={output_dir} exists already; name '

@@ -1,4 +1,4 @@
-r"""Trains with several processes of this machine, such as one for each GPU.
+r"""Train with several processes of this machine, such as one for each GPU.
 
   python -m im2txt.local_cluster --workers=4 --gpus -- \
     --config=configs/show_and_tell.py --train_dir=runs/coco \
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.training.cluster import task as cluster
+from im2txt.training.cluster import task
 
 
 class Flags:
@@ -52,11 +52,11 @@ _STOP_SECS = 120.0
 
 
 def main(flags_: Flags, arguments: Sequence[str]) -> int:
-  """Starts the processes; returns the first exit status that is not 0."""
+  """Start the processes; return the first exit status that is not 0."""
   if not arguments:
     raise ValueError('no flags of training; give them behind --')
-  if cluster.VARIABLE in os.environ:
-    raise ValueError(f'{cluster.VARIABLE} is set: this is one process of a '
+  if task.VARIABLE in os.environ:
+    raise ValueError(f'{task.VARIABLE} is set: this is one process of a '
                      'cluster already; start im2txt.train')
   workers = flags_.workers.value
   addresses = {'chief': 1, 'worker': workers - 1, 'ps': flags_.ps.value}
@@ -68,17 +68,12 @@ def main(flags_: Flags, arguments: Sequence[str]) -> int:
   if flags_.evaluator.value:
     tasks.append(('evaluator', 0))
   gpu = iter(_visible_gpus(workers) if flags_.gpus.value else ())
-  told = []
-  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    # nohup wants the last one to be ignored.
-    if (number != signal.SIGHUP
-        or signal.getsignal(number) is not signal.SIG_IGN):
-      signal.signal(number, lambda number, _: told.append(number))
+  told = _collect_signals()
   processes = {}
   try:
     for job, index in tasks:
       environment = dict(os.environ)
-      environment[cluster.VARIABLE] = json.dumps(
+      environment[task.VARIABLE] = json.dumps(
           {'cluster': addresses, 'task': {'type': job, 'index': index}})
       if flags_.gpus.value:
         environment['CUDA_VISIBLE_DEVICES'] = (
@@ -94,8 +89,19 @@ def main(flags_: Flags, arguments: Sequence[str]) -> int:
       process.kill()
 
 
+def _collect_signals() -> list[int]:
+  """Return a list to which each signal to stop is added as it comes."""
+  told = []
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # nohup wants the last one to be ignored.
+    if (number != signal.SIGHUP
+        or signal.getsignal(number) is not signal.SIG_IGN):
+      signal.signal(number, lambda number, _: told.append(number))
+  return told
+
+
 def _free_ports(count: int) -> list[int]:
-  """Ports that nobody listens at, for now."""
+  """Return ports that nobody listens at, for now."""
   sockets = [socket.socket() for _ in range(count)]
   try:
     for each in sockets:
@@ -107,7 +113,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _visible_gpus(wanted: int) -> list[str]:
-  """Names of GPUs, a worker each, as CUDA_VISIBLE_DEVICES has them."""
+  """Return names of GPUs, a worker each, as CUDA_VISIBLE_DEVICES has them."""
   # Imported here: without --gpus this process needs no TensorFlow.
   import tensorflow as tf
 
@@ -124,7 +130,7 @@ def _visible_gpus(wanted: int) -> list[str]:
 def _watch(
     processes: dict[str, subprocess.Popen], told: list[int]
 ) -> int:
-  """Passes on what they print, and waits; one that fails ends all.
+  """Pass on what they print, and wait; one that fails ends all.
 
   Args:
     processes: by name.
@@ -165,7 +171,7 @@ def _watch(
       stopped = time.monotonic()
     # Nobody will tell the ps that they may leave; at a second signal they do.
     alone = failed and not (stops or stops_ps) and all(
-        name.startswith(cluster.PS) for name in left)
+        name.startswith(task.PS) for name in left)
     stops_ps = stops_ps or alone
     if stops or alone:
       for name in left:

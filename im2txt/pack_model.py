@@ -1,4 +1,4 @@
-r"""Packs a trained model to be given away: one small file, half precision.
+r"""Pack a trained model to be given away: one small file, half precision.
 
   python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
     --output_dir=captioner
@@ -37,7 +37,7 @@ class Flags:
 
 
 def pack(checkpoint_path: str, folder: str) -> None:
-  """Packs a checkpoint of a run folder.
+  """Pack a checkpoint of a run folder.
 
   Args:
     checkpoint_path: checkpoint, or run folder whose newest one is meant.
@@ -71,7 +71,7 @@ def pack(checkpoint_path: str, folder: str) -> None:
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and packs."""
+  """Pack the model."""
   pack(flags_.checkpoint_path.value, flags_.output_dir.value)
 
 

@@ -1,4 +1,4 @@
-"""Compares training runs: a table of their scores and their learning curves.
+"""Compare training runs: a table of their scores and their learning curves.
 
   python -m im2txt.report runs/flickr8k runs/other --output_plot=curves.png
 
@@ -52,7 +52,7 @@ _UNKNOWN = '-'
 
 
 def table(runs: Sequence[Run]) -> str:
-  """The runs as a Markdown table; what can be compared stands together."""
+  """Return the runs as a Markdown table; comparable ones stand together."""
   rows = [[*_TEXT_COLUMNS, 'steps', 'time',
            *(heading for heading, _, _ in _FIGURES)]]
   groups = {}
@@ -87,7 +87,7 @@ def _cells(figures: Mapping[str, float]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-  """A time to be read: `8 min 4 s`."""
+  """Return a time to be read: `8 min 4 s`."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   if hours:
@@ -100,7 +100,7 @@ def _escaped(cell: str) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-  """Lines of a table whose first row is the heading; figures to the right."""
+  """Return lines of a table with a heading; figures are to the right."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   texts = len(_TEXT_COLUMNS)
   rule = [width * '-' for width in widths[:texts]] + [
@@ -114,7 +114,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def _conditions(
     groups: Mapping[tuple | None, Sequence[Run]]
 ) -> list[str]:
-  """Says below the table on what, and how, the runs were evaluated."""
+  """Say below the table on what, and how, the runs were evaluated."""
   found = []
   for key, members in groups.items():
     if key:
@@ -143,7 +143,7 @@ def _conditions(
 
 
 def main(flags_: Flags, folders: Sequence[str]) -> None:
-  """Prints the table of the runs named on the command line."""
+  """Print the table of the runs named on the command line."""
   if not folders:
     raise ValueError('name the folders of the runs: '
                      'python -m im2txt.report RUN_DIR...')

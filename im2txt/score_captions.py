@@ -1,4 +1,4 @@
-r"""Scores captions against those that people wrote.
+r"""Score captions against those that people wrote.
 
   python -m im2txt.run_inference --checkpoint_path=runs/flickr8k/best \
     --input_list=dev_images.txt --output_json=results.json
@@ -61,7 +61,7 @@ def find_references(
     results: Mapping[int | str, str],
     images: Sequence[annotations.AnnotatedImage],
 ) -> dict[int | str, list[str]]:
-  """Finds what people wrote of the images of results.
+  """Find what people wrote of the images of results.
 
   Args:
     results: captions by image's id, or by its file's name.
@@ -98,7 +98,7 @@ def find_references(
 
 
 def read_training_captions(source: str) -> list[str]:
-  """Reads the captions of training.
+  """Read the captions of training.
 
   Args:
     source: patterns of shards, or a file of annotations.
@@ -125,7 +125,7 @@ def _is_shard(path: str) -> bool:
 
 
 def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
-  """Lines of text that show an evaluation."""
+  """Return lines of text that show an evaluation."""
   constants = evaluation.constants
   lines = [f'{"":<18}{"captions":>9}   constant captions, best in',
            f'{"":<27}' + ''.join(f'{name:>10}' for name in constants)]
@@ -152,7 +152,7 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
 
 
 def main(flags_: Flags) -> None:
-  """Reads the flags and scores."""
+  """Score captions and print the table."""
   output = flags_.output_json.value
   if output and not file_system.isdir(os.path.dirname(output) or '.'):
     raise ValueError(f'--output_json={output}: there is no such folder')

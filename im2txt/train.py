@@ -1,4 +1,4 @@
-r"""Trains a captioner, or trains it on.
+r"""Train a captioner, or continue to train one.
 
 Phase 1, the encoder frozen:
 
@@ -34,14 +34,11 @@ import contextlib
 import dataclasses
 import functools
 import os
-from typing import NamedTuple
 
-import numpy as np
 from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
 from im2txt.evaluation.during_training import (
   EvaluationElsewhere,
   TrainingEvaluation,
@@ -52,16 +49,8 @@ from im2txt.flags.config import ConfigFlag
 from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 from im2txt.text import vocabulary
-from im2txt.training import hooks as training_hooks
-from im2txt.training import (
-  loop,
-  sample_captions,
-  self_critical,
-  word_initialization,
-)
-from im2txt.training import start as run_start
-from im2txt.training.cluster import signals as cluster_signals
-from im2txt.training.cluster import task as cluster
+from im2txt.training import hooks, loop, sample_captions, self_critical, start
+from im2txt.training.cluster import signals, task
 from im2txt.training.cluster.cluster_replica import ClusterReplica
 from im2txt.training.cluster.replica import Replica
 
@@ -123,8 +112,8 @@ class Flags:
 def read_config(flags_: Flags) -> configuration.Config:
   """Return the configuration of the flags, or else of the run folder.
 
-  What it leaves to the encoder, the vocabulary and the word vectors is still
-  0; see `run_start.resolve`.
+  Sizes that follow from the encoder, the vocabulary or the word vectors may
+  still be 0; see `start.resolve`.
 
   Raises:
     ValueError: there is none, or it has a mistake.
@@ -135,7 +124,7 @@ def read_config(flags_: Flags) -> configuration.Config:
       os.path.join(train_dir, configuration.CONFIG_FILE)):
     config = captioner.load_config(train_dir)
   if config is None and flags_.init_checkpoint.value:
-    config = run_start.initial_config(
+    config = start.initial_config(
         checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
     raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
@@ -152,46 +141,8 @@ def read_config(flags_: Flags) -> configuration.Config:
   return config
 
 
-class Prepared(NamedTuple):
-  """What is known before the graph is built."""
-
-  config: configuration.Config  # final; what the run folder keeps
-  phase: configuration.Config   # what this phase of training reads
-  shards: Shards
-  vocab_file: str | None
-  # Of captions that self-critical training draws; None: it is another phase.
-  critical_vocab: vocabulary.Vocabulary | None
-  first_values: dict[str, np.ndarray]  # of a new run, by variable name
-
-
-def needed_vocabulary(
-    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
-    flag: str,
-) -> vocabulary.Vocabulary:
-  """Read the vocabulary, which a flag asks for.
-
-  Raises:
-    ValueError: there is none.
-  """
-  if vocab_file is None:
-    raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
-  return trained_model.load_vocabulary(config, train_dir, vocab_file)
-
-
-def is_finished(flags_: Flags) -> bool:
-  """Return whether the run has reached its last step; log it if so."""
-  found = checkpoints.newest(flags_.train_dir.value)
-  if found is None or (
-      checkpoints.step_of(found) < flags_.number_of_steps.value):
-    return False
-  logging.info('%s has already reached step %d of --number_of_steps=%d',
-               flags_.train_dir.value, checkpoints.step_of(found),
-               flags_.number_of_steps.value)
-  return True
-
-
 def check_flags(flags_: Flags, config: configuration.Config) -> None:
-  """Refuse flags that lack others, or a frozen encoder of random weights.
+  """Refuse flags that contradict each other or the configuration.
 
   Raises:
     ValueError: they do.
@@ -201,140 +152,127 @@ def check_flags(flags_: Flags, config: configuration.Config) -> None:
       raise ValueError('early_stopping_patience needs --eval_file_pattern')
     if config.training.best_metric != 'perplexity':
       raise ValueError('best_metric needs --eval_file_pattern')
+  if flags_.self_critical.value and flags_.train_inception.value:
+    raise ValueError('--self_critical and --train_inception are two phases; '
+                     'give one of them')
   if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
-    run_start.check_encoder(
+    start.check_encoder(
         config.model, flags_.train_dir.value, flags_.init_checkpoint.value)
 
 
-def prepare(flags_: Flags, config: configuration.Config) -> Prepared:
-  """Find the shards and the vocabulary, and make the configuration final.
-
-  Args:
-    flags_: of this command.
-    config: as of `read_config`.
-
-  Raises:
-    ValueError: they do not fit each other, or the flags ask for what cannot
-      be.
-    OSError: a file cannot be read.
-  """
-  train_dir = flags_.train_dir.value
-  found = checkpoints.newest(train_dir)
-  begins_with = found or (flags_.init_checkpoint.value
-                          and checkpoints.latest(flags_.init_checkpoint.value))
-  shards = Shards.find(
-      config.model.input_file_pattern, config.model.bad_records)
-  vocab_file = run_start.find_vocabulary(
-      shards, flags_.vocab_file.value, begins_with)
-  config = run_start.resolve(config, vocab_file, resumes=found is not None)
-  if vocab_file and begins_with:
-    run_start.check_vocabulary(vocab_file, begins_with)
-  first_values = {}
-  if flags_.init_checkpoint.value:
-    run_start.check_first_values(config.model)
-  elif not found:
-    first_values = word_initialization.first_values(config.model, vocab_file)
-  if not flags_.self_critical.value:
-    return Prepared(config, config, shards, vocab_file, None, first_values)
-  if flags_.train_inception.value:
-    raise ValueError('--self_critical and --train_inception are two phases; '
-                     'give one of them')
-  if begins_with is None:
-    raise ValueError('--self_critical improves a model that has been trained; '
-                     'give its checkpoint as --init_checkpoint')
-  return Prepared(
-      config, self_critical.phase(config), shards, vocab_file,
-      needed_vocabulary(
-          config.model, train_dir, vocab_file, '--self_critical'),
-      first_values)
+def make_replica(
+    flags_: Flags, config: configuration.TrainingConfig,
+    cluster_task: task.Task | None,
+) -> Replica:
+  """Make this process's part of the training."""
+  if cluster_task is None or cluster_task.is_evaluator:
+    return Replica()
+  return ClusterReplica(
+      cluster_task, config.sync_replicas, flags_.number_of_steps.value,
+      config.replica_timeout_secs, command_line.end_at_once)
 
 
 def make_evaluation(
-    flags_: Flags, prepared: Prepared, task: cluster.Task | None
+    flags_: Flags, config: configuration.Config, begin: start.Start,
+    cluster_task: task.Task | None,
 ) -> TrainingEvaluation | EvaluationElsewhere | None:
-  """Make what evaluates the checkpoints; None: nothing does.
+  """Make what evaluates each checkpoint, if --eval_file_pattern is given."""
+  train_dir = flags_.train_dir.value
+  if not flags_.eval_file_pattern.value:
+    return None
+  if cluster_task and not cluster_task.is_evaluator:
+    return EvaluationElsewhere(train_dir)
+  shards = Shards.find(
+      flags_.eval_file_pattern.value, begin.shards.bad_records)
+  return TrainingEvaluation(
+      config, begin.shards, shards, begin.vocab_file, train_dir,
+      flags_.train_inception.value)
+
+
+def follow(
+    evaluation: TrainingEvaluation | None, number_of_steps: int
+) -> None:
+  """Evaluate the checkpoints of a cluster until its last step.
 
   Raises:
-    ValueError: the shards cannot be used.
+    ValueError: nothing says on what.
   """
-  pattern = flags_.eval_file_pattern.value
-  if not pattern:
-    return None
-  if task and not task.is_evaluator:
-    return EvaluationElsewhere(flags_.train_dir.value)
-  return TrainingEvaluation(
-      prepared.phase, prepared.shards,
-      Shards.find(pattern, prepared.shards.bad_records), prepared.vocab_file,
-      flags_.train_dir.value, flags_.train_inception.value)
+  if evaluation is None:
+    raise ValueError('an evaluator needs --eval_file_pattern')
+  with hooks.interruption() as interrupted:
+    evaluation.follow(number_of_steps, interrupted)
 
 
 def train(
-    flags_: Flags, prepared: Prepared, replica: Replica,
-    evaluation: TrainingEvaluation | EvaluationElsewhere | None,
+    flags_: Flags, begin: start.Start, cluster_task: task.Task | None
 ) -> None:
-  """Train, alone in the run folder.
+  """Train by the flags.
 
-  Raises:
-    ValueError: as of `loop.train`.
-    OSError: another process trains there, or a file is not there.
+  Args:
+    flags_: of this command.
+    begin: what the run starts from.
+    cluster_task: of this process; None: it trains alone.
   """
   train_dir = flags_.train_dir.value
-  config, vocab_file = prepared.config, prepared.vocab_file
+  config = begin.config
+  phase, critical_vocab = config, None
+  if flags_.self_critical.value:
+    critical_vocab = start.critical_vocabulary(train_dir, begin)
+    phase = self_critical.phase(config)
+  file_system.makedirs(train_dir)
+  replica = make_replica(flags_, config.training, cluster_task)
+  evaluation = make_evaluation(flags_, phase, begin, cluster_task)
+  if cluster_task and cluster_task.is_evaluator:
+    follow(evaluation, flags_.number_of_steps.value)
+    return
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
       checkpoints.remove_leftovers(train_dir)
-    samples = None
+    samples = critic = None
     if flags_.sample_image.value:
+      vocab = start.needed_vocabulary(train_dir, begin, '--sample_image')
       samples = sample_captions.CaptionSamples(
-          config.model,
-          needed_vocabulary(
-              config.model, train_dir, vocab_file, '--sample_image'),
-          flags_.sample_image.value, config.training.seed)
-    # It reads all shards: last, when there is no mistake left to be found.
-    critic = prepared.critical_vocab and self_critical.make_critic(
-        prepared.shards, config.model, prepared.critical_vocab)
+          config.model, vocab, flags_.sample_image.value, config.training.seed)
+    if critical_vocab:
+      # It reads all shards: last, when there is no mistake left to be found.
+      critic = self_critical.make_critic(
+          begin.shards, config.model, critical_vocab)
     loop.train(loop.TrainingRun(
-        prepared.phase, prepared.shards, train_dir,
-        flags_.number_of_steps.value,
+        phase, begin.shards, train_dir, flags_.number_of_steps.value,
         train_encoder=flags_.train_inception.value,
         log_every_n_steps=flags_.log_every_n_steps.value,
         init_checkpoint=flags_.init_checkpoint.value,
-        first_values=prepared.first_values,
+        first_values=begin.first_values,
         on_start=functools.partial(
-            run_start.save_run_files, config, vocab_file, train_dir),
+            start.save_run_files, config, begin.vocab_file, train_dir),
         evaluation=evaluation, samples=samples, critic=critic,
         replica=replica))
 
 
 def main(flags_: Flags) -> None:
-  """Read the flags and train, or do another task of a cluster."""
-  task = cluster.read(os.environ)
-  if task and task.is_ps:
-    with training_hooks.interruption() as interrupted:
-      cluster_signals.keep_variables(task, interrupted)
+  """Train, or do another task of a cluster."""
+  cluster_task = task.read(os.environ)
+  if cluster_task and cluster_task.is_ps:
+    with hooks.interruption() as interrupted:
+      signals.keep_variables(cluster_task, interrupted)
     return
   config = read_config(flags_)
   if config.training.seed is not None:
     loop.be_deterministic(config.model)
-  if not task and is_finished(flags_):
+  train_dir = flags_.train_dir.value
+  number_of_steps = flags_.number_of_steps.value
+  found = checkpoints.newest(train_dir)
+  if not cluster_task and found and (
+      checkpoints.step_of(found) >= number_of_steps):
+    logging.info('%s has already reached step %d of --number_of_steps=%d',
+                 train_dir, checkpoints.step_of(found), number_of_steps)
     return
   check_flags(flags_, config)
-  prepared = prepare(flags_, config)
-  file_system.makedirs(flags_.train_dir.value)
-  replica = Replica()
-  if task and not task.is_evaluator:
-    replica = ClusterReplica(
-        task, config.training.sync_replicas, flags_.number_of_steps.value,
-        config.training.replica_timeout_secs, command_line.end_at_once)
-  evaluation = make_evaluation(flags_, prepared, task)
-  if not (task and task.is_evaluator):
-    train(flags_, prepared, replica, evaluation)
-    return
-  if evaluation is None:
-    raise ValueError('an evaluator needs --eval_file_pattern')
-  with training_hooks.interruption() as interrupted:
-    evaluation.follow(flags_.number_of_steps.value, interrupted)
+  begin = start.find(
+      config, train_dir, flags_.vocab_file.value,
+      flags_.init_checkpoint.value)
+  train(flags_, begin, cluster_task)
 
 
 if __name__ == '__main__':

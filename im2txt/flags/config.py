@@ -2,15 +2,52 @@
 
 import dataclasses
 import os
+from importlib import resources
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from im2txt import configuration
+from im2txt.files import file_system
 
 # The flag is the command's that constructs it, and in its --help.
 flags.disclaim_key_flags()
+
+
+class _NameOrPath(flags.ArgumentParser):
+  """Parse the path of a configuration, or the name of one in `configs`."""
+
+  def __init__(self, path_parser: flags.ArgumentParser):
+    self._path_parser = path_parser
+
+  def parse(self, argument: str) -> object:
+    """Return the configuration that an argument names.
+
+    Raises:
+      ValueError: `configs` has none of this name.
+    """
+    name = argument.partition(':')[0]  # Behind it: get_config()'s argument.
+    if not name.isidentifier() or file_system.isfile(name):
+      return self._path_parser.parse(argument)
+    file = resources.files('configs') / f'{name}.py'
+    if name.startswith('_') or not file.is_file():
+      raise ValueError(f'there is no configuration {name!r}; name a file, or '
+                       f'one of {", ".join(names())}')
+    with resources.as_file(file) as path:
+      return self._path_parser.parse(f'{path}{argument.removeprefix(name)}')
+
+  def flag_type(self) -> str:
+    """Return what --help calls such a value."""
+    return self._path_parser.flag_type()
+
+
+def names() -> list[str]:
+  """Return the names of the configurations in `configs`."""
+  stems = (os.path.splitext(file.name)
+           for file in resources.files('configs').iterdir())
+  return sorted(stem for stem, suffix in stems
+                if suffix == '.py' and not stem.startswith('_'))
 
 
 class ConfigFlag:
@@ -20,10 +57,12 @@ class ConfigFlag:
     self._values = values
     self.config = config_flags.DEFINE_config_file(
         'config', None, 'Python file with get_config(), such as '
-        'configs/show_and_tell.py; --config.model.batch_size=16 changes a '
-        'field. Training that goes on has it in its --train_dir.',
+        'configs/show_and_tell.py; or the name of one that comes with this '
+        'project, such as show_and_tell. --config.model.batch_size=16 changes '
+        'a field. Training that goes on has it in its --train_dir.',
         flag_values=values)
-    values[self.config.name].parser = _Parser(self.config.name)
+    values[self.config.name].parser = _NameOrPath(
+        path_parser=_Parser(self.config.name))
 
   def value(self) -> configuration.Config | None:
     """Return the configuration of the flag, if it was given.

@@ -20,6 +20,7 @@ from im2txt import configuration
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs.captions import ShardCaptions
 from im2txt.inputs.shards import Shards
+from im2txt.results.result import Caption
 from im2txt.scoring import cider
 from im2txt.scoring.ptb_tokenizer import tokenize
 
@@ -84,6 +85,22 @@ class Consensus:
         self._cider.scores(words, words, shares / shares.sum()))
     return np.argsort(-agreement, kind='stable').tolist()
 
+  def choose(
+      self, features: np.ndarray, captions: Sequence[Caption],
+      number: int | None = None,
+  ) -> list[Caption]:
+    """Return the captions of an image that agree most, best first.
+
+    Args:
+      features: float32 [C], the encoder's features of it.
+      captions: found by the search.
+      number: of captions to keep; None: all.
+    """
+    order = self.rank(
+        features, [caption.text for caption in captions],
+        [caption.log_probability for caption in captions])
+    return [captions[i] for i in order[:number]]
+
   def _nearest(
       self, features: np.ndarray
   ) -> tuple[list[list[str]], list[float]]:
@@ -111,8 +128,7 @@ class Consensus:
 
 
 def read(
-    shards: Shards, config: configuration.ModelConfig,
-    found: ShardCaptions,
+    shards: Shards, config: configuration.ModelConfig, found: ShardCaptions
 ) -> Consensus:
   """Read the images of feature shards.
 

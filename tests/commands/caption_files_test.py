@@ -12,13 +12,14 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SECONDS, draw_image
-from gallery_test import Page
+from command_runner import SECONDS
+from gallery_page import Page
 from PIL import Image
+from tiny_task import draw_image
 
-from im2txt import run_inference
 from im2txt.results import journal as journals
 from im2txt.results import result as results
+from im2txt.results.outputs import Outputs
 
 NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.
@@ -239,14 +240,14 @@ def test_what_was_unreadable_is_tried_again(tmp_path):
   files = ['blue', 'red', 'blue', 'green']
   with (pytest.raises(KeyboardInterrupt),
         journals.Journal(journal, {}) as opened):
-    assert [result.error for result in run_inference.go_on(
+    assert [result.error for result in journals.resume(
         opened, files, captioned(False))] == [None, 'cut off', None, None]
     raise KeyboardInterrupt
   with journals.Journal(journal, {}) as opened:
-    found = list(run_inference.go_on(opened, files, captioned(True)))
+    found = list(journals.resume(opened, files, captioned(True)))
     assert [result.file for result in found] == files
     assert not any(result.error for result in found)
-    assert list(run_inference.go_on(opened, files, captioned(True))) == found
+    assert list(journals.resume(opened, files, captioned(True))) == found
   assert asked == [['blue', 'red', 'green'], ['red']]
 
 
@@ -331,6 +332,10 @@ def test_names_that_are_hostile(scripted, caption, tmp_path):
 
 
 def test_places_that_cannot_be_written(task, scripted, caption, tmp_path):
+  def check(paths, sheet):
+    Outputs(
+        **dict(zip(KINDS, paths, strict=False)), contact_sheet=sheet).check()
+
   (tmp_path / 'link').symlink_to('.')
   os.mkfifo(tmp_path / 'pipe')
   for paths, sheet, error in (
@@ -344,14 +349,12 @@ def test_places_that_cannot_be_written(task, scripted, caption, tmp_path):
       ([], 'gone/a.png', 'gone/a.png: there is no such folder'),
       ([], 'a.pdf', 'a.pdf must end in .png or .jpg')):
     with pytest.raises(ValueError) as refused:
-      run_inference.check_outputs(
-          [f'{tmp_path}/{path}' for path in paths],
-          sheet and f'{tmp_path}/{sheet}')
+      check([f'{tmp_path}/{path}' for path in paths],
+            sheet and f'{tmp_path}/{sheet}')
     assert f'{tmp_path}/' in str(refused.value)
     assert error in str(refused.value)
-  run_inference.check_outputs(
-      [f'{tmp_path}/a', f'{tmp_path}/b', 'c', '/dev/../d'],
-      f'{tmp_path}/a.JPG')
+  check([f'{tmp_path}/a', f'{tmp_path}/b', 'c', '/dev/../d'],
+        f'{tmp_path}/a.JPG')
 
   finished = caption(scripted, task.images[0],
                      f'--output_html={tmp_path}/gone/out.html')

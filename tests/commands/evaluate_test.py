@@ -10,7 +10,8 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, TRAIN_CAPTIONS
+from command_runner import NO_JAVA
+from tiny_task import TRAIN_CAPTIONS
 
 from im2txt import inference_wrapper
 from im2txt.evaluation import best_checkpoint

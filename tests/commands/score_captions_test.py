@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA
+from command_runner import NO_JAVA
 
 from im2txt import score_captions
 from im2txt.inputs import sequence_example

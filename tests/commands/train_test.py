@@ -16,8 +16,9 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SECONDS, make_pair
+from command_runner import ROOT, SECONDS
 from PIL import Image
+from tiny_task import make_pair
 
 from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
@@ -30,7 +31,7 @@ from im2txt.training import loop
 
 tf1 = tf.compat.v1
 
-ENCODER = 'EfficientNetLite0/'
+ENCODER = 'TinyEncoder/'
 ADAM = 'optimizer/'
 
 
@@ -78,16 +79,16 @@ def test_logs_plain_lines_without_a_terminal(trained):
 
 
 def test_logs_variables_once(trained):
-  # 7 in the decoder and global_step, 5 in each of 49 convolutions, an Adam
+  # 7 in the decoder and global_step, 5 in each of 2 convolutions, an Adam
   # pair for each of 6 trained ones and its two powers.
   table = [line for line in trained.log if ' variables, ' in line]
   assert len(table) == 1
-  count = 1 + 6 + 5 * 49 + 2 * 6 + 2
+  count = 1 + 6 + 5 * 2 + 2 * 6 + 2
   assert f' {count} variables, ' in table[0]
   rows = [line for line in trained.log if line.startswith('  ')
           and line.endswith(('  trained', ']'))]
   assert len(rows) == count
-  assert '  image_embedding/weights  [1280, 7]  trained' in rows
+  assert '  image_embedding/weights  [9, 7]  trained' in rows
   assert '  seq_embedding/map  [17, 7]  trained' in rows
   assert sum(row.endswith('  trained') for row in rows) == 6
 
@@ -188,7 +189,7 @@ def solid_colour_task(folder):
         sequence_example.Caption(words, ids)).SerializeToString())
   return configuration.Config(
       model=configuration.ModelConfig(
-          encoder='efficientnet_lite0', image_height=32, image_width=32,
+          encoder='tiny', image_height=32, image_width=32,
           vocab_size=17, embedding_size=7, num_lstm_units=11, batch_size=1,
           decoder_dropout_keep_prob=1.0),
       training=configuration.TrainingConfig(
@@ -238,7 +239,7 @@ def test_phase_2_trains_the_encoder_too(
   assert after['global_step'] == 8
   for name in (ENCODER + 'Stem/weights', ENCODER + 'Head/weights',
                ENCODER + 'Stem/BatchNorm/gamma',
-               ENCODER + 'Block_3/Expand/BatchNorm/moving_mean'):
+               ENCODER + 'Head/BatchNorm/moving_mean'):
     assert np.any(before[name] != after[name]), name
     np.testing.assert_allclose(
         after[name], before[name], atol=0.5, err_msg=name)
@@ -391,7 +392,8 @@ def test_a_bar_on_a_terminal(task, tmp_path):
         [sys.executable, '-m', 'im2txt.train', f'--config={task.config_file}',
          f'--input_file_pattern={task.train_pattern}',
          f'--train_dir={tmp_path / "run"}', '--number_of_steps=40',
-         '--log_every_n_steps=10'],
+         '--log_every_n_steps=10',
+         '--config.model.encoder=efficientnet_lite0'],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=descriptor,
         stderr=descriptor, timeout=SECONDS, check=False)
   text = b''.join(shown).decode()

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import NO_JAVA
+from command_runner import NO_JAVA
 
 from im2txt.checkpoints import names
 from im2txt.evaluation import best_checkpoint, during_training, metrics_file

@@ -6,6 +6,7 @@ import operator
 import numpy as np
 import pytest
 import tensorflow as tf
+from batches import run
 from PIL import Image
 
 from im2txt import configuration
@@ -88,15 +89,6 @@ def shards_of(config):
 def batch_of(config, *arguments):
   """`make_batch` of the shards that a configuration names."""
   return inputs.make_batch(shards_of(config), config, *arguments)
-
-
-def run(batch, at_most=None):
-  """Batches as arrays; all there are, or `at_most`."""
-  batches = []
-  with tf1.train.MonitoredSession() as session:
-    while not session.should_stop() and len(batches) != at_most:
-      batches.append(session.run(batch))
-  return batches
 
 
 def numbers(batches):

@@ -10,7 +10,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-import pytorch_weights_test
+import pytorch_files
 import tensorflow as tf
 from absl import flags
 from hypothesis import assume, given
@@ -227,10 +227,10 @@ def _zipped(name, content):
   return file.getvalue()
 
 
-PYTORCH = pytorch_weights_test.legacy_file(
-    pytorch_weights_test.dictionary(
-        a=pytorch_weights_test.tensor('1', (2, 3), (3, 1)),
-        b=pytorch_weights_test.tensor('2', (2,), (1,), 1, 'HalfStorage')),
+PYTORCH = pytorch_files.legacy_file(
+    pytorch_files.dictionary(
+        a=pytorch_files.tensor('1', (2, 3), (3, 1)),
+        b=pytorch_files.tensor('2', (2,), (1,), 1, 'HalfStorage')),
     **{'1': np.arange(6, dtype='<f4'), '2': np.arange(3, dtype='<f2')})
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import tensorflow as tf
-from conftest import free_hosts
+from command_runner import free_hosts
 
 from im2txt.training.cluster import signals as cluster_signals
 from im2txt.training.cluster import task as cluster
