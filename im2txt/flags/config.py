@@ -61,8 +61,8 @@ class ConfigFlag:
         'project, such as show_and_tell. --config.model.batch_size=16 changes '
         'a field. Training that goes on has it in its --train_dir.',
         flag_values=values)
-    values[self.config.name].parser = _NameOrPath(
-        path_parser=_Parser(self.config.name))
+    flag = values[self.config.name]
+    flag.parser = _AssignableParser(_NameOrPath(path_parser=flag.parser))
 
   def value(self) -> configuration.Config | None:
     """Return the configuration of the flag, if it was given.
@@ -97,16 +97,19 @@ class _Assignable:
   config: configuration.Config  # As the file returned it.
 
 
-class _Parser(config_flags.ConfigFileFlagParser):
-  """Load the file of --config into a record that flags can assign to."""
+class _AssignableParser(flags.ArgumentParser):
+  """Parse --config to a record that the flags of fields can assign to."""
 
-  def parse(self, path: str) -> _Assignable:
-    """Load the file.
+  def __init__(self, parser: flags.ArgumentParser):
+    self._parser = parser
+
+  def parse(self, argument: str) -> _Assignable:
+    """Return the configuration that an argument names.
 
     Raises:
-      ValueError: the file cannot be loaded, or is none of a configuration.
+      ValueError: it cannot be loaded, or is no configuration.
     """
-    config = super().parse(path)
+    config = self._parser.parse(argument)
     try:
       sections = config.model, config.training
     except (AttributeError, OSError) as error:
@@ -117,6 +120,10 @@ class _Parser(config_flags.ConfigFileFlagParser):
       raise ValueError('the file of --config must have a get_config() that '
                        'returns a configuration.Config')
     return _Assignable(*map(_assignable, sections), config)
+
+  def flag_type(self) -> str:
+    """Return what --help calls such a value."""
+    return self._parser.flag_type()
 
 
 def _assignable(section: Any) -> Any:

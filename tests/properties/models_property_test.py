@@ -67,8 +67,8 @@ def records(record_class):
 @st.composite
 def configs(draw):
   name = draw(st.sampled_from(list(DECODERS)))
-  model = draw(records(DECODERS[name].config_class))
-  model.decoder = name
+  model = dataclasses.replace(
+      draw(records(DECODERS[name].config_class)), decoder=name)
   return configuration.Config(
       model, draw(records(configuration.TrainingConfig)), draw(texts()))
 
