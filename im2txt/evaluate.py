@@ -21,10 +21,10 @@ from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
 from im2txt.evaluation import (
-  best_checkpoint,
-  checkpoint_watcher,
-  evaluator,
-  metrics_file,
+    best_checkpoint,
+    checkpoint_watcher,
+    evaluator,
+    metrics_file,
 )
 from im2txt.evaluation.caption_evaluation import (
   CaptionEvaluation,

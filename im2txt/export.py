@@ -35,7 +35,7 @@ from im2txt.flags.captioning import CaptioningFlags
 from im2txt.inference import ensemble
 from im2txt.inputs import image_processing
 from im2txt.models import captioner
-from im2txt.search import beam_search
+from im2txt.search import beam_search, word_step
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
@@ -99,7 +99,7 @@ def captioning_signatures(
       models, ensemble.encode(models, images))
   captions = beam_search.beam_search(
       decoder, memory,
-      dataclasses.replace(beam_search.readable(decoder, rules),
+      dataclasses.replace(word_step.limit_length(decoder, rules),
                           max_caption_length=max_length),
       dataclasses.replace(options, beam_size=beam_size))
   found = captions.log_probabilities > -float('inf')

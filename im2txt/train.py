@@ -40,8 +40,8 @@ from absl import flags, logging
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.evaluation.during_training import (
-  EvaluationElsewhere,
-  TrainingEvaluation,
+    EvaluationElsewhere,
+    TrainingEvaluation,
 )
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag

@@ -2,16 +2,16 @@
 
 from im2txt import configuration
 from im2txt.encoders.efficientnet_lite import (
-  EfficientNetLite0,
-  EfficientNetLite2,
+    EfficientNetLite0,
+    EfficientNetLite2,
 )
 from im2txt.encoders.encoder import Encoder
 from im2txt.encoders.inception_v3 import InceptionV3
 from im2txt.encoders.mobilenet_v3 import MobileNetV3Small
 from im2txt.encoders.resnet_v1 import (
-  ResNetV1Depth50,
-  ResNetV1Depth101,
-  ResNetV1Depth152,
+    ResNetV1Depth50,
+    ResNetV1Depth101,
+    ResNetV1Depth152,
 )
 from im2txt.inputs.batch import Encoding
 

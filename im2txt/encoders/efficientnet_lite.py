@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import encoder, pytorch_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -115,7 +115,7 @@ class EfficientNetLite(encoder.Encoder):
     decay = slim.l2_regularizer(self._weight_decay) if trainable else None
     common = {
         'activation_fn': tf.nn.relu6,
-        'normalizer_fn': layers.batch_norm,
+        'normalizer_fn': normalization.batch_norm,
         'normalizer_params': {
             'decay': 0.99, 'epsilon': 1e-3, 'scale': True,
             'trainable': trainable, 'training': training},

@@ -6,7 +6,7 @@ import tf_slim as slim
 from tf_slim.nets import inception_v3
 
 from im2txt.encoders import encoder, keras_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -45,7 +45,7 @@ class InceptionV3(encoder.Encoder):
                 stddev=_STDDEV),
             weights_regularizer=regularizer,
             activation_fn=tf.nn.relu,
-            normalizer_fn=layers.batch_norm,
+            normalizer_fn=normalization.batch_norm,
             normalizer_params=normalizer_params,
             trainable=trainable)):
       net, _ = inception_v3.inception_v3_base(images, scope=self.scope)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import encoder, keras_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -98,7 +98,7 @@ class MobileNetV3Small(encoder.Encoder):
     decay = slim.l2_regularizer(self._weight_decay) if trainable else None
     common = {
         'activation_fn': _hard_swish,
-        'normalizer_fn': layers.batch_norm,
+        'normalizer_fn': normalization.batch_norm,
         'normalizer_params': {
             'decay': _BATCH_NORM_DECAY, 'epsilon': _BATCH_NORM_EPSILON,
             'scale': True, 'trainable': trainable, 'training': training},

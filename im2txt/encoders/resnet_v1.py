@@ -8,7 +8,7 @@ import tf_slim as slim
 from tf_slim.nets import resnet_v1
 
 from im2txt.encoders import encoder
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -64,7 +64,7 @@ class ResNetV1(encoder.Encoder):
             weights_initializer=slim.variance_scaling_initializer(),
             weights_regularizer=decay,
             activation_fn=tf.nn.relu,
-            normalizer_fn=layers.batch_norm,
+            normalizer_fn=normalization.batch_norm,
             normalizer_params={
                 'decay': _BATCH_NORM_DECAY, 'epsilon': _BATCH_NORM_EPSILON,
                 'scale': True, 'trainable': trainable, 'training': training},

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from im2txt.files import file_system, json_files, locks
+from im2txt.files import file_system, json_files, json_lines, locks
 from im2txt.results import result as results
 
 
@@ -90,15 +90,10 @@ class Journal:
       raise ValueError(
           f'{self._path} is of work begun {self._difference(first, settings)}; '
           'finish that with its own flags, or delete the file')
-    place = self._file.tell()
-    while (line := self._file.readline()).endswith(b'\n'):
-      try:
-        self._note(results.from_line(line), place)
-      except ValueError as error:
-        raise ValueError(f'{self._path} is damaged ({error}); delete it to '
-                         'begin again') from None
-      place = self._file.tell()
-    self._file.truncate(place)
+    for place, result in json_lines.recover(
+        self._file, self._path, results.from_line, 'line of a journal',
+        'delete the file to begin again', first_number=2):
+      self._note(result, place)
 
   def _difference(self, first: bytes, settings: Mapping[str, Any]) -> str:
     try:

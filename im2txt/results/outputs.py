@@ -13,12 +13,12 @@ from absl import logging
 
 from im2txt.files import file_system
 from im2txt.results import (
-  attention_sheets,
-  coco_results,
-  contact_sheet,
-  gallery,
-  journal,
-  text_files,
+    attention_sheets,
+    coco_results,
+    contact_sheet,
+    gallery,
+    journal,
+    text_files,
 )
 from im2txt.results import result as results
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 Words = Sequence[Hashable]
 
+_Ngram = tuple[Hashable, ...]
+
 _MAX_N = 4
 _SIGMA = 6.0  # Of the penalty for another length.
 
@@ -19,7 +21,7 @@ _SIGMA = 6.0  # Of the penalty for another length.
 class _Vectors(NamedTuple):
   """A caption's n-grams, each weighed by how few images have it."""
 
-  weights: list[dict[tuple, float]]  # Of each n.
+  weights: list[dict[_Ngram, float]]  # Of each n.
   norms: list[float]
   length: int
 
@@ -36,7 +38,7 @@ class CiderD:
     Raises:
       ValueError: there is no image.
     """
-    self._frequencies = collections.Counter()
+    self._frequencies: collections.Counter[_Ngram] = collections.Counter()
     num_images = 0
     for num_images, captions in enumerate(captions_of_images, 1):  # noqa: B007
       self._frequencies.update(
@@ -65,7 +67,7 @@ class CiderD:
         for vectors in map(self._vectors, candidates)]
 
   def _vectors(self, words: Words) -> _Vectors:
-    weights = [{} for _ in range(_MAX_N)]
+    weights: list[dict[_Ngram, float]] = [{} for _ in range(_MAX_N)]
     for ngram, count in collections.Counter(_ngrams(words)).items():
       frequency = max(1, self._frequencies[ngram])
       weights[len(ngram) - 1][ngram] = count * (
@@ -76,7 +78,7 @@ class CiderD:
     return _Vectors(weights, norms, max(0, len(words) - 1))
 
 
-def _ngrams(words: Words) -> Iterator[tuple]:
+def _ngrams(words: Words) -> Iterator[_Ngram]:
   for n in range(1, _MAX_N + 1):
     for i in range(len(words) - n + 1):
       yield tuple(words[i:i + n])

@@ -99,7 +99,8 @@ def _ngrams(
     sentences: Sequence[Sentence], lengths: np.ndarray
 ) -> Iterator[_Ngrams]:
   """Yields those of n = 1, 2, ... _MAX_N."""
-  word_ids = collections.defaultdict(itertools.count().__next__)
+  word_ids: dict[str, int] = collections.defaultdict(
+      itertools.count().__next__)
   words = np.array([word_ids[word] for sentence in sentences
                     for word in sentence], np.int64)
   rows = np.repeat(np.arange(len(sentences)), lengths)
@@ -191,7 +192,7 @@ def _similarities(
 
 
 def _size(*parts: _Ngrams) -> int:
-  return max(ngrams.ids.max(initial=0) for ngrams in parts) + 1
+  return max(int(ngrams.ids.max(initial=0)) for ngrams in parts) + 1
 
 
 def _add_up(

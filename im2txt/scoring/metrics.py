@@ -123,7 +123,7 @@ class Scorer:
         [list(map(str.split, captions))
          for captions in self._references.values()])
     self._best = {name: ' '.join(words) for name, (words, _) in found.items()}
-    self._constants = {}  # Scored with the first captions.
+    self._constants: dict[str, Constant] = {}  # Scored with the first captions.
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class Scorer:
     candidates = [{image: [caption] for image, caption in captions.items()}
                   for captions in several]
     # Of each score, for each set, the overall one and those of the images.
-    found = {name: [] for name in BLEU}
+    found: dict[str, list[Any]] = {name: [] for name in BLEU}
     for captions in candidates:
       bleu = Bleu(4).compute_score(self._references, captions, verbose=0)
       for name, *of_set in zip(BLEU, *bleu, strict=True):

@@ -8,14 +8,16 @@ Flickr30k's) has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from im2txt.files import json_files
 
 MAX_INT64 = 2**63 - 1
 
+_Id = TypeVar('_Id', int, str)
 
-class AnnotatedImage(NamedTuple):
+
+class AnnotatedImage(NamedTuple, Generic[_Id]):
   """An image and its captions.
 
   Attributes:
@@ -25,13 +27,15 @@ class AnnotatedImage(NamedTuple):
     where: file and place that has the image, for messages.
   """
 
-  image_id: int | str
+  image_id: _Id
   file_name: str | None
   captions: list[str]
   where: str
 
 
-def read(path: str) -> list[AnnotatedImage]:
+def read(
+    path: str
+) -> list[AnnotatedImage[int]] | list[AnnotatedImage[str]]:
   """Reads captions of either form.
 
   Raises:
@@ -45,7 +49,7 @@ def read(path: str) -> list[AnnotatedImage]:
   return read_flickr8k(path)
 
 
-def read_coco(path: str) -> list[AnnotatedImage]:
+def read_coco(path: str) -> list[AnnotatedImage[int]]:
   """Reads a caption file of COCO's schema, in the order of its images.
 
   Raises:
@@ -54,7 +58,7 @@ def read_coco(path: str) -> list[AnnotatedImage]:
     OSError: it cannot be read.
   """
   content = json_files.read(path)
-  images = {}
+  images: dict[int, AnnotatedImage[int]] = {}
   for i, entry in enumerate(get_list(content, 'images', path)):
     where = f'{path}: images[{i}]'
     image_id = get_image_id(entry, 'id', where)
@@ -80,14 +84,14 @@ def read_coco(path: str) -> list[AnnotatedImage]:
   return list(images.values())
 
 
-def read_flickr8k(path: str) -> list[AnnotatedImage]:
+def read_flickr8k(path: str) -> list[AnnotatedImage[str]]:
   """Reads a token file, in the order of its images.
 
   Raises:
     ValueError: a line is not of its form, or there twice.
     OSError: the file cannot be read.
   """
-  images = {}
+  images: dict[str, AnnotatedImage[str]] = {}
   keys = set()
   for where, line in lines(path):
     key, tab, caption = line.partition('\t')

@@ -24,7 +24,9 @@ _KERAS_FILTERS = str.maketrans(
 def _nltk(caption: str) -> list[str]:
   # `preserve_line` spares the sentence splitter, whose model nltk would have
   # to download; it differs at full stops inside a caption only.
-  return nltk.word_tokenize(caption.lower(), preserve_line=True)
+  tokens: list[str] = nltk.word_tokenize(
+      caption.lower(), preserve_line=True)
+  return tokens
 
 
 def _clean(caption: str) -> list[str]:
@@ -77,7 +79,7 @@ class CaptionStyle:
   end_word: str
   unknown_word: str
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     markers = (self.start_word, self.end_word, self.unknown_word)
     if self.name not in _WAYS:
       raise ValueError(f'caption style is {self.name!r}; it must be one of '

@@ -147,7 +147,8 @@ class Vocabulary:
 def _read_lines(vocab_file: str) -> list[str]:
   try:
     with file_system.open(vocab_file, encoding='utf-8') as f:
-      return f.read().splitlines()
+      text: str = f.read()
+      return text.splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
 

@@ -15,8 +15,8 @@ from absl import logging
 from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.evaluation.during_training import (
-  EvaluationElsewhere,
-  TrainingEvaluation,
+    EvaluationElsewhere,
+    TrainingEvaluation,
 )
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs.shards import Shards

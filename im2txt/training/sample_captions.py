@@ -10,7 +10,7 @@ from im2txt.checkpoints import variable_loader
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors, image_processing
 from im2txt.models import captioner
-from im2txt.search import beam_search
+from im2txt.search import sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
@@ -59,8 +59,10 @@ class CaptionSamples:
           config, captioner.encode(config, tf.constant(image[np.newaxis])))
       rules = Rules(vocab)
       self._sentences = [
-          (beam_search.sample(decoder, memory, rules, temperature=temperature)
-           if temperature else beam_search.greedy(decoder, memory, rules)
+          (sampling.sample(
+              decoder, memory, rules,
+              sampling.SamplingOptions(temperature=temperature))
+           if temperature else sampling.greedy(decoder, memory, rules)
            ).sentences[0, 0] for temperature in TEMPERATURES]
       self._variables = tf1.global_variables()
       self._loader = variable_loader.VariableLoader(self._variables)

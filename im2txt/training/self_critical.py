@@ -27,7 +27,7 @@ from im2txt.inputs.batch import Batch
 from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 from im2txt.scoring import cider, ptb_tokenizer
-from im2txt.search import beam_search
+from im2txt.search import sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 from im2txt.training.cluster import task as cluster
@@ -176,8 +176,9 @@ class SelfCritical:
     num_samples = config.training.self_critical_samples
     with tf.name_scope('self_critical'):
       decoder, memory = captioner.build_memory(config.model, source.images)
-      self._sentences = beam_search.sample(
-          decoder, memory, Rules(critic.vocab), num_samples).sentences
+      self._sentences = sampling.sample(
+          decoder, memory, Rules(critic.vocab),
+          sampling.SamplingOptions(num_samples)).sentences
       self._drawn = tf1.placeholder(
           tf.int32, [None, num_samples, None], 'drawn')
       self._rewards = tf1.placeholder(

@@ -11,10 +11,10 @@ from absl import logging
 
 from im2txt import configuration, encoders
 from im2txt.checkpoints import (
-  encoder_weights,
-  names,
-  trained_model,
-  variable_loader,
+    encoder_weights,
+    names,
+    trained_model,
+    variable_loader,
 )
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system

@@ -24,10 +24,10 @@ from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import (
-  feature_cache,
-  image_processing,
-  sequence_example,
-  tfrecords,
+    feature_cache,
+    image_processing,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption
@@ -626,7 +626,7 @@ def test_an_image_that_cannot_be_decoded(
       1, {'image/data': b'no image'}, [caption(1, 'a')])])
   maker = feature_maker.FeatureMaker(encoder_config)
   description = maker.describe('pooled', 'float16', 0, '')
-  made = maker.make(
+  made = maker.encode(
       [(files[0], [0, 1]), (files[1], [0])],
       description, batch_size=1)
   assert len(next(made)['features/pooled']) == len(
@@ -693,9 +693,9 @@ def test_what_is_whole_of_a_damaged_folder_may_be_reused(
     feature_store.FeatureStore(runner, str(tmp_path), description)
   with caplog.at_level('WARNING', 'absl'):
     store = feature_store.FeatureStore(
-        runner, str(tmp_path), description, skips=True)
+        runner, str(tmp_path), description, skip_damage=True)
   assert f'not reused: {said}' in caplog.text
-  assert [store.find(digest) is None for digest in digests] == [
+  assert [store.lookup(digest) is None for digest in digests] == [
       *[False] * (len(digests) - 1), True]
   records[-1].context.feature['features/pooled'].bytes_list.value.append(b'x')
   write(shard, records)
@@ -755,6 +755,6 @@ def test_a_mistake_on_beam_is_one_line(images, command_of, launch, tmp_path):
 def test_a_machine_with_other_weights_stops(encoder_config, made):
   maker = feature_maker.FeatureMaker(encoder_config)
   description = feature_cache.read(str(made / 'pooled'))
-  maker.check(description)
+  maker.check_weights(description)
   with pytest.raises(ValueError, match='has other weights here than where'):
-    maker.check(dataclasses.replace(description, weights='5' * 16))
+    maker.check_weights(dataclasses.replace(description, weights='5' * 16))

@@ -21,17 +21,17 @@ from im2txt import configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.decoders import (
-  DECODERS,
-  CnnLstmConfig,
-  ShowAttendTellConfig,
-  TransformerConfig,
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
 )
 from im2txt.encoders import ENCODERS
 from im2txt.inputs import image_processing, pipeline
 from im2txt.inputs.batch import Batch
 from im2txt.models import captioner
 from im2txt.models.captioner import Mode
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.training import optimization
 
@@ -451,8 +451,9 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
 @pytest.mark.parametrize('search', [
     lambda *args: beam_search.beam_search(
         *args, beam_search.Options(4, beam_groups=2)),
-    beam_search.greedy,
-    lambda *args: beam_search.sample(*args, num_samples=2, seed=1),
+    sampling.greedy,
+    lambda *args: sampling.sample(
+        *args, sampling.SamplingOptions(num_samples=2), seed=1),
 ], ids=['groups', 'greedy', 'sample'])
 def test_alignments_are_those_of_the_words_before(config, trained, search):
   captions = search_in_graph(trained, search)

@@ -12,9 +12,9 @@ from tiny_task import draw_image
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
 from im2txt.evaluation.caption_evaluation import (
-  CaptionEvaluation,
-  digest_of_images,
-  find_training_shards,
+    CaptionEvaluation,
+    digest_of_images,
+    find_training_shards,
 )
 from im2txt.inference import batch_captioner, consensus
 from im2txt.inputs import captions as shard_captions

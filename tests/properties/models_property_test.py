@@ -16,11 +16,11 @@ from absl import flags
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import (
-  changed_json,
-  damaged,
-  read_or_refuse,
-  texts,
-  whole_texts,
+    changed_json,
+    damaged,
+    read_or_refuse,
+    texts,
+    whole_texts,
 )
 
 from im2txt import configuration
@@ -30,10 +30,10 @@ from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  sequence_example,
-  tfrecords,
+    bad_records,
+    feature_cache,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.shards import Shards

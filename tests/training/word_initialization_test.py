@@ -21,7 +21,7 @@ from im2txt.encoders import ENCODERS
 from im2txt.inputs.batch import Batch
 from im2txt.models import captioner
 from im2txt.models.losses import BANNED
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 from im2txt.training import optimization, word_initialization
@@ -315,10 +315,11 @@ def test_banned_words_are_never_said(vocab_file, vocab):
     decoder, memory = captioner.build_memory(config, captioner.encode(
         config, tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0)))
     rules = Rules(vocab, 12)
-    found = [beam_search.greedy(decoder, memory, rules),
+    found = [sampling.greedy(decoder, memory, rules),
              beam_search.beam_search(
                  decoder, memory, rules, beam_search.Options(4)),
-             beam_search.sample(decoder, memory, rules, 50, 2.0)]
+             sampling.sample(
+                 decoder, memory, rules, sampling.SamplingOptions(50, 2.0))]
     step = captioner.build_step(config)
     session.run(tf1.global_variables_initializer())
     session.run(assign(values))

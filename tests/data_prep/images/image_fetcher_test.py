@@ -300,7 +300,7 @@ def test_a_silent_server_is_left(server, tmp_path):
   server.stall.clear()
   server.answers['a'] = [(200, {'Content-Length': '4999'}, JPEG)]
   fetch(tmp_path, server.url('a'),
-        limits=QUICK._replace(silence_secs=0.1, retries=1))
+        limits=QUICK._replace(timeout_secs=0.1, retries=1))
   assert failure_of(tmp_path, 'a') == ('timed out', True)
   for _ in range(1000):  # Its threads may lag behind.
     if len(server.requests) == 2:
