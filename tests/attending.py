@@ -7,7 +7,6 @@ Shapes: B batch, T padded caption length, L regions, C channels of a region, H
 hidden, A width of attention.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -44,7 +43,7 @@ class Cells(Encoder):
     return {}
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class AttendingConfig(configuration.ModelConfig):
   """Numbers of `Attending`."""
 
