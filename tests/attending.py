@@ -40,9 +40,6 @@ class Cells(Encoder):
   def grid(self, height, width):
     return height // 5, width // 5
 
-  def read_weights(self, path):
-    return {}
-
 
 @dataclasses.dataclass(slots=True)
 class AttendingConfig(configuration.ModelConfig):
