@@ -34,7 +34,7 @@ from im2txt import command_line, configuration, encoders
 from im2txt.inputs import pipeline
 from im2txt.inputs.batch import Batch
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import optimization
 
 tf1 = tf.compat.v1
@@ -70,7 +70,7 @@ def our_loss(
     config: configuration.ModelConfig, batch: Batch
 ) -> tf.Tensor:
   """The loss as train.py builds it."""
-  return captioner.build(config, captioner.Mode.TRAIN, batch).total_loss
+  return Captioner(config).build(Mode.TRAIN, batch).total_loss
 
 
 def make_cases(folder: str, config: configuration.ModelConfig) -> list[Case]:

@@ -19,7 +19,7 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
+from im2txt.checkpoints import run_folder, trained_model
 from im2txt.evaluation import (
     best_checkpoint,
     checkpoint_watcher,
@@ -35,7 +35,6 @@ from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.flags.search import SearchFlags
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
 
 
 class Flags:
@@ -146,7 +145,7 @@ def main(flags_: Flags) -> None:
   interval_secs = flags_.eval_interval_secs.value
   if not flags_.run_once.value:
     wait_for_config(folder, interval_secs)
-  config = captioner.load_config(folder).model
+  config = run_folder.load_config(folder).model
   eval_dir = flags_.eval_dir.value or os.path.join(
       folder, metrics_file.EVAL_FOLDER)
   keep_best = flags_.keep_best.value

@@ -62,8 +62,9 @@ class ShowAndTellModel:
     """
     if config.decoder != 'show_and_tell':
       raise ValueError(f'ShowAndTellModel cannot build {config.decoder!r}; '
-                       'captioner.build can')
+                       'captioner.Captioner can')
     self.config = config
+    self._captioner = captioner.Captioner(config)
     self.mode = captioner.Mode(mode)
     self.train_inception = train_inception
     self.images: tf.Tensor | None = None
@@ -94,27 +95,29 @@ class ShowAndTellModel:
         'seq_embedding/embedding_lookup:0')
     if self.mode is captioner.Mode.INFERENCE:
       self.seq_embeddings = self.seq_embeddings[:, tf.newaxis]
-    self.inception_variables = encoder_weights.variables(self.config)
+    self.inception_variables = encoder_weights.variables(
+        self._captioner.encoder)
     self.global_step = tf1.train.get_global_step()
 
   def _build_inference(self) -> None:
-    step = captioner.build_step(self.config)
+    step = self._captioner.build_step()
     self.images = step.images
     self.input_seqs = step.input_feed[:, tf.newaxis]
     self.image_embeddings = step.memory
 
   def _build_training(self) -> None:
     training = self.mode is captioner.Mode.TRAIN
-    shards = self.config.input_file_pattern and Shards.find(
-        self.config.input_file_pattern, self.config.bad_records)
-    batch = pipeline.make_batch(shards or None, self.config, training)
-    outputs = captioner.build(
-        self.config, self.mode, batch, self.train_inception)
+    pattern = self.config.input_file_pattern
+    shards = Shards.find(pattern, self.config.bad_records) if pattern else None
+    batch = pipeline.make_batch(shards, self.config, training)
+    outputs = self._captioner.build(self.mode, batch, self.train_inception)
     (self.images, self.input_seqs, self.target_seqs, self.input_mask,
      self.image_rows) = batch
     self.image_embeddings = outputs.memory
     self.total_loss = outputs.total_loss
     self.target_cross_entropy_losses = outputs.caption_loss.losses
     self.target_cross_entropy_loss_weights = outputs.caption_loss.weights
-    if encoder_weights.find(self.config):
-      self.init_fn = encoder_weights.restorer(self.config)
+    encoder = self._captioner.encoder
+    weights = encoder_weights.find(self.config, encoder)
+    if weights:
+      self.init_fn = encoder_weights.restorer(encoder, weights)

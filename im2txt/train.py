@@ -39,6 +39,7 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import run_folder
 from im2txt.evaluation.during_training import (
     EvaluationElsewhere,
     TrainingEvaluation,
@@ -47,7 +48,6 @@ from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
 from im2txt.text import vocabulary
 from im2txt.training import hooks, loop, sample_captions, self_critical, start
 from im2txt.training.cluster import signals, task
@@ -122,7 +122,7 @@ def read_config(flags_: Flags) -> configuration.Config:
   train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
       os.path.join(train_dir, configuration.CONFIG_FILE)):
-    config = captioner.load_config(train_dir)
+    config = run_folder.load_config(train_dir)
   if config is None and flags_.init_checkpoint.value:
     config = start.initial_config(
         checkpoints.latest(flags_.init_checkpoint.value))

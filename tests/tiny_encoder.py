@@ -13,8 +13,8 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import ENCODERS, Encoder, Encoding
-from im2txt.encoders.encoder import pool_regions, read_checkpoint
-from im2txt.layers import core as layers
+from im2txt.encoders.encoder import pool_regions
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -30,6 +30,7 @@ class TinyEncoder(Encoder):
   scope = 'TinyEncoder'
   image_side = 64
   weights_package = 'tiny-encoder'
+  weights_suffixes = ('tiny_encoder.py',)
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
@@ -40,7 +41,7 @@ class TinyEncoder(Encoder):
     with (tf1.variable_scope(self.scope, reuse=tf1.AUTO_REUSE),
           slim.arg_scope(
               [slim.conv2d], trainable=trainable, weights_regularizer=decay,
-              normalizer_fn=layers.batch_norm, normalizer_params={
+              normalizer_fn=normalization.batch_norm, normalizer_params={
                   'decay': 0.9, 'epsilon': 1e-3, 'scale': True,
                   'trainable': trainable, 'training': training})):
       net = slim.conv2d(images, 5, 9, stride=8, scope='Stem')
@@ -56,9 +57,7 @@ class TinyEncoder(Encoder):
     return __file__
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Draw this file's weights, or read a checkpoint of a run."""
-    if path != __file__:
-      return read_checkpoint(path, self.scope)
+    """Draw this file's weights."""
     random = np.random.default_rng(7)
     weights = {}
     for layer, shape in _KERNELS.items():

@@ -115,7 +115,9 @@ class FeatureMaker:
       OSError: the weights are not there.
       ValueError: no weights are given, or they are of another network.
     """
-    if not encoder_weights.find(config):
+    self._encoder = encoders.make(config)
+    self._weights = encoder_weights.find(config, self._encoder)
+    if not self._weights:
       raise ValueError(f'the encoder {config.encoder} needs its weights: give '
                        '--inception_checkpoint_file')
     self._config = config
@@ -125,10 +127,11 @@ class FeatureMaker:
     with self._graph.as_default():
       self._encoding = self._encode_images(tf.zeros(
           [1, config.image_height, config.image_width, 3]))
-      variables = encoder_weights.variables(config)
+      variables = encoder_weights.variables(self._encoder)
       self._loader = variable_loader.VariableLoader(variables)
-      self._values = encoder_weights.read(config, variables)
-    self._digest = encoder_weights.digest(config, self._values)
+      self._values = encoder_weights.read(
+          self._encoder, self._weights, variables)
+    self._digest = encoder_weights.digest(self._encoder, self._values)
 
   def describe(
       self, features: str, precision: str, augmentations: int, source: str
@@ -155,7 +158,7 @@ class FeatureMaker:
     """
     if description.weights != self._digest:
       raise ValueError(
-          f'{encoder_weights.find(self._config)} has other weights here than '
+          f'{self._weights} has other weights here than '
           'where the work began; all machines must see the same file')
 
   def encode(
@@ -226,7 +229,7 @@ class FeatureMaker:
       self._loader.load(self._session, self._values)
 
   def _encode_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    encoding = encoders.make(self._config).encode(images, False, False)
+    encoding = self._encoder.encode(images, False, False)
     return {feature_cache.POOLED: encoding.pooled,
             feature_cache.REGIONS: encoding.regions}
 

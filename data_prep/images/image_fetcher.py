@@ -12,7 +12,6 @@ image is done if its file is there, whatever the line says.
 
 import hashlib
 import ipaddress
-import json
 import os
 import queue
 import socket
@@ -30,7 +29,13 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from data_prep.images import connections, stored_images
-from im2txt.files import atomic_files, file_system, json_files, locks
+from im2txt.files import (
+    atomic_files,
+    file_system,
+    json_files,
+    json_lines,
+    locks,
+)
 
 JOURNAL = 'fetch.jsonl'
 
@@ -161,28 +166,26 @@ class _Journal:
     self._file.close()
 
   def _write(self, line: dict[str, str | bool]) -> None:
-    self._file.write(json.dumps(line).encode('ascii') + b'\n')
+    self._file.write(json_lines.to_line(line))
     self._file.flush()
 
   def _read(self) -> None:
     self._file.seek(0)
-    whole = 0
-    for number, line in enumerate(self._file, 1):
-      if not line.endswith(b'\n'):
-        break
-      try:
-        entry = json_files.parse(line)
-        url = _hash(entry['url'])
-        # The last line of a URL counts.
-        if entry['status'] == 'failed' and not entry['passing']:
-          self.failed_for_good.add(url)
-        else:
-          self.failed_for_good.discard(url)
-      except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f'{self._path}:{number}: no line of a journal of '
-                         'fetched images; delete it') from None
-      whole += len(line)
-    self._file.truncate(whole)
+    for _, (url, is_final) in json_lines.recover(
+        self._file, self._path, _parse_line,
+        'line of a journal of fetched images', 'delete it'):
+      # The last line of a URL counts.
+      if is_final:
+        self.failed_for_good.add(url)
+      else:
+        self.failed_for_good.discard(url)
+
+
+def _parse_line(line: bytes) -> tuple[bytes, bool]:
+  """Return a URL's hash, and whether it failed for good."""
+  entry = json_files.parse(line)
+  return (_hash(entry['url']),
+          entry['status'] == 'failed' and not entry['passing'])
 
 
 def _hash(text: str) -> bytes:

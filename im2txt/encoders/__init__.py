@@ -1,4 +1,4 @@
-"""Image encoders; see `encoder.Encoder` for what each must do."""
+"""Image encoders; see `encoder.Encoder` for their interface."""
 
 from im2txt import configuration
 from im2txt.encoders.efficientnet_lite import (
@@ -28,7 +28,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 
 def make(config: configuration.ModelConfig) -> Encoder:
-  """Constructs the encoder that the configuration names.
+  """Construct the encoder that the configuration names.
 
   Raises:
     ValueError: there is none of this name.

@@ -18,7 +18,7 @@ from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.batch import Encoding
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
@@ -57,6 +57,7 @@ class CaptionEvaluation:
     """
     metrics.check_available()
     self._config = config
+    self._captioner = Captioner(config)
     self._vocab = rules.vocab
     self._shards = shards
     found = shard_captions.read(shards, bad_records.left_out(shards, config))
@@ -91,12 +92,11 @@ class CaptionEvaluation:
       options: beam_search.Options,
   ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Build the search: pooled features, sentences and log probabilities."""
-    encoding = captioner.encode(self._config, images)
-    decoder, memory = captioner.build_memory(self._config, encoding)
+    decoder, memory, features = self._captioner.connect(images)
     captions = beam_search.beam_search(
         decoder, memory, rules, dataclasses.replace(
             options, num_captions=None if self._consensus else 1))
-    return encoding.pooled, captions.sentences, captions.log_probabilities
+    return features, captions.sentences, captions.log_probabilities
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -121,7 +121,8 @@ class CaptionEvaluation:
       ValueError: the data cannot be used, or is of another encoder.
     """
     for shards in filter(None, (self._shards, self._consensus_shards)):
-      encoder_weights.check_features(self._config, shards, values)
+      encoder_weights.check_features(
+          self._config, shards, self._captioner.encoder, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)

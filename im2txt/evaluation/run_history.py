@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from im2txt import configuration
+from im2txt.checkpoints import run_folder
 from im2txt.evaluation import metrics_file
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -95,7 +95,7 @@ def read_run(folder: str) -> Run:
   if not file_system.isfile(os.path.join(folder, configuration.CONFIG_FILE)):
     raise ValueError(f'{folder} is no run folder: it has no '
                      f'{configuration.CONFIG_FILE}')
-  config = captioner.load_config(folder)
+  config = run_folder.load_config(folder)
   seconds, losses = _read_events(folder)
   eval_dir = os.path.join(folder, metrics_file.EVAL_FOLDER)
   evaluations = []

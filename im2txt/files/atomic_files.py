@@ -4,7 +4,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO
 
 from im2txt.files import file_system
 
@@ -56,7 +56,7 @@ def replacing(
 
 
 @contextlib.contextmanager
-def write(path: str) -> Iterator[TextIO]:
+def write(path: str) -> Iterator[IO[str]]:
   """Open a text file for writing, see `replacing`.
 
   Args:

@@ -16,7 +16,10 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from typing_extensions import Buffer
 
 _CHUNK_BYTES = 1 << 20  # Of a remote file, read or written at a time.
 
@@ -41,7 +44,7 @@ def check_local(path: str, flag: str, why: str) -> None:
     raise ValueError(f'--{flag}={path} must be on this machine: {why}')
 
 
-def open(path: str, mode: str = 'r', **options: Any) -> IO:
+def open(path: str, mode: str = 'r', **options: Any) -> IO[Any]:
   """Open a file as Python's `open` does.
 
   A remote file can be read, written or appended to, but not two of these at
@@ -56,8 +59,11 @@ def open(path: str, mode: str = 'r', **options: Any) -> IO:
   if not is_remote(path):
     return builtins.open(path, mode, **options)
   raw = _RemoteFile(path, mode.replace('t', '').replace('b', ''))
-  whole = (io.BufferedReader if raw.readable() else io.BufferedWriter)(
-      raw, _CHUNK_BYTES)
+  whole: io.BufferedReader[_RemoteFile] | io.BufferedWriter[_RemoteFile]
+  if raw.readable():
+    whole = io.BufferedReader(raw, _CHUNK_BYTES)
+  else:
+    whole = io.BufferedWriter(raw, _CHUNK_BYTES)
   return whole if 'b' in mode else io.TextIOWrapper(whole, **options)
 
 
@@ -69,7 +75,7 @@ def read_part(path: str, offset: int, size: int) -> bytes:
       return f.read(size)
   with _remote(path) as system, system.GFile(path, 'rb') as f:
     f.seek(offset)
-    return f.read(size)
+    return bytes(f.read(size))
 
 
 def exists(path: str) -> bool:
@@ -77,7 +83,7 @@ def exists(path: str) -> bool:
   if not is_remote(path):
     return os.path.exists(path)
   with _remote(path) as system:
-    return system.exists(path)
+    return bool(system.exists(path))
 
 
 def isdir(path: str) -> bool:
@@ -86,7 +92,7 @@ def isdir(path: str) -> bool:
     return os.path.isdir(path)
   with _remote(path) as system:
     # `isdir` alone raises nothing for a system that is unknown.
-    return system.exists(path) and system.isdir(path)
+    return bool(system.exists(path) and system.isdir(path))
 
 
 def isfile(path: str) -> bool:
@@ -101,7 +107,7 @@ def size(path: str) -> int:
   if not is_remote(path):
     return os.path.getsize(path)
   with _remote(path) as system:
-    return system.stat(path).length
+    return int(system.stat(path).length)
 
 
 def listdir(path: str) -> list[str]:
@@ -247,7 +253,7 @@ def copy(path: str, target: str) -> None:
 def same(path: str, other: str) -> bool:
   """Return whether two files have the same bytes."""
   with open(path, 'rb') as f, open(other, 'rb') as g:
-    return f.read() == g.read()
+    return bool(f.read() == g.read())
 
 
 class _RemoteFile(io.RawIOBase):
@@ -278,23 +284,25 @@ class _RemoteFile(io.RawIOBase):
   def seekable(self) -> bool:
     return self._reads
 
-  def readinto(self, buffer: memoryview) -> int:
+  def readinto(self, buffer: 'Buffer') -> int:
+    view = memoryview(buffer)
     with _remote(self._path):
-      data = self._file.read(len(buffer))
-    buffer[:len(data)] = data
+      data = self._file.read(len(view))
+    view[:len(data)] = data
     return len(data)
 
-  def write(self, data: memoryview) -> int:
+  def write(self, data: 'Buffer') -> int:
+    content = bytes(data)
     with _remote(self._path):
-      self._file.write(bytes(data))
-    return len(data)
+      self._file.write(content)
+    return len(content)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     if not self._reads:
       raise io.UnsupportedOperation(f'{self._path}: written from end to end')
     with _remote(self._path):
       self._file.seek(offset, whence)
-      return self._file.tell()
+      return int(self._file.tell())
 
   def close(self) -> None:
     if not self.closed:

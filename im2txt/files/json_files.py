@@ -6,7 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import IO, Any, TextIO, TypeVar
 
 from im2txt.files import file_system
 
@@ -26,7 +26,7 @@ class _BoundedGzip(gzip.GzipFile):
   Otherwise 10 MB could become 10 GB.
   """
 
-  def __init__(self, opened: BinaryIO, size: int):
+  def __init__(self, opened: IO[bytes], size: int):
     super().__init__(fileobj=opened)
     self._most = _SMALL + _MAX_RATIO * size
 

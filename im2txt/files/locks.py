@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -65,7 +65,7 @@ def _open_locked(path: str, of_folder: str) -> IO[str]:
     f.close()
 
 
-def file(opened: IO, path: str, doing: str) -> None:
+def file(opened: IO[Any], path: str, doing: str) -> None:
   """Lock an open file until it is closed.
 
   Args:
@@ -82,13 +82,13 @@ def file(opened: IO, path: str, doing: str) -> None:
                           'try again')
 
 
-def _is_there(opened: IO, path: str) -> bool:
+def _is_there(opened: IO[Any], path: str) -> bool:
   """Return whether the file was not removed before it was locked."""
   return os.path.exists(path) and os.path.samestat(
       os.fstat(opened.fileno()), os.stat(path))
 
 
-def _lock(opened: IO, path: str, doing: str) -> None:
+def _lock(opened: IO[Any], path: str, doing: str) -> None:
   try:
     fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

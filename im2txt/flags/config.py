@@ -15,10 +15,10 @@ from im2txt.files import file_system
 flags.disclaim_key_flags()
 
 
-class _NameOrPath(flags.ArgumentParser):
+class _NameOrPath(flags.ArgumentParser[Any]):
   """Parse the path of a configuration, or the name of one in `configs`."""
 
-  def __init__(self, path_parser: flags.ArgumentParser):
+  def __init__(self, path_parser: flags.ArgumentParser[Any]):
     self._path_parser = path_parser
 
   def parse(self, argument: str) -> object:
@@ -97,10 +97,10 @@ class _Assignable:
   config: configuration.Config  # As the file returned it.
 
 
-class _AssignableParser(flags.ArgumentParser):
+class _AssignableParser(flags.ArgumentParser[Any]):
   """Parse --config to a record that the flags of fields can assign to."""
 
-  def __init__(self, parser: flags.ArgumentParser):
+  def __init__(self, parser: flags.ArgumentParser[Any]):
     self._parser = parser
 
   def parse(self, argument: str) -> _Assignable:

@@ -4,11 +4,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from im2txt import encoders
-from im2txt.checkpoints import encoder_weights, trained_model
-from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
-from im2txt.inference import consensus
+from im2txt.inference import consensus, loaded_model
 from im2txt.inputs import bad_records, captions
 from im2txt.inputs.shards import Shards
 
@@ -41,7 +38,7 @@ class ConsensusFlags:
     return Shards.find(pattern, bad_records) if pattern else None
 
   def read(
-      self, shards: Shards | None, model: trained_model.TrainedModel
+      self, shards: Shards | None, model: loaded_model.LoadedModel
   ) -> consensus.Consensus | None:
     """Read the images, if there are any.
 
@@ -55,13 +52,10 @@ class ConsensusFlags:
     """
     if shards is None:
       return None
-    config = model.config
-    encoder_weights.check_features(
-        config, shards, checkpoints.read_scope(
-            model.prefix, f'{encoders.make(config).scope}/'))
+    model.check_features(shards)
     logging.info('reading images and captions of %s', shards.pattern)
-    return consensus.read(shards, config, captions.read(
-        shards, bad_records.left_out(shards, config)))
+    return consensus.read(shards, model.config, captions.read(
+        shards, bad_records.left_out(shards, model.config)))
 
   def settings(self, shards: Shards | None) -> dict[str, Any]:
     """Return the shards by the flag's name; nothing if there are none."""

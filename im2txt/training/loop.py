@@ -20,7 +20,7 @@ from im2txt.evaluation.during_training import (
 )
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import hooks, optimization, start
 from im2txt.training.cluster.replica import Replica
 from im2txt.training.sample_captions import CaptionSamples
@@ -125,10 +125,9 @@ def build_graph(run: TrainingRun) -> TrainingGraph:
   self_critical = run.critic and SelfCritical(config, batch, run.critic)
   if self_critical:
     batch = self_critical.batch
-  outputs = captioner.build(
-      config.model,
+  outputs = Captioner(config.model).build(
       # The model that is trained is the one that draws: without dropout.
-      captioner.Mode.EVAL if self_critical else captioner.Mode.TRAIN,
+      Mode.EVAL if self_critical else Mode.TRAIN,
       batch, run.train_encoder,
       config.training.label_smoothing,
       optimization.sampling_rate(*schedule, global_step),

@@ -6,10 +6,10 @@ from absl import logging
 
 from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import variable_loader
+from im2txt.checkpoints import restore, variable_loader
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors, image_processing
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.search import sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
@@ -55,8 +55,8 @@ class CaptionSamples:
       except tf.errors.OpError as error:
         raise ValueError(
             f'{image_file}: {graph_errors.reason(error)}') from None
-      decoder, memory = captioner.build_memory(
-          config, captioner.encode(config, tf.constant(image[np.newaxis])))
+      decoder, memory, _ = Captioner(config).connect(
+          tf.constant(image[np.newaxis]))
       rules = Rules(vocab)
       self._sentences = [
           (sampling.sample(
@@ -79,7 +79,7 @@ class CaptionSamples:
     Raises:
       ValueError: it cannot be read, or is of another model.
     """
-    values = checkpoints.read_values(prefix, self._variables, averaged=True)
+    values = restore.read_values(prefix, self._variables, averaged=True)
     with tf1.Session(graph=self._graph) as session:
       self._loader.load(session, values)
       return dict(zip(

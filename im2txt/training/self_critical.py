@@ -25,7 +25,7 @@ from im2txt.inputs import bad_records, records
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.batch import Batch
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import cider, ptb_tokenizer
 from im2txt.search import sampling
 from im2txt.search.rules import Rules
@@ -166,7 +166,8 @@ class SelfCritical:
     """
     # The encoder is frozen and runs once: its encoding is fetched and fed to
     # the training step. Cached features may lack regions.
-    encoding = captioner.encode(config.model, source.images)
+    captioner = Captioner(config.model)
+    encoding = captioner.encode(source.images)
     source = source._replace(images=encoding._replace(**{
         name: tf.stop_gradient(x)
         for name, x in encoding._asdict().items() if x is not None}))
@@ -175,7 +176,7 @@ class SelfCritical:
     self._critic = critic
     num_samples = config.training.self_critical_samples
     with tf.name_scope('self_critical'):
-      decoder, memory = captioner.build_memory(config.model, source.images)
+      decoder, memory = captioner.build_memory(source.images)
       self._sentences = sampling.sample(
           decoder, memory, Rules(critic.vocab),
           sampling.SamplingOptions(num_samples)).sentences

@@ -13,13 +13,14 @@ from im2txt import configuration, encoders
 from im2txt.checkpoints import (
     encoder_weights,
     names,
+    restore,
+    run_folder,
     trained_model,
     variable_loader,
 )
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import optimization, word_initialization
 
@@ -103,7 +104,7 @@ def initial_config(prefix: str) -> configuration.Config | None:
   folder = os.path.dirname(prefix)
   if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
-  config = captioner.load_config(folder)
+  config = run_folder.load_config(folder)
   # The checkpoint has the values of the word layers.
   return dataclasses.replace(config, model=dataclasses.replace(
       config.model, word_vectors_file=None, bias_from_counts=False))
@@ -225,7 +226,7 @@ def check_encoder(
     ValueError: nothing gives the encoder weights.
   """
   if (init_checkpoint or checkpoints.newest(train_dir)
-      or encoder_weights.find(config)):
+      or encoder_weights.find(config, encoders.make(config))):
     return
   raise ValueError(
       f'the encoder {config.encoder} is frozen but has no pretrained weights: '
@@ -277,14 +278,15 @@ def make_init_fn(
   Returns:
     The function. It raises ValueError where values do not fit.
   """
+  encoder = encoders.make(config)
   variables = tf1.global_variables()
   loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
     values = _read_values(
-        config, train_dir, init_checkpoint, first_values, variables)
+        config, encoder, train_dir, init_checkpoint, first_values, variables)
     for one in filter(None, shards):
-      encoder_weights.check_features(config, one, values)
+      encoder_weights.check_features(config, one, encoder, values)
     optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])
@@ -295,6 +297,7 @@ def make_init_fn(
 
 def _read_values(
     config: configuration.ModelConfig,
+    encoder: encoders.Encoder,
     train_dir: str,
     init_checkpoint: str | None,
     first_values: Mapping[str, np.ndarray],
@@ -304,7 +307,7 @@ def _read_values(
   found = checkpoints.newest(train_dir)
   if found:
     logging.info('Resuming from %s', found)
-    return checkpoints.read_values(
+    return restore.read_values(
         found, variables, f'{names.VARIABLE_SCOPE}/')
   if init_checkpoint:
     prefix = checkpoints.latest(init_checkpoint)
@@ -312,10 +315,11 @@ def _read_values(
     model_variables = [
         v for v in variables if v is not tf1.train.get_global_step()
         and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
-    return checkpoints.read_values(prefix, model_variables, averaged=True)
-  if encoder_weights.find(config):
+    return restore.read_values(prefix, model_variables, averaged=True)
+  weights = encoder_weights.find(config, encoder)
+  if weights:
     logging.info('Starting from scratch, with a pretrained encoder')
     return encoder_weights.read(
-        config, encoder_weights.variables(config)) | first_values
+        encoder, weights, encoder_weights.variables(encoder)) | first_values
   logging.info('Starting from scratch, with a random encoder')
   return dict(first_values)

@@ -8,7 +8,7 @@ from benchmarks import classic_training
 from im2txt import configuration
 from im2txt.inputs import pipeline
 from im2txt.inputs.batch import Batch
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
 
@@ -28,8 +28,7 @@ def steps():
     batch = pipeline.make_batch(None, config, training=True)
     # Both find the same variables.
     with tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE):
-      losses = [captioner.build(
-          config, captioner.Mode.TRAIN, batch).total_loss,
+      losses = [Captioner(config).build(Mode.TRAIN, batch).total_loss,
                 classic_training.build(config, batch)]
     variables = tf1.trainable_variables()
     assert len(variables) == 6

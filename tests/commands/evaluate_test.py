@@ -14,10 +14,10 @@ from command_runner import NO_JAVA
 from tiny_task import TRAIN_CAPTIONS
 
 from im2txt import inference_wrapper
+from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint
 from im2txt.evaluation.evaluator import Evaluator
 from im2txt.inputs.shards import Shards
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -25,7 +25,7 @@ tf1 = tf.compat.v1
 @pytest.fixture(scope='module')
 def pair_costs(trained, task):
   """(nats, words) of each pair, by the search's graph, a word at a time."""
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   costs = []
   with tf.Graph().as_default(), tf1.Session() as session:
     model = inference_wrapper.InferenceWrapper()
@@ -146,7 +146,7 @@ def test_metrics(launch, trained, task, run_folder):
 def make_evaluator(trained, task):
   """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
   def make(pattern=task.val_pattern, **fields):
-    config = captioner.load_config(str(trained.folder)).model
+    config = load_config(str(trained.folder)).model
     return Evaluator(
         dataclasses.replace(config, **fields), Shards.find(pattern), 5)
   return make

@@ -227,10 +227,12 @@ def encoder_config():
 def own(encoder_config):
   """What the encoder itself says of the 7 images, [7, ...], by key."""
   with tf.Graph().as_default(), tf1.Session() as session:
-    encoding = encoders.make(encoder_config).encode(tf.stack([
+    encoder = encoders.make(encoder_config)
+    encoding = encoder.encode(tf.stack([
         image_processing.process_image(image(number), False, encoder_config)
         for number in range(7)]), False, False)
-    encoder_weights.restorer(encoder_config)(session)
+    encoder_weights.restorer(
+        encoder, encoder.default_weights())(session)
     pooled, regions = session.run(encoding)
   return {'features/pooled': pooled, 'features/regions': regions}
 
@@ -281,7 +283,7 @@ def test_features_json(made, encoder_config):
   assert sources[0] == sources[2] and len(sources[0]) == 64
   assert found['both'] == {
       'encoder': 'tiny', 'image_height': 96, 'image_width': 64,
-      'weights': encoder_weights.digest(encoder_config, weights),
+      'weights': encoder_weights.digest(encoder, weights),
       'preprocessing': image_processing.describe(encoder_config, 0),
       'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
   assert found['pooled'] == found['both'] | {
@@ -292,9 +294,10 @@ def test_features_json(made, encoder_config):
 
 
 def test_digest_is_of_the_encoders_weights_only(encoder_config):
+  encoder = encoders.make(encoder_config)
   scope = 'TinyEncoder/Stem/weights'
   values = {scope: np.arange(5.0), 'logits/biases': np.zeros(3)}
-  digests = [encoder_weights.digest(encoder_config, values | other)
+  digests = [encoder_weights.digest(encoder, values | other)
              for other in ({}, {'logits/biases': np.ones(3)},
                            {scope: np.arange(5.0) + 1e-6})]
   assert digests[0] == digests[1] != digests[2]

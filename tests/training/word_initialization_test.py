@@ -19,7 +19,7 @@ from im2txt import configuration
 from im2txt.decoders import TransformerConfig
 from im2txt.encoders import ENCODERS
 from im2txt.inputs.batch import Batch
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.models.losses import BANNED
 from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
@@ -285,7 +285,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
   words[:, 0] = START
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    outputs = captioner.build(config, captioner.Mode.TRAIN, Batch(
+    outputs = Captioner(config).build(Mode.TRAIN, Batch(
         tf.zeros([captions, HEIGHT, WIDTH, 3]), tf.constant(words[:, :-1]),
         tf.constant(words[:, 1:]), tf.ones([captions, length], tf.int32),
         tf.range(captions)))
@@ -312,15 +312,15 @@ def test_banned_words_are_never_said(vocab_file, vocab):
   values['logits/weights'] = weights
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    decoder, memory = captioner.build_memory(config, captioner.encode(
-        config, tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0)))
+    decoder, memory, _ = Captioner(config).connect(
+        tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0))
     rules = Rules(vocab, 12)
     found = [sampling.greedy(decoder, memory, rules),
              beam_search.beam_search(
                  decoder, memory, rules, beam_search.Options(4)),
              sampling.sample(
                  decoder, memory, rules, sampling.SamplingOptions(50, 2.0))]
-    step = captioner.build_step(config)
+    step = Captioner(config).build_step()
     session.run(tf1.global_variables_initializer())
     session.run(assign(values))
     for captions in session.run(found):
@@ -340,7 +340,7 @@ def build_training(config, words, mask):
   batch = Batch(
       tf.fill([B, HEIGHT, WIDTH, 3], 0.5), tf.constant(words[:, :-1]),
       tf.constant(words[:, 1:]), tf.constant(mask, tf.int32), tf.range(B))
-  return captioner.build(config, captioner.Mode.TRAIN, batch)
+  return Captioner(config).build(Mode.TRAIN, batch)
 
 
 def test_the_unknown_word_is_read_but_not_trained_on(vocab_file):

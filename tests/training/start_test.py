@@ -11,7 +11,7 @@ from im2txt import configuration
 from im2txt.checkpoints import names
 from im2txt.inputs.shards import Shards
 from im2txt.text import caption_styles
-from im2txt.training import start as run_start
+from im2txt.training import start
 
 tf1 = tf.compat.v1
 
@@ -27,7 +27,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
         tf.fill([2], tf.strings.to_number('no number')), name='kernel')
     new = tf1.Variable(tf.fill([3], 5.0),
                        name=f'{names.VARIABLE_SCOPE}/new')
-    run_start.make_init_fn(
+    start.make_init_fn(
         configuration.ModelConfig(), str(tmp_path), None, [], {})(session)
     assert session.run(step) == 6
     assert session.run(kernel).tolist() == [7, 8]
@@ -37,7 +37,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
 def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
   # As where training began with --vocab_file.
   def find(*arguments):
-    return run_start.find_vocabulary(
+    return start.find_vocabulary(
         Shards.find(f'{shards}/train-*'), *arguments)
 
   shards = tmp_path / 'shards'
@@ -72,18 +72,18 @@ def config_of(**fields):
 
 def test_what_is_0_follows_from_encoder_and_vocabulary(vocab_file):
   config = config_of(vocab_size=0)
-  final = run_start.resolve(config, vocab_file, resumes=False).model
+  final = start.resolve(config, vocab_file, resumes=False).model
   assert (final.image_height, final.image_width) == (224, 299)
   assert final.vocab_size == 5
   assert (final.start_word, final.end_word, final.unknown_word) == (
       '<start>', '<end>', '<unk>')
   # What is resolved stays.
   again = configuration.Config(final)
-  assert run_start.resolve(again, vocab_file, resumes=True) == again
+  assert start.resolve(again, vocab_file, resumes=True) == again
 
 
 def test_without_a_vocabulary_the_configuration_says_all():
-  final = run_start.resolve(config_of(vocab_size=7), None, resumes=False).model
+  final = start.resolve(config_of(vocab_size=7), None, resumes=False).model
   assert (final.vocab_size, final.start_word) == (7, '<S>')
 
 
@@ -95,13 +95,13 @@ def test_without_a_vocabulary_the_configuration_says_all():
     ({'batch_size': 0}, True, 'batch_size is 0')])
 def test_sizes_that_cannot_be(vocab_file, fields, has_words, said):
   with pytest.raises(ValueError, match=said):
-    run_start.resolve(
+    start.resolve(
         config_of(**fields), vocab_file if has_words else None, resumes=False)
 
 
 def test_a_run_that_goes_on_needs_no_word_vectors(tmp_path):
   config = config_of(word_vectors_file=str(tmp_path / 'gone'))
-  assert run_start.resolve(config, None, resumes=True).model == (
+  assert start.resolve(config, None, resumes=True).model == (
       dataclasses.replace(config.model, image_height=224))
   with pytest.raises(OSError, match='gone'):
-    run_start.resolve(config, None, resumes=False)
+    start.resolve(config, None, resumes=False)
