@@ -167,4 +167,4 @@ def _words(model: TrainedModel) -> tuple:
 def _image_processing(model: TrainedModel) -> tuple:
   config = model.config
   return (config.image_height, config.image_width,
-          image_processing.seen(config))
+          image_processing.visible_fraction(config))
