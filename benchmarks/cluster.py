@@ -99,8 +99,8 @@ def main(flags_: Flags) -> None:
   """Train and print a table."""
   config = flags_.model.config()
   with tf.Graph().as_default():
-    Captioner(config).build(Mode.TRAIN,
-                    pipeline.make_batch(None, config, training=True))
+    Captioner(config).build(
+        Mode.TRAIN, pipeline.make_batch(None, config, training=True))
     weights = sum(4 * v.shape.num_elements()
                   for v in tf1.trainable_variables())
   encoder = encoders.make(config)

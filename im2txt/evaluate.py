@@ -27,8 +27,8 @@ from im2txt.evaluation import (
     metrics_file,
 )
 from im2txt.evaluation.caption_evaluation import (
-  CaptionEvaluation,
-  find_training_shards,
+    CaptionEvaluation,
+    find_training_shards,
 )
 from im2txt.files import file_system
 from im2txt.flags.bad_records import BadRecordsFlag

@@ -109,15 +109,15 @@ def digest(encoder: Encoder, values: Mapping[str, np.ndarray]) -> str:
 
 
 def check_features(
-    config: configuration.ModelConfig, shards: Shards, encoder: Encoder,
+    config: configuration.ModelConfig, encoder: Encoder, shards: Shards,
     values: Mapping[str, np.ndarray],
 ) -> None:
   """Refuse feature shards that other weights than the model's have made.
 
   Args:
     config: the model.
-    shards: what it reads; shards of images always pass.
     encoder: of the model.
+    shards: what it reads; shards of images always pass.
     values: of the model, by variable name.
 
   Raises:

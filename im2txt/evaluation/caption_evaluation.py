@@ -122,7 +122,7 @@ class CaptionEvaluation:
     """
     for shards in filter(None, (self._shards, self._consensus_shards)):
       encoder_weights.check_features(
-          self._config, shards, self._captioner.encoder, values)
+          self._config, self._captioner.encoder, shards, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)

@@ -48,8 +48,8 @@ class Evaluator:
     """
     self.pattern = shards.pattern
     self._config = config
-    self._shards = shards
     self._captioner = Captioner(config)
+    self._shards = shards
     self.num_examples = num_examples
     self._captions = captions
     self._graph = tf.Graph()
@@ -90,7 +90,7 @@ class Evaluator:
     """
     values = restore.read_values(prefix, self._variables, averaged=True)
     encoder_weights.check_features(
-        self._config, self._shards, self._captioner.encoder, values)
+        self._config, self._captioner.encoder, self._shards, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
           bad_records.explained_errors(self._shards, self._config),

@@ -109,7 +109,7 @@ class _AssignableParser(flags.ArgumentParser[Any]):
     Raises:
       ValueError: it cannot be loaded, or is no configuration.
     """
-    config = self._parser.parse(argument)
+    config: Any = self._parser.parse(argument)
     try:
       sections = config.model, config.training
     except (AttributeError, OSError) as error:
@@ -119,7 +119,8 @@ class _AssignableParser(flags.ArgumentParser[Any]):
     if not all(map(dataclasses.is_dataclass, sections)):
       raise ValueError('the file of --config must have a get_config() that '
                        'returns a configuration.Config')
-    return _Assignable(*map(_assignable, sections), config)
+    model, training = map(_assignable, sections)
+    return _Assignable(model, training, config)
 
   def flag_type(self) -> str:
     """Return what --help calls such a value."""
@@ -134,7 +135,7 @@ def _assignable(section: Any) -> Any:
   types = {field.name: field.type for field in dataclasses.fields(section)}
   values = [(name, kind, getattr(section, name))
             for name, kind in types.items()]
-  older = [(old, types.get(new, str), None)
+  older = [(old, str if new is None else types[new], None)
            for old, new in configuration.LEGACY_FIELDS.items()
            if new in types or new is None]
   return dataclasses.make_dataclass(

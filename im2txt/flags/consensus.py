@@ -5,7 +5,8 @@ from typing import Any
 from absl import flags, logging
 
 from im2txt.files import file_system
-from im2txt.inference import consensus, loaded_model
+from im2txt.inference import consensus
+from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs import bad_records, captions
 from im2txt.inputs.shards import Shards
 
@@ -38,7 +39,7 @@ class ConsensusFlags:
     return Shards.find(pattern, bad_records) if pattern else None
 
   def read(
-      self, shards: Shards | None, model: loaded_model.LoadedModel
+      self, shards: Shards | None, model: LoadedModel
   ) -> consensus.Consensus | None:
     """Read the images, if there are any.
 

@@ -107,15 +107,16 @@ class LoadedModel:
     `captioner.connect` gives the features of the first member's encoder.
 
     Args:
-      shards: of features.
+      shards: of features, or of images, which always pass.
 
     Raises:
       OSError: the model's weights cannot be read.
       ValueError: other weights made the features.
     """
     encoder = self._first.captioner.encoder
-    values = restore.read_scope(self._first.prefix, f'{encoder.scope}/')
-    encoder_weights.check_features(self.config, shards, encoder, values)
+    encoder_weights.check_features(
+        self.config, encoder, shards, restore.read_scope(
+            self._first.prefix, f'{encoder.scope}/'))
 
 
 def load(

@@ -286,7 +286,7 @@ def make_init_fn(
     values = _read_values(
         config, encoder, train_dir, init_checkpoint, first_values, variables)
     for one in filter(None, shards):
-      encoder_weights.check_features(config, one, encoder, values)
+      encoder_weights.check_features(config, encoder, one, values)
     optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])

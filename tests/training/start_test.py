@@ -37,8 +37,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
 def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
   # As where training began with --vocab_file.
   def find(*arguments):
-    return start.find_vocabulary(
-        Shards.find(f'{shards}/train-*'), *arguments)
+    return start.find_vocabulary(Shards.find(f'{shards}/train-*'), *arguments)
 
   shards = tmp_path / 'shards'
   shards.mkdir()
