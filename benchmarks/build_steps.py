@@ -24,32 +24,42 @@ from im2txt import command_line, configuration
 from im2txt.inference import image_files
 from im2txt.text import caption_styles, vocabulary
 
-_IMAGE_DIR = flags.DEFINE_string(
-    'image_dir', None, 'Folder of JPEGs.', required=True)
-_MAX_IMAGES = flags.DEFINE_integer(
-    'max_images', 200, 'How many to take.', lower_bound=2)
-_MAX_SIDE = flags.DEFINE_integer(
-    'max_side', 346, 'To which images are shrunk.', lower_bound=1)
-_ENCODER = flags.DEFINE_string(
-    'encoder', 'efficientnet_lite0', 'One that brings its weights.')
-_SIDE = flags.DEFINE_integer(
-    'side', 224, 'Pixels that it sees.', lower_bound=32)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.image_dir = flags.DEFINE_string(
+        'image_dir', None, 'Folder of JPEGs.', required=True,
+        flag_values=values)
+    self.max_images = flags.DEFINE_integer(
+        'max_images', 200, 'How many to take.', lower_bound=2,
+        flag_values=values)
+    self.max_side = flags.DEFINE_integer(
+        'max_side', 346, 'To which images are shrunk.', lower_bound=1,
+        flag_values=values)
+    self.encoder = flags.DEFINE_string(
+        'encoder', 'efficientnet_lite0', 'One that brings its weights.',
+        flag_values=values)
+    self.side = flags.DEFINE_integer(
+        'side', 224, 'Pixels that it sees.', lower_bound=32, flag_values=values)
+
 
 _CAPTION = 'a brown dog leaps over a low fence in the green grass'
 
 
 def report(name: str, number: int, work: Callable[[], object]) -> None:
-  """Runs a step that has been run before; prints its rate."""
+  """Run a step that has been run before; prints its rate."""
   started = time.process_time()
   work()
   print(f'{name:<34}{number / (time.process_time() - started):>10,.0f}',
         flush=True)
 
 
-def main() -> None:
-  """Reads the flags and measures."""
-  files = image_files.find(_IMAGE_DIR.value)[:_MAX_IMAGES.value]
-  plain, small = stored_images.Form(), stored_images.Form(_MAX_SIDE.value)
+def main(flags_: Flags) -> None:
+  """Measure."""
+  files = image_files.find(flags_.image_dir.value)[:flags_.max_images.value]
+  plain, small = stored_images.Form(), stored_images.Form(flags_.max_side.value)
   style = caption_styles.named('nltk')
   print(f'{len(files)} images of '
         f'{sum(map(os.path.getsize, files)) / len(files):,.0f} bytes')
@@ -66,7 +76,7 @@ def main() -> None:
     items = [shards.Item(i, file, [_CAPTION])
              for i, file in enumerate(files)]
     for name, form in (('write as it is', plain),
-                       (f'shrink to {_MAX_SIDE.value} and write', small)):
+                       (f'shrink to {flags_.max_side.value} and write', small)):
       shard = shards.Shard(os.path.join(folder, 'train-00000-of-00001'), items)
       recipe = shards.Recipe('image', form, style, vocab)
       shard_writer.make_record(items[0], recipe)
@@ -75,8 +85,8 @@ def main() -> None:
     print(f'{"bytes of such a record":<34}'
           f'{os.path.getsize(shard.path) / len(files):>10,.0f}')
     config = configuration.ModelConfig(
-        encoder=_ENCODER.value, image_height=_SIDE.value,
-        image_width=_SIDE.value)
+        encoder=flags_.encoder.value, image_height=flags_.side.value,
+        image_width=flags_.side.value)
     with local_runner.in_this_process() as runner:
       report('scan shards', len(files), lambda: image_scan.scan(
           runner, [shard.path], config))
@@ -87,9 +97,9 @@ def main() -> None:
       list(maker.make([(shard.path, range(len(files)))], description, 32))
 
     encode()
-    report(f'encode at {_SIDE.value}', len(files), encode)
+    report(f'encode at {flags_.side.value}', len(files), encode)
     feature_maker.close()
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

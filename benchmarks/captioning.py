@@ -16,6 +16,7 @@ rounds.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import statistics
@@ -28,7 +29,8 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import classic_search, images, model_flags
+from benchmarks import classic_search, images
+from benchmarks.model_flags import ModelFlags
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
@@ -43,35 +45,45 @@ from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
-flags.adopt_module_key_flags(model_flags)
-_BEAM_SIZE = flags.DEFINE_integer('beam_size', 3, 'Of all searches.',
-                                  lower_bound=1)
-_MAX_CAPTION_LENGTH = flags.DEFINE_integer(
-    'max_caption_length', 20, 'In words, both markers counted.',
-    lower_bound=3)
-_BATCH_SIZES = flags.DEFINE_list(
-    'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the graph.')
-_NUM_IMAGES = flags.DEFINE_integer(
-    'num_images', 64, 'Images that are drawn, and captioned over and '
-    'over.', lower_bound=1)
-_ROUNDS = flags.DEFINE_integer(
-    'rounds', 3, 'Times that each thing is timed; the best counts.',
-    lower_bound=1)
-_QUICK = flags.DEFINE_boolean(
-    'quick', False, 'Two rounds.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.model = ModelFlags(values)
+    self.beam_size = flags.DEFINE_integer(
+        'beam_size', 3, 'Of all searches.', lower_bound=1, flag_values=values)
+    self.max_caption_length = flags.DEFINE_integer(
+        'max_caption_length', 20, 'In words, both markers counted.',
+        lower_bound=3, flag_values=values)
+    self.batch_sizes = flags.DEFINE_list(
+        'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the '
+        'graph.', flag_values=values)
+    self.num_images = flags.DEFINE_integer(
+        'num_images', 64, 'Images that are drawn, and captioned over and over.',
+        lower_bound=1, flag_values=values)
+    self.rounds = flags.DEFINE_integer(
+        'rounds', 3, 'Times that each thing is timed; the best counts.',
+        lower_bound=1, flag_values=values)
+    self.quick = flags.DEFINE_boolean(
+        'quick', False, 'Two rounds.', flag_values=values)
 
 
-def floor(config: configuration.ModelConfig) -> float:
-  """Multiply-adds of a caption: image, first word, then a beam of words."""
+def floor(
+    config: configuration.ModelConfig, beam_size: int, length: int
+) -> float:
+  """Return the multiply-adds of a caption of `length` words, markers counted.
+
+  It reads the image, the first word, then a beam of words.
+  """
   h, e = config.num_lstm_units, config.embedding_size
   lstm = (e + h) * 4 * h
-  captions = 1 + (_MAX_CAPTION_LENGTH.value - 2) * _BEAM_SIZE.value
+  captions = 1 + (length - 2) * beam_size
   return lstm + captions * (lstm + h * config.vocab_size)
 
 
-def make_model(folder: str) -> TrainedModel:
-  """Saves a model at random and a vocabulary."""
-  config = model_flags.model_config()
+def make_model(folder: str, config: configuration.ModelConfig) -> TrainedModel:
+  """Save a model at random and a vocabulary."""
   vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
   words = [config.start_word, config.end_word, *(
       f'word{i}' for i in range(config.vocab_size - 3))]
@@ -86,7 +98,7 @@ def make_model(folder: str) -> TrainedModel:
 
 @contextlib.contextmanager
 def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
-  """Yields what times the encoder on a batch of 32: seconds an image."""
+  """Yield what times the encoder on a batch of 32: seconds an image."""
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
@@ -113,16 +125,24 @@ class FromStates:
     self.inference_step = model.inference_step
 
   def feed_image(self, sess: tf1.Session, encoded_image: Any) -> np.ndarray:
-    """Returns the image, which is its state."""
+    """Return the image, which is its state."""
     return encoded_image
 
 
 def time_step_by_step(
-    model: TrainedModel, files: Sequence[str], rounds: int,
-    time_encoder: Callable[[], float],
+    model: TrainedModel, files: Sequence[str], beam_size: int, length: int,
+    rounds: int, time_encoder: Callable[[], float],
 ) -> Iterator[Times]:
-  """Times the searches that run the graph for each word."""
-  beam_size, length = _BEAM_SIZE.value, _MAX_CAPTION_LENGTH.value
+  """Time the searches that run the graph for each word.
+
+  Args:
+    model: captions.
+    files: images.
+    beam_size: of the searches.
+    length: of the longest caption in words, both markers counted.
+    rounds: times that each search is timed; the best counts.
+    time_encoder: returns the seconds that the encoder takes for an image.
+  """
   encoded = []
   for file in files:
     with open(file, 'rb') as f:
@@ -153,15 +173,11 @@ def time_step_by_step(
 
 
 def time_in_graph(
-    model: TrainedModel, files: Sequence[str], batch_size: int, rounds: int,
+    model: TrainedModel, files: Sequence[str], batch_size: int,
+    search: batch_captioner.Search, rounds: int,
     time_encoder: Callable[[], float],
 ) -> Times:
-  """Times the search inside the graph."""
-  def search(decoder, memory):
-    return beam_search.beam_search(
-        decoder, memory, Rules(model.vocab, _MAX_CAPTION_LENGTH.value),
-        beam_search.Options(_BEAM_SIZE.value))
-
+  """Time the search inside the graph."""
   with tf.Graph().as_default(), tf1.Session() as session:
     size = model.config.image_height
     decoder, memory = captioner.build_memory(model.config, captioner.encode(
@@ -190,14 +206,19 @@ def time_in_graph(
                min(wholes), statistics.median(ratios))
 
 
-def main() -> None:
-  """Reads the flags, times and prints a table."""
-  rounds = 2 if _QUICK.value else _ROUNDS.value
+def main(flags_: Flags) -> None:
+  """Time and print a table."""
+  rounds = 2 if flags_.quick.value else flags_.rounds.value
+  beam_size = flags_.beam_size.value
+  length = flags_.max_caption_length.value
   with tempfile.TemporaryDirectory() as folder:
-    files = images.draw(folder, _NUM_IMAGES.value)
-    model = make_model(folder)
+    files = images.draw(folder, flags_.num_images.value)
+    model = make_model(folder, flags_.model.config())
+    search = functools.partial(
+        beam_search.beam_search, rules=Rules(model.vocab, length),
+        options=beam_search.Options(beam_size))
     rate = matrix_rate(rounds)
-    least = floor(model.config) / rate
+    least = floor(model.config, beam_size, length) / rate
     with encoder_alone(model) as time_encoder:
       print(f'{model.config.encoder} alone: {1e3 * time_encoder():.1f} ms a '
             'image\n'
@@ -209,9 +230,11 @@ def main() -> None:
       print(row.format(*(7 * ['---'])), flush=True)
       classic = None
       for times in itertools.chain(
-          time_step_by_step(model, files[:4], rounds, time_encoder),
-          (time_in_graph(model, files, int(size), rounds, time_encoder)
-           for size in _BATCH_SIZES.value)):
+          time_step_by_step(
+              model, files[:4], beam_size, length, rounds, time_encoder),
+          (time_in_graph(
+              model, files, int(size), search, rounds, time_encoder)
+           for size in flags_.batch_sizes.value)):
         classic = classic or times.search
         print(row.format(
             times.name, times.batch_size, f'{1e3 * times.search:.2f}',
@@ -220,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

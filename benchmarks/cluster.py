@@ -27,7 +27,7 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks import drawn_shards
-from benchmarks.model_flags import model_config
+from benchmarks.model_flags import ModelFlags
 from im2txt import command_line, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import pipeline as inputs
@@ -35,12 +35,20 @@ from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
-flags.FLAGS.set_default('encoder', 'efficientnet_lite0')
-flags.FLAGS.set_default('image_size', 224)
-_WORKERS = flags.DEFINE_list('workers', ['1', '2', '4'], 'Rows of a cluster.')
-_PS = flags.DEFINE_integer('ps', 1, 'Parameter servers.', lower_bound=1)
-_STEPS = flags.DEFINE_integer(
-    'steps', 100, 'Steps that are timed, of each row.', lower_bound=1)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.model = ModelFlags(values, 'efficientnet_lite0', 224)
+    self.workers = flags.DEFINE_list(
+        'workers', ['1', '2', '4'], 'Rows of a cluster.', flag_values=values)
+    self.ps = flags.DEFINE_integer(
+        'ps', 1, 'Parameter servers.', lower_bound=1, flag_values=values)
+    self.steps = flags.DEFINE_integer(
+        'steps', 100, 'Steps that are timed, of each row.', lower_bound=1,
+        flag_values=values)
+
 _IMAGES_A_SHARD = 200
 _WARM_UP = 20
 
@@ -63,8 +71,8 @@ def loopback_bytes() -> int:
   return int(line.split(':')[1].split()[0])
 
 
-def measure(command: Sequence[str]) -> Rate:
-  """Trains, and takes the time from line to line of its log.
+def measure(command: Sequence[str], steps: int) -> Rate:
+  """Train for so many steps, and take the time from line to line of the log.
 
   Raises:
     ChildProcessError: it failed.
@@ -73,7 +81,7 @@ def measure(command: Sequence[str]) -> Rate:
   log = []
   with subprocess.Popen(
       [sys.executable, '-m', *command, '--log_every_n_steps=1',
-       f'--number_of_steps={_WARM_UP + _STEPS.value}'],
+       f'--number_of_steps={_WARM_UP + steps}'],
       stderr=subprocess.PIPE, text=True) as process:
     for line in process.stderr:
       log.append(line)
@@ -87,9 +95,9 @@ def measure(command: Sequence[str]) -> Rate:
               (sent_all - sent) / (last - first))
 
 
-def main() -> None:
-  """Reads the flags, trains and prints a table."""
-  config = model_config()
+def main(flags_: Flags) -> None:
+  """Train and print a table."""
+  config = flags_.model.config()
   with tf.Graph().as_default():
     captioner.build(config, captioner.Mode.TRAIN,
                     inputs.make_batch(config, training=True))
@@ -97,7 +105,7 @@ def main() -> None:
                   for v in tf1.trainable_variables())
   digest = encoder_weights.digest(config, encoders.make(config).read_weights(
       encoder_weights.find(config)))
-  workers = [int(number) for number in _WORKERS.value]
+  workers = [int(number) for number in flags_.workers.value]
   with tempfile.TemporaryDirectory() as folder:
     shards = max(workers)
     features = os.path.join(folder, 'features')
@@ -117,7 +125,8 @@ def main() -> None:
     row = '| {:10} | {:>7} | {:>9} | {:>5} | {:>10} |'
     print(row.format('mode', 'workers', 'batches/s', 'times', 'MB a batch'))
     print(row.format(*(5 * ['---'])))
-    alone = measure(['im2txt.train', *train('alone')])
+    steps = flags_.steps.value
+    alone = measure(['im2txt.train', *train('alone')], steps)
     print(row.format('no cluster', 1, f'{alone.steps:.2f}', '1.00', '0.0'),
           flush=True)
     for sync in (False, True):
@@ -125,9 +134,10 @@ def main() -> None:
         if sync and count == 1:
           continue  # The same as alone.
         rate = measure([
-            'im2txt.local_cluster', f'--workers={count}', f'--ps={_PS.value}',
-            '--', *train(f'{count} {sync}',
-                         f'--config.training.sync_replicas={sync}')])
+            'im2txt.local_cluster', f'--workers={count}',
+            f'--ps={flags_.ps.value}', '--',
+            *train(f'{count} {sync}',
+                   f'--config.training.sync_replicas={sync}')], steps)
         batches = count if sync else 1
         print(row.format(
             'sync' if sync else 'async', count, f'{rate.steps * batches:.2f}',
@@ -136,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -37,18 +37,27 @@ from data_prep.datasets import flickr8k
 from im2txt import command_line
 from im2txt.text import caption_styles, vocabulary
 
-_IMAGE_DIR = flags.DEFINE_string(
-    'image_dir', None, 'Folder of images. Default: some are drawn.')
-_CAPTIONS_FILE = flags.DEFINE_string(
-    'captions_file', None, 'Their captions, in the form of '
-    'Flickr8k.token.txt; images without are left out.')
-_NUM_IMAGES = flags.DEFINE_integer(
-    'num_images', 3000, 'How many to draw, or to take of --image_dir at most.',
-    lower_bound=1)
-_MAX_SIDE = flags.DEFINE_integer(
-    'max_side', 256, 'Of the last builder.', lower_bound=1)
-_ROUNDS = flags.DEFINE_integer(
-    'rounds', 2, 'Times that each builder runs.', lower_bound=1)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.image_dir = flags.DEFINE_string(
+        'image_dir', None, 'Folder of images. Default: some are drawn.',
+        flag_values=values)
+    self.captions_file = flags.DEFINE_string(
+        'captions_file', None, 'Their captions, in the form of '
+        'Flickr8k.token.txt; images without are left out.', flag_values=values)
+    self.num_images = flags.DEFINE_integer(
+        'num_images', 3000, 'How many to draw, or to take of --image_dir at '
+        'most.', lower_bound=1, flag_values=values)
+    self.max_side = flags.DEFINE_integer(
+        'max_side', 256, 'Of the last builder.', lower_bound=1,
+        flag_values=values)
+    self.rounds = flags.DEFINE_integer(
+        'rounds', 2, 'Times that each builder runs.', lower_bound=1,
+        flag_values=values)
+
 
 _NUM_SHARDS = 8
 _NUM_THREADS = 8  # im2txt's, and here the greatest number of processes.
@@ -56,7 +65,7 @@ _MIN_WORD_COUNT = 4
 
 
 def draw_images(folder: str, number: int) -> tuple[str, str]:
-  """Draws JPEGs of 640 x 480 pixels and some 80 kB, with five captions each.
+  """Draw JPEGs of 640 x 480 pixels and some 80 kB, with five captions each.
 
   Returns:
     The images' folder and the file of captions.
@@ -87,7 +96,7 @@ def draw_images(folder: str, number: int) -> tuple[str, str]:
 def list_images(
     image_dir: str, captions_file: str, list_file: str, at_most: int
 ) -> tuple[int, int]:
-  """Lists images that have captions, reading each once.
+  """List images that have captions, reading each once.
 
   Returns:
     The number of images and of their bytes.
@@ -108,7 +117,7 @@ def list_images(
 
 
 def build_plainly(flags_of_build: Mapping[str, str]) -> None:
-  """Builds as im2txt does."""
+  """Build as im2txt does."""
   import tensorflow as tf  # Part of what a process has to do.
 
   tf1 = tf.compat.v1
@@ -164,7 +173,7 @@ def build_plainly(flags_of_build: Mapping[str, str]) -> None:
 
 
 def run_plainly(flags_of_build: Mapping[str, str]) -> None:
-  """Runs the plain builder in a new process."""
+  """Run the plain builder in a new process."""
   process = multiprocessing.get_context('spawn').Process(
       target=build_plainly, args=(flags_of_build,))
   process.start()
@@ -176,7 +185,7 @@ def run_plainly(flags_of_build: Mapping[str, str]) -> None:
 def run_build(
     flags_of_build: Mapping[str, str], further: Sequence[str]
 ) -> None:
-  """Runs this project's builder."""
+  """Run this project's builder."""
   done = subprocess.run(
       [sys.executable, '-m', 'data_prep.build_flickr8k_data',
        *(f'--{name}={value}' for name, value in flags_of_build.items()),
@@ -199,28 +208,29 @@ def time_build(
         os.path.join(output_dir, 'train-*'))))
 
 
-def main() -> None:
-  """Reads the flags, times and prints a table."""
-  if (_IMAGE_DIR.value is None) != (_CAPTIONS_FILE.value is None):
+def main(flags_: Flags) -> None:
+  """Time and print a table."""
+  if (flags_.image_dir.value is None) != (flags_.captions_file.value is None):
     raise ValueError('--image_dir and --captions_file go together')
   builds = (['--layout=im2txt'], ['--layout=image'],
-            ['--layout=image', f'--max_side={_MAX_SIDE.value}'])
+            ['--layout=image', f'--max_side={flags_.max_side.value}'])
   builders = {'plain': run_plainly} | {
       ' '.join(further): functools.partial(run_build, further=further)
       for further in builds}
   with tempfile.TemporaryDirectory() as folder:
     image_dir, captions_file = (
-        (_IMAGE_DIR.value, _CAPTIONS_FILE.value) if _IMAGE_DIR.value else
-        draw_images(folder, _NUM_IMAGES.value))
+        (flags_.image_dir.value, flags_.captions_file.value)
+        if flags_.image_dir.value else
+        draw_images(folder, flags_.num_images.value))
     flags_of_build = {'image_dir': image_dir, 'captions_file': captions_file,
                       'train_list': os.path.join(folder, 'list.txt')}
     images, num_bytes = list_images(
         image_dir, captions_file, flags_of_build['train_list'],
-        _NUM_IMAGES.value)
+        flags_.num_images.value)
     print(f'{images} images of {num_bytes / images / 1e3:.1f} kB\n', flush=True)
     times = {name: [] for name in builders}
     written = {}
-    for _ in range(_ROUNDS.value):
+    for _ in range(flags_.rounds.value):
       for name, run in builders.items():
         seconds, written[name] = time_build(run, flags_of_build)
         times[name].append(seconds)
@@ -238,4 +248,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -13,39 +13,36 @@ import contextlib
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import tensorflow as tf
-from absl import flags
 
 from benchmarks import drawn_shards, images, training
-from im2txt import command_line
-
-flags.adopt_module_key_flags(training)
+from benchmarks.model_flags import TrainingFlags
+from im2txt import command_line, configuration
 
 CASES = ('images', 'features')
 
 
 def serve(
-    arguments: Sequence[str], folder: str, name: str, deterministic: bool,
-    parent: Connection,
+    config: configuration.ModelConfig, folder: str, name: str,
+    deterministic: bool, parent: Connection,
 ) -> None:
-  """Times steps of a case whenever it is asked to.
+  """Time steps of a case whenever it is asked to.
 
   Args:
-    arguments: the command line.
+    config: the model to be trained.
     folder: has the shards.
     name: of the case.
     deterministic: whether to train as with a seed.
     parent: asks and is told captions a second; asks no more with None.
   """
-  flags.FLAGS(arguments)
   if deterministic:
     tf.config.experimental.enable_op_determinism()
-  [case] = [case for case in training.make_cases(folder) if case.name == name]
+  [case] = [case for case in training.make_cases(folder, config)
+            if case.name == name]
 
   def build(batch):
     return [training.make_step(case.build_loss(case.config, batch))]
@@ -58,13 +55,14 @@ def serve(
 
 @contextlib.contextmanager
 def process(
-    folder: str, name: str, deterministic: bool
+    config: configuration.ModelConfig, folder: str, name: str,
+    deterministic: bool,
 ) -> Iterator[Connection]:
-  """Starts `serve`; yields where to ask it."""
+  """Start `serve`; yield where to ask it."""
   context = multiprocessing.get_context('spawn')
   ours, theirs = context.Pipe()
   child = context.Process(
-      target=serve, args=(sys.argv, folder, name, deterministic, theirs))
+      target=serve, args=(config, folder, name, deterministic, theirs))
   child.start()
   theirs.close()
   try:
@@ -75,10 +73,12 @@ def process(
     child.join()
 
 
-def time_case(folder: str, name: str, rounds: int) -> list[list[float]]:
-  """Captions a second without and with a seed, a pair a round."""
-  with (process(folder, name, False) as free,
-        process(folder, name, True) as seeded):
+def time_case(
+    config: configuration.ModelConfig, folder: str, name: str, rounds: int
+) -> list[list[float]]:
+  """Return captions a second without and with a seed, a pair a round."""
+  with (process(config, folder, name, False) as free,
+        process(config, folder, name, True) as seeded):
     found = []
     for _ in range(rounds + 1):
       pair = []
@@ -89,21 +89,21 @@ def time_case(folder: str, name: str, rounds: int) -> list[list[float]]:
   return found[1:]  # Both warm.
 
 
-def main() -> None:
-  """Reads the flags, times and prints the table."""
+def main(flags_: TrainingFlags) -> None:
+  """Time and print the table."""
   row = '| {:10} | {:>13} | {:>13} | {:>6} |'
   print(row.format('step', 'captions/s', 'with a seed', 'ratio'))
   print(row.format(*(4 * ['---'])))
   with tempfile.TemporaryDirectory() as folder:
-    files = images.draw(folder, flags.FLAGS.num_images)
-    config = training.model_config()
+    files = images.draw(folder, flags_.num_images.value)
+    config = flags_.config()
     drawn_shards.write_pairs(
         os.path.join(folder, 'pairs'), config.vocab_size, files)
     drawn_shards.write_features(
         os.path.join(folder, 'features'), config, 'drawn at random',
-        flags.FLAGS.num_records, 4)
+        flags_.num_records.value, 4)
     for name in CASES:
-      times = time_case(folder, name, flags.FLAGS.rounds)
+      times = time_case(config, folder, name, flags_.rounds.value)
       print(row.format(
           name, *(f'{max(speeds):.1f}' for speeds in zip(*times, strict=True)),
           f'{statistics.median(own / free for free, own in times):.2f}'),
@@ -111,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, TrainingFlags)

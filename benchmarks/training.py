@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from benchmarks import classic_training, drawn_shards, images, model_flags
+from benchmarks import classic_training, drawn_shards, images
+from benchmarks.model_flags import TrainingFlags
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders
 from im2txt.inputs import pipeline as inputs
@@ -37,18 +37,6 @@ from im2txt.models import captioner
 from im2txt.training import optimization
 
 tf1 = tf.compat.v1
-
-flags.adopt_module_key_flags(model_flags)
-_BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'B, images a step.', lower_bound=1)
-_NUM_IMAGES = flags.DEFINE_integer(
-    'num_images', 64, 'Images that are drawn, and shown over and over '
-    'under other ids.', lower_bound=1)
-_NUM_RECORDS = flags.DEFINE_integer(
-    'num_records', 4000, 'Images that the feature shards have.',
-    lower_bound=1)
-_ROUNDS = flags.DEFINE_integer(
-    'rounds', 3, 'Times that each thing is timed.', lower_bound=1)
 
 
 class Counts(NamedTuple):
@@ -76,12 +64,6 @@ class Timed(NamedTuple):
   counts: Counts
 
 
-def model_config(**fields) -> configuration.ModelConfig:
-  """The model to be trained."""
-  return model_flags.model_config(
-      batch_size=_BATCH_SIZE.value, values_per_input_shard=100, **fields)
-
-
 def our_loss(
     config: configuration.ModelConfig, batch: inputs.Batch
 ) -> tf.Tensor:
@@ -89,23 +71,27 @@ def our_loss(
   return captioner.build(config, captioner.Mode.TRAIN, batch).total_loss
 
 
-def make_cases(folder: str) -> list[Case]:
-  """The ways to train, the classic one first."""
+def make_cases(folder: str, config: configuration.ModelConfig) -> list[Case]:
+  """Return the ways to train `config`, the classic one first."""
   pairs, whole, features = (
       {'input_file_pattern': os.path.join(folder, name)}
       for name in ('pairs', 'images', 'features/*-of-*'))
+
+  def changed(**fields) -> configuration.ModelConfig:
+    return dataclasses.replace(config, **fields)
+
   return [
-      Case('classic', model_config(
+      Case('classic', changed(
           input_pipeline='queue', bucket_by_length=False, **pairs),
            classic_training.build, 2),
-      Case('images', model_config(**pairs), our_loss, 2),
-      Case('images, all captions of each', model_config(
+      Case('images', changed(**pairs), our_loss, 2),
+      Case('images, all captions of each', changed(
           all_captions=True, **whole), our_loss, 2),
-      Case('features, no buckets', model_config(
+      Case('features, no buckets', changed(
           bucket_by_length=False, **features), our_loss, 40),
-      Case('features, all captions of each', model_config(
+      Case('features, all captions of each', changed(
           all_captions=True, **features), our_loss, 10),
-      Case('features', model_config(**features), our_loss, 40)]
+      Case('features', changed(**features), our_loss, 40)]
 
 
 def count(batch: inputs.Batch) -> Counts:
@@ -127,7 +113,7 @@ def running(
     build: Callable[[inputs.Batch], list[tf.Operation]],
     seed: int | None = None,
 ) -> Iterator[Callable[[int], Timed]]:
-  """Yields what runs a graph on the input pipeline for some steps."""
+  """Yield what runs a graph on the input pipeline for some steps."""
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(seed)
     batch = inputs.make_batch(config, training=True)
@@ -182,7 +168,7 @@ def speed(timed: Timed) -> float:
 
 
 def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
-  """Times each case in turn, so many rounds."""
+  """Time each case in turn, so many rounds."""
   with contextlib.ExitStack() as stack:
     runs = [stack.enter_context(running(
         case.config, lambda batch, case=case: [
@@ -195,7 +181,7 @@ def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
 
 def print_steps(cases: list[Case], times: list[list[Timed]], rate: float,
                 channels: int) -> None:
-  """Prints the table of steps."""
+  """Print the table of steps."""
   row = '| {:30} | {:>10} | {:>9} | {:>8} | {:>7} | {:>9} |'
   print(row.format('step', 'captions/s', 'x classic', 'ms/step', 'x floor',
                    'padding'))
@@ -218,7 +204,7 @@ def print_steps(cases: list[Case], times: list[list[Timed]], rate: float,
 
 def print_inputs(cases: list[Case], times: list[list[Timed]],
                  rounds: int) -> None:
-  """Prints the table of input pipelines."""
+  """Print the table of input pipelines."""
   row = '| {:30} | {:>10} | {:>8} |'
   print(row.format('input alone', 'captions/s', 'x step'))
   print(row.format(*(3 * ['---'])))
@@ -251,13 +237,14 @@ def time_constant_step(
     return best_time(lambda: session.run(step), 10 * rounds)
 
 
-def print_costs(channels: int, rate: float, rounds: int) -> None:
-  """Prints what a step costs as each of its sizes doubles."""
+def print_costs(
+    config: configuration.ModelConfig, channels: int, rate: float, rounds: int
+) -> None:
+  """Print what a step costs as each of its sizes doubles."""
   row = '| {:22} | {:>8} | {:>9} | {:>16} | {:>7} |'
   print(row.format('step on a fixed batch', 'ms/step', 'x first',
                    'multiply-adds, G', 'x floor'))
   print(row.format(*(5 * ['---'])))
-  config = model_config()
   length = 12
   doubled = {
       f'B = {config.batch_size}, T = {length}': (config, length),
@@ -283,19 +270,19 @@ def print_costs(channels: int, rate: float, rounds: int) -> None:
                      f'{seconds * rate / arithmetic:.2f}'), flush=True)
 
 
-def main() -> None:
-  """Reads the flags, times and prints the tables."""
-  rounds = _ROUNDS.value
+def main(flags_: TrainingFlags) -> None:
+  """Time and print the tables."""
+  rounds = flags_.rounds.value
   with tempfile.TemporaryDirectory() as folder:
-    config = model_config()
-    files = images.draw(folder, _NUM_IMAGES.value)
+    config = flags_.config()
+    files = images.draw(folder, flags_.num_images.value)
     for write, name in ((drawn_shards.write_pairs, 'pairs'),
                         (drawn_shards.write_images, 'images')):
       write(os.path.join(folder, name), config.vocab_size, files)
     channels = drawn_shards.write_features(
         os.path.join(folder, 'features'), config, 'drawn at random',
-        _NUM_RECORDS.value, 4)
-    cases = make_cases(folder)
+        flags_.num_records.value, 4)
+    cases = make_cases(folder, config)
     rate = matrix_rate(rounds)
     print(f'matrix product: {rate / 1e9:.1f} G multiply-adds/s\n', flush=True)
     times = time_steps(cases, rounds)
@@ -303,8 +290,8 @@ def main() -> None:
     print(flush=True)
     print_inputs(cases, times, rounds)
     print()
-    print_costs(channels, rate, rounds)
+    print_costs(config, channels, rate, rounds)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, TrainingFlags)

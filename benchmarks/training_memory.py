@@ -24,13 +24,22 @@ from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.text import vocabulary
 
-_NUM_IMAGES = flags.DEFINE_integer(
-    'num_images', 117273, 'Images of the large set, with five captions '
-    'each; 117,273 have as many as COCO.', lower_bound=1)
-_NUM_PAIRS = flags.DEFINE_integer(
-    'num_pairs', 6400, 'Pairs of the set of images.', lower_bound=1)
-_STEPS = flags.DEFINE_integer(
-    'steps', 0, 'Of each row. Default: an epoch.', lower_bound=0)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.num_images = flags.DEFINE_integer(
+        'num_images', 117273, 'Images of the large set, with five captions '
+        'each; 117,273 have as many as COCO.', lower_bound=1,
+        flag_values=values)
+    self.num_pairs = flags.DEFINE_integer(
+        'num_pairs', 6400, 'Pairs of the set of images.', lower_bound=1,
+        flag_values=values)
+    self.steps = flags.DEFINE_integer(
+        'steps', 0, 'Of each row. Default: an epoch.', lower_bound=0,
+        flag_values=values)
+
 
 _CONFIG = '''
 from im2txt import configuration
@@ -44,7 +53,7 @@ def get_config():
 
 
 def peak_memory(arguments: Sequence[str]) -> int:
-  """Runs train.py; returns the greatest resident memory in bytes.
+  """Run train.py; returns the greatest resident memory in bytes.
 
   Raises:
     ChildProcessError: it failed.
@@ -60,8 +69,8 @@ def peak_memory(arguments: Sequence[str]) -> int:
   return usage.ru_maxrss * 1024
 
 
-def main() -> None:
-  """Reads the flags, writes the sets, trains and prints a table."""
+def main(flags_: Flags) -> None:
+  """Write the sets, train and print a table."""
   config = configuration.ModelConfig(
       encoder='efficientnet_lite0', image_height=224, image_width=224)
   weights = encoder_weights.digest(config, encoders.make(config).read_weights(
@@ -77,13 +86,13 @@ def main() -> None:
         f'word{i}' for i in range(config.vocab_size - 3))]
     vocabulary.write_word_counts(
         path(vocabulary.FILE_NAME), [(word, 1) for word in words])
-    for name, number in (('small', 7), ('large', _NUM_IMAGES.value)):
+    for name, number in (('small', 7), ('large', flags_.num_images.value)):
       drawn_shards.write_features(
           path(name), config, weights, number, min(256, number))
     per_image = drawn_shards.CAPTIONS_A_IMAGE
-    files = images.draw(folder, min(64, -(-_NUM_PAIRS.value // per_image)))
-    repeated = (files * (_NUM_PAIRS.value // len(files) + 1))[
-        :-(-_NUM_PAIRS.value // per_image)]
+    num_files = -(-flags_.num_pairs.value // per_image)
+    files = images.draw(folder, min(64, num_files))
+    repeated = (files * (num_files // len(files) + 1))[:num_files]
     drawn_shards.write_pairs(path('pairs'), config.vocab_size, repeated)
 
     row = '| {:21} | {:>7} | {:>6} | {:>13} |'
@@ -91,9 +100,9 @@ def main() -> None:
     print(row.format(*(4 * ['---'])))
     for name, pattern, pairs in (
         ('features of one batch', 'small/*-of-*', 7 * per_image),
-        ('features', 'large/*-of-*', _NUM_IMAGES.value * per_image),
-        ('images', 'pairs', _NUM_PAIRS.value)):
-      steps = _STEPS.value or max(1, pairs // config.batch_size)
+        ('features', 'large/*-of-*', flags_.num_images.value * per_image),
+        ('images', 'pairs', flags_.num_pairs.value)):
+      steps = flags_.steps.value or max(1, pairs // config.batch_size)
       peak = peak_memory([
           f'--config={path("config.py")}',
           f'--vocab_file={path(vocabulary.FILE_NAME)}',
@@ -104,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

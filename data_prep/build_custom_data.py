@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of your own captioned images.
+r"""Build TFRecord shards of your own captioned images.
 
 The captions file is a CSV or TSV whose first line names the columns, or a
 JSONL; one row a caption:
@@ -23,42 +23,57 @@ from absl import flags
 
 from data_prep.datasets import custom
 from data_prep.datasets.captioned_images import check_folder, split_at_random
-from data_prep.shards import flags as build_flags
 from data_prep.shards.build import build
+from data_prep.shards.flags import BuildFlags
 from im2txt import command_line
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string('captions_file', None, 'A .csv, .tsv or .jsonl file.')
-flags.mark_flag_as_required('captions_file')
-flags.DEFINE_string('image_dir', None, 'Folder that the paths in the captions '
-                    'file are relative to. Default: that file\'s own.')
-flags.DEFINE_string('image_column', 'image', 'Column of the image\'s path.')
-flags.DEFINE_string('caption_column', 'caption', 'Column of the caption.')
-flags.DEFINE_string('split_column', None, 'Column with train, val or test '
-                    '(dev and validation mean val). Default: the splits are '
-                    'dealt out by --val_fraction and --test_fraction.')
-flags.DEFINE_float('val_fraction', 0.05, 'Share of the images for the split '
-                   'val; unused with --split_column.',
-                   lower_bound=0, upper_bound=1)
-flags.DEFINE_float('test_fraction', 0.1, 'Share of the images for the split '
-                   'test; unused with --split_column.',
-                   lower_bound=0, upper_bound=1)
-build_flags.define(train_shards=8, val_shards=1, test_shards=1)
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.captions_file = flags.DEFINE_string(
+        'captions_file', None, 'A .csv, .tsv or .jsonl file.',
+        required=True, flag_values=values)
+    self.image_dir = flags.DEFINE_string(
+        'image_dir', None, 'Folder that the paths in the captions file are '
+        "relative to. Default: that file's own.", flag_values=values)
+    self.image_column = flags.DEFINE_string(
+        'image_column', 'image', "Column of the image's path.",
+        flag_values=values)
+    self.caption_column = flags.DEFINE_string(
+        'caption_column', 'caption', 'Column of the caption.',
+        flag_values=values)
+    self.split_column = flags.DEFINE_string(
+        'split_column', None, 'Column with train, val or test (dev and '
+        'validation mean val). Default: the splits are dealt out by '
+        '--val_fraction and --test_fraction.', flag_values=values)
+    self.val_fraction = flags.DEFINE_float(
+        'val_fraction', 0.05, 'Share of the images for the split val; unused '
+        'with --split_column.', lower_bound=0, upper_bound=1,
+        flag_values=values)
+    self.test_fraction = flags.DEFINE_float(
+        'test_fraction', 0.1, 'Share of the images for the split test; unused '
+        'with --split_column.', lower_bound=0, upper_bound=1,
+        flag_values=values)
+    self.build = BuildFlags(
+        train_shards=8, val_shards=1, test_shards=1, values=values)
 
 
-def main() -> None:
-  options = build_flags.options()
-  image_dir = FLAGS.image_dir or os.path.dirname(FLAGS.captions_file) or '.'
+def main(flags_: Flags) -> None:
+  options = flags_.build.options()
+  captions_file = flags_.captions_file.value
+  image_dir = flags_.image_dir.value or os.path.dirname(captions_file) or '.'
   check_folder(image_dir, 'image_dir')
-  rows = custom.read_rows(FLAGS.captions_file, FLAGS.image_column,
-                          FLAGS.caption_column, FLAGS.split_column)
+  rows = custom.read_rows(
+      captions_file, flags_.image_column.value, flags_.caption_column.value,
+      flags_.split_column.value)
   splits = custom.group_rows(rows, image_dir)
-  if not FLAGS.split_column:
+  if not flags_.split_column.value:
     splits = split_at_random(
-        splits[None], FLAGS.val_fraction, FLAGS.test_fraction)
+        splits[None], flags_.val_fraction.value, flags_.test_fraction.value)
   build(splits, options)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

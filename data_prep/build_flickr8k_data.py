@@ -1,4 +1,4 @@
-r"""Builds TFRecord shards of Flickr8k from its original files.
+r"""Build TFRecord shards of Flickr8k from its original files.
 
 Each image list becomes one split (the dev list the split `val`); any of them
 may be left out. Flickr30k works too, once its captions and lists have the same
@@ -18,32 +18,42 @@ from absl import flags
 
 from data_prep.datasets import flickr8k
 from data_prep.datasets.captioned_images import check_folder
-from data_prep.shards import flags as build_flags
 from data_prep.shards.build import build
+from data_prep.shards.flags import BuildFlags
 from im2txt import command_line
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string('image_dir', None, 'Folder of the JPEG files.')
-flags.DEFINE_string('captions_file', None, 'Flickr8k.token.txt.')
-flags.DEFINE_string('train_list', None, 'Flickr_8k.trainImages.txt.')
-flags.DEFINE_string('dev_list', None, 'Flickr_8k.devImages.txt.')
-flags.DEFINE_string('test_list', None, 'Flickr_8k.testImages.txt.')
-flags.mark_flags_as_required(['image_dir', 'captions_file'])
-build_flags.define(train_shards=8, val_shards=1, test_shards=1)
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.image_dir = flags.DEFINE_string(
+        'image_dir', None, 'Folder of the JPEG files.', required=True,
+        flag_values=values)
+    self.captions_file = flags.DEFINE_string(
+        'captions_file', None, 'Flickr8k.token.txt.', required=True,
+        flag_values=values)
+    self.train_list = flags.DEFINE_string(
+        'train_list', None, 'Flickr_8k.trainImages.txt.', flag_values=values)
+    self.dev_list = flags.DEFINE_string(
+        'dev_list', None, 'Flickr_8k.devImages.txt.', flag_values=values)
+    self.test_list = flags.DEFINE_string(
+        'test_list', None, 'Flickr_8k.testImages.txt.', flag_values=values)
+    self.build = BuildFlags(
+        train_shards=8, val_shards=1, test_shards=1, values=values)
 
 
-def main() -> None:
-  options = build_flags.options()
-  check_folder(FLAGS.image_dir, 'image_dir')
-  lists = {'train': FLAGS.train_list, 'val': FLAGS.dev_list,
-           'test': FLAGS.test_list}
+def main(flags_: Flags) -> None:
+  options = flags_.build.options()
+  check_folder(flags_.image_dir.value, 'image_dir')
+  lists = {'train': flags_.train_list.value, 'val': flags_.dev_list.value,
+           'test': flags_.test_list.value}
   splits = flickr8k.read_splits(
-      FLAGS.captions_file,
+      flags_.captions_file.value,
       {split: path for split, path in lists.items() if path},
-      FLAGS.image_dir)
+      flags_.image_dir.value)
   build(splits, options)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

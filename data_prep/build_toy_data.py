@@ -1,4 +1,4 @@
-"""Draws captioned scenes in COCO's layout, so that the demo needs no download.
+"""Draw captioned scenes in COCO's layout, so that the demo needs no download.
 
 A scene is one, two or three things of one kind and colour in front of a
 background. Everything follows from the seed. No held-out scene is a
@@ -25,14 +25,22 @@ from data_prep.toy import toy_images, toy_scenes
 from im2txt import command_line
 from im2txt.files import atomic_files, file_system, locks
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string('output_dir', None, 'Folder to write to; made if absent.')
-flags.DEFINE_integer('num_train', 480, 'Number of training scenes.',
-                     lower_bound=1)
-flags.DEFINE_integer('num_val', 120, 'Number of held-out scenes.',
-                     lower_bound=1)
-flags.DEFINE_integer('seed', 0, 'Another seed draws other scenes.')
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, 'Folder to write to; made if absent.',
+        required=True, flag_values=values)
+    self.num_train = flags.DEFINE_integer(
+        'num_train', 480, 'Number of training scenes.', lower_bound=1,
+        flag_values=values)
+    self.num_val = flags.DEFINE_integer(
+        'num_val', 120, 'Number of held-out scenes.', lower_bound=1,
+        flag_values=values)
+    self.seed = flags.DEFINE_integer(
+        'seed', 0, 'Another seed draws other scenes.', flag_values=values)
 
 
 def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
@@ -43,7 +51,7 @@ def _jpeg(scene: toy_scenes.Scene, rng: random.Random) -> bytes:
 
 def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
                  captions: dict[int, list[str]]) -> bytes:
-  """Returns the split's JSON in the schema of COCO's captions_*.json."""
+  """Return the split's JSON in the schema of COCO's captions_*.json."""
   return json.dumps({
       'info': {
           'description': f'Toy scenes, {split}',
@@ -78,7 +86,7 @@ def _file_name(split: str, image_id: int) -> str:
 
 
 def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
-  """Writes both splits; the same arguments give the same bytes.
+  """Write both splits; the same arguments give the same bytes.
 
   Args:
     output_dir: made if absent. An earlier run's images are replaced.
@@ -140,10 +148,10 @@ def _remove_leftovers(image_dir: str, truth: dict[str, object]) -> None:
       file_system.remove(os.path.join(image_dir, name))
 
 
-def main() -> None:
-  build(FLAGS.output_dir, FLAGS.num_train, FLAGS.num_val, FLAGS.seed)
+def main(flags_: Flags) -> None:
+  build(flags_.output_dir.value, flags_.num_train.value, flags_.num_val.value,
+        flags_.seed.value)
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('output_dir')
-  command_line.run(main)
+  command_line.run(main, Flags)

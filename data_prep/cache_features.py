@@ -1,4 +1,4 @@
-r"""Runs the frozen encoder over shards once; training then reads its features.
+r"""Run the frozen encoder over shards once; training then reads its features.
 
   python -m data_prep.cache_features --config=configs/show_and_tell.py \
     --inception_checkpoint_file=inception_v3.ckpt \
@@ -28,46 +28,55 @@ import numpy as np
 from absl import flags, logging
 
 from data_prep.features import feature_maker, feature_store, image_scan
-from data_prep.runners import flags as runner_flags
 from data_prep.runners import local_runner
+from data_prep.runners.flags import RunnerFlags
 from data_prep.runners.runner import Label, Runner
 from data_prep.shards.items import cut
 from im2txt import command_line, configuration, encoders
 from im2txt.files import atomic_files, file_system, locks
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import config as config_flag
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import bad_records, feature_cache
 from im2txt.inputs import records as shard_records
 from im2txt.text import vocabulary
 
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(config_flag)
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of shards of '
-    'images, of all splits at once.', required=True)
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Folder for the feature shards; made if it is not '
-    'there.', required=True)
-_INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
-    'inception_checkpoint_file', None, "The encoder's weights, as for "
-    'training; or a checkpoint of a run that trained the encoder.')
-_FEATURES = flags.DEFINE_enum(
-    'features', 'pooled', list(feature_maker.KEYS), 'What to keep of a '
-    'image: one vector, which is all that Show and Tell looks at, or a vector '
-    'of each region, of which the one is the mean.')
-_PRECISION = flags.DEFINE_enum(
-    'precision', 'float16', feature_cache.PRECISIONS, 'Of each number.')
-_AUGMENTATIONS = flags.DEFINE_integer(
-    'augmentations', 0, 'Also keep so many randomly cropped, flipped and '
-    'coloured versions of each image; training draws one of them each time. '
-    '0: training sees each image plain.', lower_bound=0)
-_REUSE = flags.DEFINE_string(
-    'reuse', None, 'Folder of features made likewise; images that it has are '
-    'not encoded again.')
-_BATCH_SIZE = flags.DEFINE_integer(
-    'batch_size', 32, 'Images encoded at once.', lower_bound=1)
 
-runner_flags.define('this process, which keeps all CPUs busy')
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.config = ConfigFlag(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of shards of '
+        'images, of all splits at once.', required=True, flag_values=values)
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, 'Folder for the feature shards; made if it is not '
+        'there.', required=True, flag_values=values)
+    self.inception_checkpoint_file = flags.DEFINE_string(
+        'inception_checkpoint_file', None, "The encoder's weights, as for "
+        'training; or a checkpoint of a run that trained the encoder.',
+        flag_values=values)
+    self.features = flags.DEFINE_enum(
+        'features', 'pooled', list(feature_maker.KEYS), 'What to keep of a '
+        'image: one vector, which is all that Show and Tell looks at, or a '
+        'vector of each region, of which the one is the mean.',
+        flag_values=values)
+    self.precision = flags.DEFINE_enum(
+        'precision', 'float16', feature_cache.PRECISIONS, 'Of each number.',
+        flag_values=values)
+    self.augmentations = flags.DEFINE_integer(
+        'augmentations', 0, 'Also keep so many randomly cropped, flipped and '
+        'coloured versions of each image; training draws one of them each '
+        'time. 0: training sees each image plain.', lower_bound=0,
+        flag_values=values)
+    self.reuse = flags.DEFINE_string(
+        'reuse', None, 'Folder of features made likewise; images that it has '
+        'are not encoded again.', flag_values=values)
+    self.batch_size = flags.DEFINE_integer(
+        'batch_size', 32, 'Images encoded at once.', lower_bound=1,
+        flag_values=values)
+    self.runner = RunnerFlags('this process, which keeps all CPUs busy', values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +97,7 @@ def list_shards(
     groups: Sequence[image_scan.Group], output_dir: str,
     store: feature_store.FeatureStore | None,
 ) -> list[feature_maker.Shard]:
-  """Deals out each group's images to as many shards as it has.
+  """Deal out each group's images to as many shards as it has.
 
   Args:
     groups: what the shards of images hold.
@@ -121,7 +130,7 @@ def list_shards(
 def claim_folder(
     folder: str, description: feature_cache.Description
 ) -> None:
-  """Marks the folder, which must be there, as one of these features.
+  """Mark the folder, which must be there, as one of these features.
 
   Raises:
     ValueError: it holds others.
@@ -142,7 +151,7 @@ def claim_folder(
 def make(
     config: configuration.ModelConfig, files: Sequence[str], options: Options
 ) -> None:
-  """Makes the features of shards, or those that are still to do.
+  """Make the features of shards, or those that are still to do.
 
   Args:
     config: the encoder and its weights.
@@ -194,7 +203,7 @@ def make(
 def remove_leftovers(
     folder: str, shards: Sequence[feature_maker.Shard]
 ) -> None:
-  """Removes what killed writers of a folder's shards left behind."""
+  """Remove what killed writers of a folder's shards left behind."""
   names = {os.path.basename(shard.path) for shard in shards}
   for name in file_system.listdir(folder):
     if (atomic_files.is_temporary(name)
@@ -203,27 +212,28 @@ def remove_leftovers(
         file_system.remove(os.path.join(folder, name))
 
 
-def main() -> None:
-  """Reads the flags and makes the features."""
-  config = config_flag.value()
+def main(flags_: Flags) -> None:
+  """Make the features."""
+  config = flags_.config.value()
   if config is None:
     raise ValueError('which encoder? Give the --config of the training')
   encoders.resolve_sides(config.model)
   configuration.check(config)
-  bad_records_flag.apply(config.model)
-  if _INCEPTION_CHECKPOINT_FILE.value:
-    config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  files = shard_records.find_shards(_INPUT_FILE_PATTERN.value)
+  flags_.bad_records.apply(config.model)
+  if flags_.inception_checkpoint_file.value:
+    config.model.inception_checkpoint_file = (
+        flags_.inception_checkpoint_file.value)
+  files = shard_records.find_shards(flags_.input_file_pattern.value)
   make(config.model, files, Options(
-      output_dir=_OUTPUT_DIR.value,
-      features=_FEATURES.value,
-      precision=_PRECISION.value,
-      augmentations=_AUGMENTATIONS.value,
-      reuse=_REUSE.value,
-      batch_size=_BATCH_SIZE.value,
-      runner=runner_flags.runner(
-          local_runner.in_this_process, _OUTPUT_DIR.value)))
+      output_dir=flags_.output_dir.value,
+      features=flags_.features.value,
+      precision=flags_.precision.value,
+      augmentations=flags_.augmentations.value,
+      reuse=flags_.reuse.value,
+      batch_size=flags_.batch_size.value,
+      runner=flags_.runner.choose(
+          local_runner.in_this_process, flags_.output_dir.value)))
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -1,4 +1,4 @@
-r"""Fetches the public data sets and weights.
+r"""Fetch the public data sets and weights.
 
 Example:
   python -m data_prep.download coco2014 inception_v3 --output_dir data
@@ -36,12 +36,18 @@ from data_prep.images import connections
 from im2txt import command_line
 from im2txt.files import file_system
 
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, "Folder for the data sets' folders.", required=True)
-_URL = flags.DEFINE_multi_string(
-    'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
-    'Where its size or checksum is known it must be the very same file. May '
-    'be repeated.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, "Folder for the data sets' folders.", required=True,
+        flag_values=values)
+    self.url = flags.DEFINE_multi_string(
+        'url', [], 'ARCHIVE=ADDRESS: fetch that archive from another address. '
+        'Where its size or checksum is known it must be the very same file. '
+        'May be repeated.', flag_values=values)
 
 
 class Archive(NamedTuple):
@@ -119,7 +125,7 @@ def _choose(datasets: Sequence[str],
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-  """Makes `folder`/`archive.root`, whole or not at all, if it is not there.
+  """Make `folder`/`archive.root`, whole or not at all, if it is not there.
 
   Args:
     archive: what to fetch; it passes through the folder above `folder`.
@@ -151,7 +157,7 @@ def fetch(archive: Archive, folder: Path) -> None:
 
 def download(archive: Archive, part: Path, retries: int = 5,
              wait_secs: float = 1.0) -> None:
-  """Downloads an archive, going on from what an earlier try left.
+  """Download an archive, going on from what an earlier try left.
 
   Args:
     archive: what to download.
@@ -325,13 +331,13 @@ def _files(file: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
       pass
 
 
-def main(datasets: Sequence[str]) -> None:
-  """Fetches the data sets named on the command line."""
+def main(flags_: Flags, datasets: Sequence[str]) -> None:
+  """Fetch the data sets named on the command line."""
   file_system.check_local(
-      _OUTPUT_DIR.value, 'output_dir', 'archives are unpacked there')
-  for dataset, archive in _choose(datasets, _URL.value):
-    fetch(archive, Path(_OUTPUT_DIR.value) / dataset)
+      flags_.output_dir.value, 'output_dir', 'archives are unpacked there')
+  for dataset, archive in _choose(datasets, flags_.url.value):
+    fetch(archive, Path(flags_.output_dir.value) / dataset)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -1,4 +1,4 @@
-r"""Counts by rule how many captions of toy scenes tell the truth.
+r"""Count by rule how many captions of toy scenes tell the truth.
 
 Example:
   python -m im2txt.run_inference ... --input_files '/tmp/toy/val/*.jpg' \
@@ -18,15 +18,22 @@ from data_prep.toy import toy_scenes
 from im2txt import command_line
 from im2txt.files import file_system, json_files
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string('captions_file', None,
-                    'What run_inference printed on standard output.')
-flags.DEFINE_string('scenes_file', None,
-                    'scenes.json that build_toy_data wrote.')
-flags.DEFINE_float('min_accuracy', 0.0,
-                   'Exit with status 1 if the share of right colours, objects '
-                   'or counts is lower.', lower_bound=0.0, upper_bound=1.0)
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.captions_file = flags.DEFINE_string(
+        'captions_file', None, 'What run_inference printed on standard output.',
+        required=True, flag_values=values)
+    self.scenes_file = flags.DEFINE_string(
+        'scenes_file', None, 'scenes.json that build_toy_data wrote.',
+        required=True, flag_values=values)
+    self.min_accuracy = flags.DEFINE_float(
+        'min_accuracy', 0.0, 'Exit with status 1 if the share of right '
+        'colours, objects or counts is lower.', lower_bound=0.0,
+        upper_bound=1.0, flag_values=values)
+
 
 JUDGED = ('colour', 'object', 'count')
 
@@ -38,7 +45,7 @@ _OBJECTS = {word: singular
 
 
 def read_captions(path: str) -> dict[str, str]:
-  """Reads the most probable caption of each image.
+  """Read the most probable caption of each image.
 
   Args:
     path: what run_inference printed. Lines of another kind are passed over.
@@ -70,7 +77,7 @@ def read_captions(path: str) -> dict[str, str]:
 
 
 def read_scenes(path: str) -> dict[str, dict[str, object]]:
-  """Reads the truth about each image.
+  """Read the truth about each image.
 
   Args:
     path: the scenes.json of build_toy_data.
@@ -94,7 +101,7 @@ def read_scenes(path: str) -> dict[str, dict[str, object]]:
 
 
 def read_claims(caption: str) -> dict[str, object]:
-  """Returns the one colour, object and count that a caption names.
+  """Return the one colour, object and count that a caption names.
 
   A value is None where the caption names none or several. The count is the
   last number word before the object: 'an image of two red boats' says two.
@@ -115,7 +122,7 @@ def read_claims(caption: str) -> dict[str, object]:
 
 def score(captions: dict[str, str],
           scenes: dict[str, dict[str, object]]) -> dict[str, int]:
-  """Counts true captions.
+  """Count true captions.
 
   Args:
     captions: image file name -> caption.
@@ -138,18 +145,17 @@ def score(captions: dict[str, str],
   return right
 
 
-def main() -> None:
-  captions = read_captions(FLAGS.captions_file)
-  right = score(captions, read_scenes(FLAGS.scenes_file))
+def main(flags_: Flags) -> None:
+  captions = read_captions(flags_.captions_file.value)
+  right = score(captions, read_scenes(flags_.scenes_file.value))
   total = len(captions)
   for key, number in right.items():
     print(f'{key:<9} {number:>4}/{total}  {100 * number / total:5.1f} %')
-  low = [key for key in JUDGED if right[key] < FLAGS.min_accuracy * total]
+  least = flags_.min_accuracy.value
+  low = [key for key in JUDGED if right[key] < least * total]
   if low:
-    raise ValueError(f'{", ".join(low)} below --min_accuracy '
-                     f'{FLAGS.min_accuracy:g}')
+    raise ValueError(f'{", ".join(low)} below --min_accuracy {least:g}')
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['captions_file', 'scenes_file'])
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -1,4 +1,4 @@
-r"""Names every bad record of shards, of images or of features.
+r"""Name every bad record of shards, of images or of features.
 
   python -m im2txt.check_shards --config=configs/show_and_tell.py \
     --input_file_pattern='coco/*-of-?????'
@@ -16,31 +16,36 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
 from im2txt.files import file_system
-from im2txt.flags import config as config_flag
+from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import bad_records
 from im2txt.inputs import records as shard_records
 from im2txt.text import vocabulary
 
-flags.adopt_module_key_flags(config_flag)
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of shards.',
-    required=True)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.config = ConfigFlag(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of shards.',
+        required=True, flag_values=values)
 
 
-def resolve_config() -> configuration.ModelConfig:
-  """The configuration of the flags.
+def resolve_config(flags_: Flags) -> configuration.ModelConfig:
+  """Return the configuration of the flags.
 
   A `vocab_size` of 0 is set to that of the vocabulary beside the shards, if
   there is one.
   """
-  config = config_flag.value()
+  config = flags_.config.value()
   if config is None:
     raise ValueError('what shall read the shards? Give the --config of the '
                      'training')
   encoders.resolve_sides(config.model)
   configuration.check(config)
   model = config.model
-  model.input_file_pattern = _INPUT_FILE_PATTERN.value
+  model.input_file_pattern = flags_.input_file_pattern.value
   words = os.path.join(
       os.path.dirname(shard_records.find_shards(model.input_file_pattern)[0]),
       vocabulary.FILE_NAME)
@@ -50,10 +55,10 @@ def resolve_config() -> configuration.ModelConfig:
   return model
 
 
-def main() -> int:
-  """Reads the flags and checks."""
+def main(flags_: Flags) -> int:
+  """Print a line for each bad record; return 1 if there are any."""
   num_records = num_bad = 0
-  for fault in bad_records.look_through(resolve_config()):
+  for fault in bad_records.look_through(resolve_config(flags_)):
     num_records += 1
     if fault:
       num_bad += 1
@@ -63,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -24,7 +24,7 @@ _HELP = '\n'.join([
 
 
 def main() -> None:
-  """Runs the module of a command as Python would by `-m`."""
+  """Run the module of a command as Python would by `-m`."""
   command = sys.argv[1] if len(sys.argv) > 1 else '--help'
   if command in ('-h', '--help', 'help'):
     print(_HELP)

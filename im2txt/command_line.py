@@ -11,21 +11,29 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
 
 def run(
-    main: Callable[..., int | None], takes_arguments: bool = False
+    main: Callable[..., int | None], define_flags: Callable[[], Any],
+    takes_arguments: bool = False,
 ) -> None:
-  """Parses the flags and runs `main`, whose value is the exit status.
+  """Define and parse the flags and run `main`, whose value is the exit status.
 
   Args:
-    main: reads the flags; raises ValueError or OSError with a one-line
-      message that names the file, line or flag at fault.
-    takes_arguments: whether `main` is called with the list of arguments that
-      are no flags; otherwise such an argument is an error.
+    main: is called with the flags; raises ValueError or OSError with a
+      one-line message that names the file, line or flag at fault.
+    define_flags: defines the flags of the command in `flags.FLAGS` and returns
+      what holds them: a class, whose constructor does so. No flag is defined
+      before, as a module is imported, so that all commands can be imported
+      together.
+    takes_arguments: whether `main` is called also with the list of arguments
+      that are no flags; otherwise such an argument is an error.
   """
+  flags_ = define_flags()
+
   def parse_flags(argv: Sequence[str]) -> list[str]:
     program, *rest = _parse_flags(argv)
     if rest and not takes_arguments:
@@ -36,7 +44,7 @@ def run(
   def guarded(argv: Sequence[str]) -> int | None:
     _set_up_logging()
     try:
-      status = main(argv[1:]) if takes_arguments else main()
+      status = main(flags_, argv[1:]) if takes_arguments else main(flags_)
       sys.stdout.flush()  # Here, where a failure is still caught.
       return status
     except BrokenPipeError:  # `... | head`: the reader has had enough.
@@ -75,7 +83,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def end_at_once(error: Exception) -> None:
-  """Ends the process, from any thread, for a mistake of the user's."""
+  """End the process, from any thread, for a mistake of the user's."""
   _say(error)
   os._exit(1)
 

@@ -1,4 +1,4 @@
-r"""Draws images with the captions that files of results have of them.
+r"""Draw images with the captions that files of results have of them.
 
   python -m im2txt.draw_captions --output=sheet.jpg \
     before.jsonl after.jsonl
@@ -21,13 +21,19 @@ from im2txt.inputs import image_size
 from im2txt.results import contact_sheet
 from im2txt.results import result as results
 
-_OUTPUT = flags.DEFINE_string(
-    'output', None, 'The sheet, .png or .jpg; of the first '
-    f'{contact_sheet.MAX_IMAGES} images.', required=True)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output = flags.DEFINE_string(
+        'output', None, 'The sheet, .png or .jpg; of the first '
+        f'{contact_sheet.MAX_IMAGES} images.', required=True,
+        flag_values=values)
 
 
 def read(path: str) -> dict[str, results.Result]:
-  """Reads a file of results; images that could not be read are left out.
+  """Read a file of results; images that could not be read are left out.
 
   Returns:
     The results by the images' files, in their order.
@@ -51,7 +57,7 @@ def read(path: str) -> dict[str, results.Result]:
 def merge(
     of_files: Sequence[dict[str, results.Result]], names: Sequence[str]
 ) -> list[results.Result]:
-  """A result an image, in the order in which they come first.
+  """Return a result an image, in the order in which they come first.
 
   Args:
     of_files: results by the images' files.
@@ -71,7 +77,7 @@ def merge(
 
 
 def thumbnail(file: str) -> bytes:
-  """A small JPEG of an image.
+  """Return a small JPEG of an image.
 
   Raises:
     ValueError: it cannot be read.
@@ -89,11 +95,11 @@ def thumbnail(file: str) -> bytes:
   return buffer.getvalue()
 
 
-def main(paths: list[str]) -> None:
-  """Reads the flags and draws."""
+def main(flags_: Flags, paths: list[str]) -> None:
+  """Draw the sheet."""
   if not paths:
     raise ValueError('name files of results, of run_inference --output_jsonl')
-  contact_sheet.check_name('output', _OUTPUT.value)
+  contact_sheet.check_name('output', flags_.output.value)
   names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
   if len(set(names)) < len(names):
     raise ValueError(f'two of {", ".join(paths)} have one name, by which their '
@@ -101,11 +107,11 @@ def main(paths: list[str]) -> None:
   merged = merge(list(map(read, paths)), names)
   if not merged:
     raise ValueError(f'{", ".join(paths)} have captions of no image')
-  with contact_sheet.write(_OUTPUT.value) as write:
+  with contact_sheet.write(flags_.output.value) as write:
     for result in merged[:contact_sheet.MAX_IMAGES]:
       write(result._replace(thumbnail=thumbnail(result.file)))
-  logging.info('wrote %s', _OUTPUT.value)
+  logging.info('wrote %s', flags_.output.value)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -1,4 +1,4 @@
-r"""Measures the perplexity and scores of a run's checkpoints as they appear.
+r"""Measure the perplexity and scores of a run's checkpoints as they appear.
 
   python -m im2txt.evaluate --checkpoint_dir=runs/coco \
     --eval_dir=runs/coco/eval --input_file_pattern='coco/val-?????-of-00004'
@@ -20,112 +20,148 @@ from absl import flags, logging
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import (
+  best_checkpoint,
+  checkpoint_watcher,
+  evaluator,
+  metrics_file,
+)
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.files import file_system
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import consensus as consensus_flags
-from im2txt.flags import search as search_flags
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.consensus import ConsensusFlags
+from im2txt.flags.search import SearchFlags
 from im2txt.models import captioner
 
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(consensus_flags)
-flags.adopt_module_key_flags(search_flags)
 
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of evaluation '
-    "shards; for example 'shards/val-?????-of-00004'.", required=True)
-_CHECKPOINT_DIR = flags.DEFINE_string(
-    'checkpoint_dir', None, 'The run folder that train.py writes.',
-    required=True)
-_EVAL_DIR = flags.DEFINE_string(
-    'eval_dir', None, 'Where results go. Default: CHECKPOINT_DIR/eval.')
-_EVAL_INTERVAL_SECS = flags.DEFINE_integer(
-    'eval_interval_secs', 600, 'Seconds between looks for a new checkpoint.',
-    lower_bound=0)
-_NUM_EVAL_EXAMPLES = flags.DEFINE_integer(
-    'num_eval_examples', evaluation.NUM_EVAL_EXAMPLES, 'Image-caption pairs '
-    'of which to take the perplexity; all of the shards if they have fewer. '
-    '(--metrics captions all images.)', lower_bound=1)
-_MIN_GLOBAL_STEP = flags.DEFINE_integer(
-    'min_global_step', 0, 'Checkpoints of earlier steps are left out.')
-_MAX_EVALS = flags.DEFINE_integer(
-    'max_evals', 0, 'Stop after so many new checkpoints; 0: never.')
-_RUN_ONCE = flags.DEFINE_bool(
-    'run_once', False, 'Evaluate the newest checkpoint and stop.')
-_METRICS = flags.DEFINE_bool(
-    'metrics', False, 'Also caption the images, by the flags of the search, '
-    'and score the captions. METEOR needs Java.')
-_TRAIN_FILE_PATTERN = flags.DEFINE_string(
-    'train_file_pattern', None, 'With --metrics: the training shards, for '
-    'which captions are new and which constant ones are best. Default: '
-    "those of the run's configuration.")
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, 'With --metrics: the vocabulary. Default: the one in '
-    'the run folder.')
-_KEEP_BEST = flags.DEFINE_enum(
-    'keep_best', None, evaluation.BEST_METRICS, 'Keep a copy of the checkpoint '
-    'that is the best so far in this in CHECKPOINT_DIR/best; all but '
-    'perplexity need --metrics.')
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.consensus = ConsensusFlags(values)
+    self.search = SearchFlags(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of evaluation '
+        "shards; for example 'shards/val-?????-of-00004'.", required=True,
+        flag_values=values)
+    self.checkpoint_dir = flags.DEFINE_string(
+        'checkpoint_dir', None, 'The run folder that train.py writes.',
+        required=True, flag_values=values)
+    self.eval_dir = flags.DEFINE_string(
+        'eval_dir', None, 'Where results go. Default: CHECKPOINT_DIR/eval.',
+        flag_values=values)
+    self.eval_interval_secs = flags.DEFINE_integer(
+        'eval_interval_secs', 600, 'Seconds between looks for a new '
+        'checkpoint.', lower_bound=0, flag_values=values)
+    self.num_eval_examples = flags.DEFINE_integer(
+        'num_eval_examples', evaluator.NUM_EVAL_EXAMPLES, 'Image-caption '
+        'pairs of which to take the perplexity; all of the shards if they have '
+        'fewer. (--metrics captions all images.)', lower_bound=1,
+        flag_values=values)
+    self.min_global_step = flags.DEFINE_integer(
+        'min_global_step', 0, 'Checkpoints of earlier steps are left out.',
+        flag_values=values)
+    self.max_evals = flags.DEFINE_integer(
+        'max_evals', 0, 'Stop after so many new checkpoints; 0: never.',
+        flag_values=values)
+    self.run_once = flags.DEFINE_bool(
+        'run_once', False, 'Evaluate the newest checkpoint and stop.',
+        flag_values=values)
+    self.metrics = flags.DEFINE_bool(
+        'metrics', False, 'Also caption the images, by the flags of the '
+        'search, and score the captions. METEOR needs Java.',
+        flag_values=values)
+    self.train_file_pattern = flags.DEFINE_string(
+        'train_file_pattern', None, 'With --metrics: the training shards, for '
+        'which captions are new and which constant ones are best. Default: '
+        "those of the run's configuration.", flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'With --metrics: the vocabulary. Default: the one '
+        'in the run folder.', flag_values=values)
+    self.keep_best = flags.DEFINE_enum(
+        'keep_best', None, metrics_file.BEST_METRICS, 'Keep a copy of the '
+        'checkpoint that is the best so far in this in CHECKPOINT_DIR/best; '
+        'all but perplexity need --metrics.', flag_values=values)
 
 
-def find_due(folder: str, min_global_step: int) -> str | None:
-  """Finds a folder's newest checkpoint; says so if it is none to evaluate."""
-  prefix = checkpoints.newest(folder)
-  if prefix is None:
-    logging.info('%s has no checkpoint yet', folder)
-  elif checkpoints.step_of(prefix) < min_global_step:
+def is_due(prefix: str, min_global_step: int) -> bool:
+  """Return whether a checkpoint is to be evaluated; log it if it is not."""
+  if checkpoints.step_of(prefix) < min_global_step:
     logging.info('%s is before --min_global_step=%d', prefix, min_global_step)
-    return None
-  return prefix
+    return False
+  return True
 
 
-def main() -> None:
-  """Reads the flags and evaluates."""
-  folder = _CHECKPOINT_DIR.value
-  while not (_RUN_ONCE.value or file_system.exists(
-      os.path.join(folder, configuration.CONFIG_FILE))):
+def wait_for_config(folder: str, interval_secs: float) -> None:
+  """Wait until training has begun in a folder."""
+  while not file_system.exists(
+      os.path.join(folder, configuration.CONFIG_FILE)):
     logging.info('%s has no configuration yet', folder)
-    time.sleep(_EVAL_INTERVAL_SECS.value)
-  config = captioner.load_config(folder).model
-  training_pattern = _TRAIN_FILE_PATTERN.value or config.input_file_pattern
-  config.input_file_pattern = _INPUT_FILE_PATTERN.value
-  bad_records_flag.apply(config)
-  eval_dir = _EVAL_DIR.value or os.path.join(
-      folder, evaluation.EVAL_FOLDER)
-  captions = None
-  if _KEEP_BEST.value:
-    evaluation.check_metric(_KEEP_BEST.value)
-    if _KEEP_BEST.value != 'perplexity' and not _METRICS.value:
-      raise ValueError(f'--keep_best={_KEEP_BEST.value} needs --metrics')
-  consensus_config = consensus_flags.shards(config)
-  if consensus_config and not _METRICS.value:
+    time.sleep(interval_secs)
+
+
+def make_evaluator(
+    flags_: Flags, config: configuration.ModelConfig, training_pattern: str
+) -> evaluator.Evaluator:
+  """Make what evaluates checkpoints of a model by the flags.
+
+  Args:
+    flags_: of this command.
+    config: the model; `input_file_pattern` names the shards to evaluate on.
+    training_pattern: patterns of the training shards.
+
+  Raises:
+    ValueError: flags that contradict each other.
+  """
+  keep_best = flags_.keep_best.value
+  if keep_best:
+    metrics_file.check_metric(keep_best)
+    if keep_best != 'perplexity' and not flags_.metrics.value:
+      raise ValueError(f'--keep_best={keep_best} needs --metrics')
+  consensus_config = flags_.consensus.shards(config)
+  if consensus_config and not flags_.metrics.value:
     raise ValueError('--consensus_file_pattern needs --metrics')
-  if _METRICS.value:
-    rules = search_flags.rules(
-        trained_model.load_vocabulary(config, folder, _VOCAB_FILE.value))
+  captions = None
+  if flags_.metrics.value:
+    vocab = trained_model.load_vocabulary(
+        config, flags_.checkpoint_dir.value, flags_.vocab_file.value)
     captions = CaptionEvaluation(
-        config, training_pattern, rules, search_flags.options(),
-        consensus_config)
-  evaluator = evaluation.Evaluator(
-      config, _NUM_EVAL_EXAMPLES.value, captions)
+        config, training_pattern, flags_.search.rules(vocab),
+        flags_.search.options(), consensus_config)
+  return evaluator.Evaluator(config, flags_.num_eval_examples.value, captions)
+
+
+def main(flags_: Flags) -> None:
+  """Evaluate."""
+  folder = flags_.checkpoint_dir.value
+  interval_secs = flags_.eval_interval_secs.value
+  if not flags_.run_once.value:
+    wait_for_config(folder, interval_secs)
+  config = captioner.load_config(folder).model
+  training_pattern = (
+      flags_.train_file_pattern.value or config.input_file_pattern)
+  config.input_file_pattern = flags_.input_file_pattern.value
+  flags_.bad_records.apply(config)
+  eval_dir = flags_.eval_dir.value or os.path.join(
+      folder, metrics_file.EVAL_FOLDER)
+  keep_best = flags_.keep_best.value
+  model = make_evaluator(flags_, config, training_pattern)
+  least = flags_.min_global_step.value
+  if flags_.run_once.value:
+    newest = checkpoints.newest(folder)
+    if newest is None or not is_due(newest, least):
+      raise ValueError(f'{folder}: no checkpoint to evaluate that has '
+                       f'reached --min_global_step={least}')
+    best_checkpoint.evaluate_new(model, newest, eval_dir, keep_best)
+    return
   evaluations = 0
-  last = None
-  while True:
-    due = find_due(folder, _MIN_GLOBAL_STEP.value)
-    if due and due != last:
-      evaluations += evaluation.evaluate_new(
-          evaluator, due, eval_dir, _KEEP_BEST.value)
-      last = due
-    if _RUN_ONCE.value:
-      if due is None:
-        raise ValueError(f'{folder}: no checkpoint to evaluate that has '
-                         f'reached --min_global_step={_MIN_GLOBAL_STEP.value}')
+  for prefix in checkpoint_watcher.watch(folder, interval_secs):
+    evaluations += is_due(prefix, least) and best_checkpoint.evaluate_new(
+        model, prefix, eval_dir, keep_best)
+    if flags_.max_evals.value and evaluations >= flags_.max_evals.value:
       return
-    if _MAX_EVALS.value and evaluations >= _MAX_EVALS.value:
-      return
-    time.sleep(_EVAL_INTERVAL_SECS.value)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

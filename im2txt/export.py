@@ -1,4 +1,4 @@
-r"""Exports a trained model, vocabulary and search included, to be served.
+r"""Export a trained model, vocabulary and search included, to be served.
 
   python -m im2txt.export --checkpoint_path=runs/coco --output_dir=served/1
 
@@ -31,8 +31,7 @@ from absl import flags, logging
 from im2txt import command_line
 from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.files import atomic_files, file_system
-from im2txt.flags import captioning as captioning_flags
-from im2txt.flags import search as search_flags
+from im2txt.flags.captioning import CaptioningFlags
 from im2txt.inference import ensemble
 from im2txt.inputs import image_processing
 from im2txt.models import captioner
@@ -42,24 +41,30 @@ from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
-flags.adopt_module_key_flags(captioning_flags)
-# What is served is named, never a default.
-flags.mark_flag_as_required('checkpoint_path')
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Folder to make. TensorFlow Serving wants its name to '
-    'be a number, the version.', required=True)
-_TFLITE_FILE = flags.DEFINE_string(
-    'tflite_file', None, 'Also write the model as a TensorFlow Lite file, for '
-    'phones, which search step by step. Its signature `encode` makes of '
-    '`images`, one of pixels in [-1, 1], the first `state`; `step` makes of '
-    '`words` and `state` the `probabilities` of the next and a `next_state`.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.captioning = CaptioningFlags(values)
+    # What is served is named, never a default.
+    flags.mark_flag_as_required(self.captioning.checkpoint_path, values)
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, 'Folder to make. TensorFlow Serving wants its name '
+        'to be a number, the version.', required=True, flag_values=values)
+    self.tflite_file = flags.DEFINE_string(
+        'tflite_file', None, 'Also write the model as a TensorFlow Lite file, '
+        'for phones, which search step by step. Its signature `encode` makes '
+        'of `images`, one of pixels in [-1, 1], the first `state`; `step` '
+        'makes of `words` and `state` the `probabilities` of the next and a '
+        '`next_state`.', flag_values=values)
 
 Signatures = Mapping[
     str, tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]]
 
 
 def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
-  """Captions in words, string [B, R], of word ids [B, R, T]."""
+  """Return captions in words, string [B, R], of word ids [B, R, T]."""
   words = ['' if i in (vocab.start_id, vocab.end_id)
            else f' {vocab.id_to_word(i)}' for i in range(len(vocab))]
   return tf.strings.strip(tf.strings.reduce_join(
@@ -69,7 +74,7 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 def captioning_signatures(
     models: Sequence[TrainedModel], rules: Rules, options: beam_search.Options
 ) -> Signatures:
-  """Builds the graph from files of images to captions; see the module.
+  """Build the graph from files of images to captions; see the module.
 
   Args:
     models: what captions, together if they are several.
@@ -111,7 +116,7 @@ def captioning_signatures(
 
 
 def step_signatures(model: TrainedModel) -> Signatures:
-  """Builds the graph of the step-by-step search."""
+  """Build the graph of the step-by-step search."""
   step = captioner.build_step(model.config)
   return {
       'encode': ({'images': step.images}, {'state': step.initial_state}),
@@ -122,7 +127,7 @@ def step_signatures(model: TrainedModel) -> Signatures:
 def save(
     models: Sequence[TrainedModel], signatures: Signatures, folder: str
 ) -> None:
-  """Restores models into the current graph and saves that.
+  """Restore models into the current graph and saves that.
 
   Args:
     models: what the graph is of.
@@ -140,21 +145,22 @@ def save(
     builder.save()
 
 
-def main() -> None:
-  """Reads the flags and exports."""
-  if file_system.exists(_OUTPUT_DIR.value):
-    raise ValueError(f'--output_dir={_OUTPUT_DIR.value} exists already; name '
+def main(flags_: Flags) -> None:
+  """Export."""
+  output_dir = flags_.output_dir.value
+  if file_system.exists(output_dir):
+    raise ValueError(f'--output_dir={output_dir} exists already; name '
                      'another, or delete it')
-  lite = _TFLITE_FILE.value
+  lite = flags_.tflite_file.value
   if lite and not file_system.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
-  models = captioning_flags.models()
+  models = flags_.captioning.models()
   if lite and len(models) > 1:
     raise ValueError('--tflite_file holds one model; give one '
                      '--checkpoint_path')
-  rules = search_flags.rules(models[0].vocab)
-  options = captioning_flags.options()
-  parent = os.path.dirname(file_system.abspath(_OUTPUT_DIR.value))
+  rules = flags_.captioning.search.rules(models[0].vocab)
+  options = flags_.captioning.options()
+  parent = os.path.dirname(file_system.abspath(output_dir))
   # Where a server looks, nothing appears that is not whole.
   with file_system.scratch_folder(parent, '.export-', '') as scratch:
     whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
@@ -167,9 +173,9 @@ def main() -> None:
           steps, signature_keys=['encode', 'step'])
       atomic_files.write_bytes(lite, converter.convert())
       logging.info('wrote %s', lite)
-    file_system.replace(whole, _OUTPUT_DIR.value)
-    logging.info('wrote %s', _OUTPUT_DIR.value)
+    file_system.replace(whole, output_dir)
+    logging.info('wrote %s', output_dir)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -1,4 +1,4 @@
-r"""Trains with several processes of this machine, such as one for each GPU.
+r"""Train with several processes of this machine, such as one for each GPU.
 
   python -m im2txt.local_cluster --workers=4 --gpus -- \
     --config=configs/show_and_tell.py --train_dir=runs/coco \
@@ -25,52 +25,57 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.training.cluster import task as cluster
+from im2txt.training.cluster import task
 
-_WORKERS = flags.DEFINE_integer(
-    'workers', 2, 'Processes that train, the chief among them.', lower_bound=1)
-_PS = flags.DEFINE_integer(
-    'ps', 1, 'Processes that keep the variables.', lower_bound=1)
-_EVALUATOR = flags.DEFINE_bool(
-    'evaluator', False, 'Also a process that evaluates each checkpoint; it '
-    'needs --eval_file_pattern behind the --.')
-_GPUS = flags.DEFINE_bool(
-    'gpus', False, 'Give each worker a GPU of its own; the others see none.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.workers = flags.DEFINE_integer(
+        'workers', 2, 'Processes that train, the chief among them.',
+        lower_bound=1, flag_values=values)
+    self.ps = flags.DEFINE_integer(
+        'ps', 1, 'Processes that keep the variables.', lower_bound=1,
+        flag_values=values)
+    self.evaluator = flags.DEFINE_bool(
+        'evaluator', False, 'Also a process that evaluates each checkpoint; it '
+        'needs --eval_file_pattern behind the --.', flag_values=values)
+    self.gpus = flags.DEFINE_bool(
+        'gpus', False, 'Give each worker a GPU of its own; the others see '
+        'none.', flag_values=values)
+
 
 _POLL_SECS = 0.2
 # What processes that are told to stop have for that, and to save.
 _STOP_SECS = 120.0
 
 
-def main(arguments: Sequence[str]) -> int:
-  """Starts the processes; returns the first exit status that is not 0."""
+def main(flags_: Flags, arguments: Sequence[str]) -> int:
+  """Start the processes; return the first exit status that is not 0."""
   if not arguments:
     raise ValueError('no flags of training; give them behind --')
-  if cluster.VARIABLE in os.environ:
-    raise ValueError(f'{cluster.VARIABLE} is set: this is one process of a '
+  if task.VARIABLE in os.environ:
+    raise ValueError(f'{task.VARIABLE} is set: this is one process of a '
                      'cluster already; start im2txt.train')
-  addresses = {'chief': 1, 'worker': _WORKERS.value - 1, 'ps': _PS.value}
+  workers = flags_.workers.value
+  addresses = {'chief': 1, 'worker': workers - 1, 'ps': flags_.ps.value}
   ports = iter(_free_ports(sum(addresses.values())))
   addresses = {job: [f'localhost:{next(ports)}' for _ in range(count)]
                for job, count in addresses.items() if count}
   tasks = [(job, i) for job in ('ps', 'chief', 'worker')
            for i in range(len(addresses.get(job, ())))]
-  if _EVALUATOR.value:
+  if flags_.evaluator.value:
     tasks.append(('evaluator', 0))
-  gpu = iter(_visible_gpus(_WORKERS.value) if _GPUS.value else ())
-  told = []
-  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    # nohup wants the last one to be ignored.
-    if (number != signal.SIGHUP
-        or signal.getsignal(number) is not signal.SIG_IGN):
-      signal.signal(number, lambda number, _: told.append(number))
+  gpu = iter(_visible_gpus(workers) if flags_.gpus.value else ())
+  told = _collect_signals()
   processes = {}
   try:
     for job, index in tasks:
       environment = dict(os.environ)
-      environment[cluster.VARIABLE] = json.dumps(
+      environment[task.VARIABLE] = json.dumps(
           {'cluster': addresses, 'task': {'type': job, 'index': index}})
-      if _GPUS.value:
+      if flags_.gpus.value:
         environment['CUDA_VISIBLE_DEVICES'] = (
             next(gpu) if job in ('chief', 'worker') else '')
       processes[f'{job} {index}'] = subprocess.Popen(
@@ -84,8 +89,19 @@ def main(arguments: Sequence[str]) -> int:
       process.kill()
 
 
+def _collect_signals() -> list[int]:
+  """Return a list to which each signal to stop is added as it comes."""
+  told = []
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # nohup wants the last one to be ignored.
+    if (number != signal.SIGHUP
+        or signal.getsignal(number) is not signal.SIG_IGN):
+      signal.signal(number, lambda number, _: told.append(number))
+  return told
+
+
 def _free_ports(count: int) -> list[int]:
-  """Ports that nobody listens at, for now."""
+  """Return ports that nobody listens at, for now."""
   sockets = [socket.socket() for _ in range(count)]
   try:
     for each in sockets:
@@ -97,7 +113,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _visible_gpus(wanted: int) -> list[str]:
-  """Names of GPUs, a worker each, as CUDA_VISIBLE_DEVICES has them."""
+  """Return names of GPUs, a worker each, as CUDA_VISIBLE_DEVICES has them."""
   # Imported here: without --gpus this process needs no TensorFlow.
   import tensorflow as tf
 
@@ -114,7 +130,7 @@ def _visible_gpus(wanted: int) -> list[str]:
 def _watch(
     processes: dict[str, subprocess.Popen], told: list[int]
 ) -> int:
-  """Passes on what they print, and waits; one that fails ends all.
+  """Pass on what they print, and wait; one that fails ends all.
 
   Args:
     processes: by name.
@@ -155,7 +171,7 @@ def _watch(
       stopped = time.monotonic()
     # Nobody will tell the ps that they may leave; at a second signal they do.
     alone = failed and not (stops or stops_ps) and all(
-        name.startswith(cluster.PS) for name in left)
+        name.startswith(task.PS) for name in left)
     stops_ps = stops_ps or alone
     if stops or alone:
       for name in left:
@@ -174,4 +190,4 @@ def _watch(
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -1,4 +1,4 @@
-r"""Packs a trained model to be given away: one small file, half precision.
+r"""Pack a trained model to be given away: one small file, half precision.
 
   python -m im2txt.pack_model --checkpoint_path=runs/flickr8k/best \
     --output_dir=captioner
@@ -23,16 +23,21 @@ from im2txt.files import file_system
 from im2txt.models import captioner
 from im2txt.text import vocabulary
 
-_CHECKPOINT_PATH = flags.DEFINE_string(
-    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used.', required=True)
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Folder to write to; an older model there is '
-    'replaced.', required=True)
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.checkpoint_path = flags.DEFINE_string(
+        'checkpoint_path', None, 'A checkpoint, or a run folder whose newest '
+        'one is used.', required=True, flag_values=values)
+    self.output_dir = flags.DEFINE_string(
+        'output_dir', None, 'Folder to write to; an older model there is '
+        'replaced.', required=True, flag_values=values)
 
 
 def pack(checkpoint_path: str, folder: str) -> None:
-  """Packs a checkpoint of a run folder.
+  """Pack a checkpoint of a run folder.
 
   Args:
     checkpoint_path: checkpoint, or run folder whose newest one is meant.
@@ -65,10 +70,10 @@ def pack(checkpoint_path: str, folder: str) -> None:
   logging.info('wrote %s, %.1f MB', path, file_system.size(path) / 1e6)
 
 
-def main() -> None:
-  """Reads the flags and packs."""
-  pack(_CHECKPOINT_PATH.value, _OUTPUT_DIR.value)
+def main(flags_: Flags) -> None:
+  """Pack the model."""
+  pack(flags_.checkpoint_path.value, flags_.output_dir.value)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

@@ -1,4 +1,4 @@
-"""Compares training runs: a table of their scores and their learning curves.
+"""Compare training runs: a table of their scores and their learning curves.
 
   python -m im2txt.report runs/flickr8k runs/other --output_plot=curves.png
 
@@ -22,10 +22,16 @@ from im2txt.evaluation import learning_curves
 from im2txt.evaluation.run_history import Run, read_run
 from im2txt.files import file_system
 
-_OUTPUT_PLOT = flags.DEFINE_string(
-    'output_plot', None, 'Also draw the learning curves into this file, '
-    "1,200 pixels wide; its name's ending says which form: .png, .svg, .pdf. "
-    "Needs matplotlib: pip install '.[metrics]'.")
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.output_plot = flags.DEFINE_string(
+        'output_plot', None, 'Also draw the learning curves into this file, '
+        "1,200 pixels wide; its name's ending says which form: .png, .svg, "
+        ".pdf. Needs matplotlib: pip install '.[metrics]'.", flag_values=values)
+
 
 # Heading, name of the figure in `metrics.jsonl`, form.
 _FIGURES = (
@@ -46,7 +52,7 @@ _UNKNOWN = '-'
 
 
 def table(runs: Sequence[Run]) -> str:
-  """The runs as a Markdown table; what can be compared stands together."""
+  """Return the runs as a Markdown table; comparable ones stand together."""
   rows = [[*_TEXT_COLUMNS, 'steps', 'time',
            *(heading for heading, _, _ in _FIGURES)]]
   groups = {}
@@ -81,7 +87,7 @@ def _cells(figures: Mapping[str, float]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-  """A time to be read: `8 min 4 s`."""
+  """Return a time to be read: `8 min 4 s`."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   if hours:
@@ -94,7 +100,7 @@ def _escaped(cell: str) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-  """Lines of a table whose first row is the heading; figures to the right."""
+  """Return lines of a table with a heading; figures are to the right."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   texts = len(_TEXT_COLUMNS)
   rule = [width * '-' for width in widths[:texts]] + [
@@ -108,7 +114,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def _conditions(
     groups: Mapping[tuple | None, Sequence[Run]]
 ) -> list[str]:
-  """Says below the table on what, and how, the runs were evaluated."""
+  """Say below the table on what, and how, the runs were evaluated."""
   found = []
   for key, members in groups.items():
     if key:
@@ -136,19 +142,20 @@ def _conditions(
           if other_words and not differ else '')]
 
 
-def main(folders: Sequence[str]) -> None:
-  """Prints the table of the runs named on the command line."""
+def main(flags_: Flags, folders: Sequence[str]) -> None:
+  """Print the table of the runs named on the command line."""
   if not folders:
     raise ValueError('name the folders of the runs: '
                      'python -m im2txt.report RUN_DIR...')
-  if _OUTPUT_PLOT.value and file_system.isdir(_OUTPUT_PLOT.value):
-    raise ValueError(f'--output_plot={_OUTPUT_PLOT.value} is a folder; name a '
+  plot = flags_.output_plot.value
+  if plot and file_system.isdir(plot):
+    raise ValueError(f'--output_plot={plot} is a folder; name a '
                      'file')
   runs = [read_run(folder) for folder in folders]
   print(table(runs))
-  if _OUTPUT_PLOT.value:
-    learning_curves.plot(runs, _OUTPUT_PLOT.value)
+  if plot:
+    learning_curves.plot(runs, plot)
 
 
 if __name__ == '__main__':
-  command_line.run(main, takes_arguments=True)
+  command_line.run(main, Flags, takes_arguments=True)

@@ -1,4 +1,4 @@
-r"""Scores captions against those that people wrote.
+r"""Score captions against those that people wrote.
 
   python -m im2txt.run_inference --checkpoint_path=runs/flickr8k/best \
     --input_list=dev_images.txt --output_json=results.json
@@ -30,29 +30,37 @@ from im2txt.results import coco_results
 from im2txt.scoring import metrics, ptb_tokenizer
 from im2txt.text import annotations
 
-_RESULTS = flags.DEFINE_string(
-    'results', None, 'JSON of captions, as run_inference --output_json writes '
-    'it.', required=True)
-_ANNOTATIONS = flags.DEFINE_string(
-    'annotations', None, "What people wrote: JSON in COCO's format, or "
-    'Flickr8k.token.txt; may be gzipped (.gz).', required=True)
-_TRAIN_CAPTIONS = flags.DEFINE_string(
-    'train_captions', None, 'The captions of training: comma-separated '
-    'patterns of training shards, or a file like --annotations. Without them '
-    'novelty is unknown, and the constant captions are of --annotations.')
-_TOKENIZED_ANNOTATIONS = flags.DEFINE_bool(
-    'tokenized_annotations', False, 'The annotations are tokenized already, '
-    'as by the Penn Treebank: take their words as they are.')
-_OUTPUT_JSON = flags.DEFINE_string(
-    'output_json', None, 'Also write all of it, and the scores of each '
-    'image, into this file.')
+
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.results = flags.DEFINE_string(
+        'results', None, 'JSON of captions, as run_inference --output_json '
+        'writes it.', required=True, flag_values=values)
+    self.annotations = flags.DEFINE_string(
+        'annotations', None, "What people wrote: JSON in COCO's format, or "
+        'Flickr8k.token.txt; may be gzipped (.gz).', required=True,
+        flag_values=values)
+    self.train_captions = flags.DEFINE_string(
+        'train_captions', None, 'The captions of training: comma-separated '
+        'patterns of training shards, or a file like --annotations. Without '
+        'them novelty is unknown, and the constant captions are of '
+        '--annotations.', flag_values=values)
+    self.tokenized_annotations = flags.DEFINE_bool(
+        'tokenized_annotations', False, 'The annotations are tokenized '
+        'already, as by the Penn Treebank: take their words as they are.',
+        flag_values=values)
+    self.output_json = flags.DEFINE_string(
+        'output_json', None, 'Also write all of it, and the scores of each '
+        'image, into this file.', flag_values=values)
 
 
 def find_references(
     results: Mapping[int | str, str],
     images: Sequence[annotations.AnnotatedImage],
 ) -> dict[int | str, list[str]]:
-  """Finds what people wrote of the images of results.
+  """Find what people wrote of the images of results.
 
   Args:
     results: captions by image's id, or by its file's name.
@@ -89,7 +97,7 @@ def find_references(
 
 
 def read_training_captions(source: str) -> list[str]:
-  """Reads the captions of training.
+  """Read the captions of training.
 
   Args:
     source: patterns of shards, or a file of annotations.
@@ -116,7 +124,7 @@ def _is_shard(path: str) -> bool:
 
 
 def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
-  """Lines of text that show an evaluation."""
+  """Return lines of text that show an evaluation."""
   constants = evaluation.constants
   lines = [f'{"":<18}{"captions":>9}   constant captions, best in',
            f'{"":<27}' + ''.join(f'{name:>10}' for name in constants)]
@@ -142,26 +150,26 @@ def to_table(evaluation: metrics.Evaluation, has_training: bool) -> str:
         for name, constant in constants.items())])
 
 
-def main() -> None:
-  """Reads the flags and scores."""
-  output = _OUTPUT_JSON.value
+def main(flags_: Flags) -> None:
+  """Score captions and print the table."""
+  output = flags_.output_json.value
   if output and not file_system.isdir(os.path.dirname(output) or '.'):
     raise ValueError(f'--output_json={output}: there is no such folder')
-  results = coco_results.read(_RESULTS.value)
-  images = annotations.read(_ANNOTATIONS.value)
+  results = coco_results.read(flags_.results.value)
+  images = annotations.read(flags_.annotations.value)
   try:
     references = find_references(results, images)
   except ValueError as error:
-    raise ValueError(f'{_RESULTS.value}: {error} in {_ANNOTATIONS.value}'
-                     ) from None
-  training = (read_training_captions(_TRAIN_CAPTIONS.value)
-              if _TRAIN_CAPTIONS.value else None)
+    raise ValueError(f'{flags_.results.value}: {error} in '
+                     f'{flags_.annotations.value}') from None
+  training = (read_training_captions(flags_.train_captions.value)
+              if flags_.train_captions.value else None)
   logging.info('scoring %d of the %d annotated images%s', len(results),
                len(images), '' if len(results) == len(images) else
                '; the others have no result')
-  scorer = metrics.Scorer(
-      references, training,
-      str.split if _TOKENIZED_ANNOTATIONS.value else ptb_tokenizer.tokenize)
+  tokenize = (str.split if flags_.tokenized_annotations.value
+              else ptb_tokenizer.tokenize)
+  scorer = metrics.Scorer(references, training, tokenize)
   evaluation = scorer.evaluate(results)
   print(to_table(evaluation, training is not None))
   if output:
@@ -176,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

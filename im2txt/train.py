@@ -1,4 +1,4 @@
-r"""Trains a captioner, or trains it on.
+r"""Train a captioner, or continue to train one.
 
 Phase 1, the encoder frozen:
 
@@ -32,104 +32,100 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 
 import contextlib
 import functools
-import itertools
 import os
-import types
-from collections.abc import Callable, Mapping
 
-import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation.during_training import (
+  EvaluationElsewhere,
+  TrainingEvaluation,
+)
 from im2txt.files import file_system, locks
-from im2txt.flags import bad_records as bad_records_flag
-from im2txt.flags import config as config_flag
-from im2txt.inputs import bad_records
-from im2txt.inputs import pipeline as inputs
+from im2txt.flags.bad_records import BadRecordsFlag
+from im2txt.flags.config import ConfigFlag
 from im2txt.models import captioner
 from im2txt.text import vocabulary
-from im2txt.training import hooks as training_hooks
-from im2txt.training import (
-  optimization,
-  sample_captions,
-  self_critical,
-  word_initialization,
-)
-from im2txt.training import start as run_start
-from im2txt.training.cluster import signals as cluster_signals
-from im2txt.training.cluster import task as cluster
-from im2txt.training.cluster.replica import ClusterReplica, Replica
-
-tf1 = tf.compat.v1
-
-# Between the seeds of replicas; more than the steps of any run.
-_SEEDS = 1_000_000_007
-
-flags.adopt_module_key_flags(bad_records_flag)
-flags.adopt_module_key_flags(config_flag)
-_INPUT_FILE_PATTERN = flags.DEFINE_string(
-    'input_file_pattern', None, 'Comma-separated patterns of training shards; '
-    "for example 'shards/train-?????-of-00256'.")
-_INCEPTION_CHECKPOINT_FILE = flags.DEFINE_string(
-    'inception_checkpoint_file', None, "The encoder's pretrained weights: "
-    'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
-    "Keras's .h5. EfficientNet-Lite0 brings its own.")
-_EVAL_FILE_PATTERN = flags.DEFINE_string(
-    'eval_file_pattern', None, 'Also evaluate on these shards at each '
-    'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
-    "configuration's best_metric: perplexity, or a score such as CIDEr, for "
-    'which the images are captioned), and stop early if it has an '
-    'early_stopping_patience.')
-_TRAIN_DIR = flags.DEFINE_string(
-    'train_dir', None, 'The run folder: checkpoints, configuration, '
-    'vocabulary and TensorBoard events.', required=True)
-_TRAIN_INCEPTION = flags.DEFINE_bool(
-    'train_inception', False, "Train the encoder's weights too (phase 2).")
-_SELF_CRITICAL = flags.DEFINE_bool(
-    'self_critical', False, 'Train on captions that the model draws, weighed '
-    'by their CIDEr-D (phase 3); for a model that has been trained before. Its '
-    "numbers are the configuration's self_critical_...")
-_NUMBER_OF_STEPS = flags.DEFINE_integer(
-    'number_of_steps', 1000000, 'Step at which training ends, counted from '
-    "the run's first.", lower_bound=1)
-_LOG_EVERY_N_STEPS = flags.DEFINE_integer(
-    'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1)
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, f'Vocabulary of the shards; copied to --train_dir. '
-    f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the run.')
-_INIT_CHECKPOINT = flags.DEFINE_string(
-    'init_checkpoint', None, 'Begin with the weights of this checkpoint (of '
-    'this project or im2txt) at step 0, if --train_dir has none yet.')
-_SAMPLE_IMAGE = flags.DEFINE_string(
-    'sample_image', None, 'An image that is captioned at each checkpoint: by '
-    'the most probable words (temperature 0) and by words drawn at '
-    'temperatures 0.5 and 1.')
-_ALLOW_RANDOM_ENCODER = flags.DEFINE_bool(
-    'allow_random_encoder', False, 'Train on a frozen encoder without '
-    'pretrained weights; good for tests only.')
+from im2txt.training import hooks, loop, sample_captions, self_critical, start
+from im2txt.training.cluster import signals, task
+from im2txt.training.cluster.cluster_replica import ClusterReplica
+from im2txt.training.cluster.replica import Replica
 
 
-def resolve_config() -> configuration.Config:
-  """The configuration of the flags, or else of the run folder."""
-  config = config_flag.value()
+class Flags:
+  """Flags of this command."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = BadRecordsFlag(values)
+    self.config = ConfigFlag(values)
+    self.input_file_pattern = flags.DEFINE_string(
+        'input_file_pattern', None, 'Comma-separated patterns of training '
+        "shards; for example 'shards/train-?????-of-00256'.",
+        flag_values=values)
+    self.inception_checkpoint_file = flags.DEFINE_string(
+        'inception_checkpoint_file', None, "The encoder's pretrained weights: "
+        'inception_v3.ckpt (python -m data_prep.download inception_v3) or '
+        "Keras's .h5. EfficientNet-Lite0 brings its own.", flag_values=values)
+    self.eval_file_pattern = flags.DEFINE_string(
+        'eval_file_pattern', None, 'Also evaluate on these shards at each '
+        'checkpoint, keep the best one in TRAIN_DIR/best (best in the '
+        "configuration's best_metric: perplexity, or a score such as CIDEr, "
+        'for which the images are captioned), and stop early if it has an '
+        'early_stopping_patience.', flag_values=values)
+    self.train_dir = flags.DEFINE_string(
+        'train_dir', None, 'The run folder: checkpoints, configuration, '
+        'vocabulary and TensorBoard events.', required=True, flag_values=values)
+    self.train_inception = flags.DEFINE_bool(
+        'train_inception', False, "Train the encoder's weights too (phase 2).",
+        flag_values=values)
+    self.self_critical = flags.DEFINE_bool(
+        'self_critical', False, 'Train on captions that the model draws, '
+        'weighed by their CIDEr-D (phase 3); for a model that has been trained '
+        "before. Its numbers are the configuration's self_critical_...",
+        flag_values=values)
+    self.number_of_steps = flags.DEFINE_integer(
+        'number_of_steps', 1000000, 'Step at which training ends, counted from '
+        "the run's first.", lower_bound=1, flag_values=values)
+    self.log_every_n_steps = flags.DEFINE_integer(
+        'log_every_n_steps', 10, 'Steps between reports.', lower_bound=1,
+        flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'Vocabulary of the shards; copied to --train_dir. '
+        f'Default: {vocabulary.FILE_NAME} beside the shards, or that of the '
+        'run.', flag_values=values)
+    self.init_checkpoint = flags.DEFINE_string(
+        'init_checkpoint', None, 'Begin with the weights of this checkpoint '
+        '(of this project or im2txt) at step 0, if --train_dir has none yet.',
+        flag_values=values)
+    self.sample_image = flags.DEFINE_string(
+        'sample_image', None, 'An image that is captioned at each checkpoint: '
+        'by the most probable words (temperature 0) and by words drawn at '
+        'temperatures 0.5 and 1.', flag_values=values)
+    self.allow_random_encoder = flags.DEFINE_bool(
+        'allow_random_encoder', False, 'Train on a frozen encoder without '
+        'pretrained weights; good for tests only.', flag_values=values)
+
+
+def resolve_config(flags_: Flags) -> configuration.Config:
+  """Return the configuration of the flags, or else of the run folder."""
+  config = flags_.config.value()
+  train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
-      os.path.join(_TRAIN_DIR.value, configuration.CONFIG_FILE)):
-    config = captioner.load_config(_TRAIN_DIR.value)
-  if config is None and _INIT_CHECKPOINT.value:
-    config = run_start.initial_config(
-        checkpoints.latest(_INIT_CHECKPOINT.value))
+      os.path.join(train_dir, configuration.CONFIG_FILE)):
+    config = captioner.load_config(train_dir)
+  if config is None and flags_.init_checkpoint.value:
+    config = start.initial_config(
+        checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
-    raise ValueError(f'{_TRAIN_DIR.value} has no {configuration.CONFIG_FILE} '
-                     'yet; name one with --config=configs/show_and_tell.py')
-  if _INPUT_FILE_PATTERN.value:
-    config.model.input_file_pattern = _INPUT_FILE_PATTERN.value
-  if _INCEPTION_CHECKPOINT_FILE.value:
-    config.model.inception_checkpoint_file = _INCEPTION_CHECKPOINT_FILE.value
-  bad_records_flag.apply(config.model)
+    raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
+                     '  one with --config=configs/show_and_tell.py')
+  if flags_.input_file_pattern.value:
+    config.model.input_file_pattern = flags_.input_file_pattern.value
+  if flags_.inception_checkpoint_file.value:
+    config.model.inception_checkpoint_file = (
+        flags_.inception_checkpoint_file.value)
+  flags_.bad_records.apply(config.model)
   encoders.resolve_sides(config.model)
   configuration.check(config)
   if not config.model.input_file_pattern:
@@ -137,297 +133,138 @@ def resolve_config() -> configuration.Config:
   return config
 
 
-def critical_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
-    begins_with: str | None,
-) -> vocabulary.Vocabulary:
-  """The vocabulary of the captions that self-critical training draws.
-
-  Args:
-    config: the model.
-    vocab_file: its vocabulary, if there is one.
-    begins_with: the checkpoint that training begins with, if any.
+def check_flags(flags_: Flags, config: configuration.Config) -> None:
+  """Refuse flags that contradict each other or the configuration.
 
   Raises:
-    ValueError: the flags ask for what cannot be.
+    ValueError: they do.
   """
-  if _TRAIN_INCEPTION.value:
-    raise ValueError('--self_critical and --train_inception are two phases; '
-                     'give one of them')
-  if begins_with is None:
-    raise ValueError('--self_critical improves a model that has been trained; '
-                     'give its checkpoint as --init_checkpoint')
-  return needed_vocabulary(config, vocab_file, '--self_critical')
-
-
-def needed_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None, flag: str
-) -> vocabulary.Vocabulary:
-  """Reads the vocabulary, which a flag asks for.
-
-  Raises:
-    ValueError: there is none.
-  """
-  if vocab_file is None:
-    raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
-  return trained_model.load_vocabulary(config, _TRAIN_DIR.value, vocab_file)
-
-
-def variable_table() -> str:
-  """Name, shape and whether trained of every variable, a line each."""
-  trained = {v.op.name for v in tf1.trainable_variables()}
-  lines = [f'{v.op.name}  {v.shape.as_list()}'
-           f'{"  trained" if v.op.name in trained else ""}'
-           for v in tf1.global_variables()]
-  total = sum(v.shape.num_elements() for v in tf1.global_variables())
-  return '\n  '.join(
-      [f'{len(lines)} variables, {total:,} values:', *lines])
-
-
-def save_interval(config: configuration.TrainingConfig) -> dict[str, int]:
-  """When to save, as `CheckpointSaverHook` is told."""
-  if config.save_interval_steps:
-    return {'save_steps': config.save_interval_steps}
-  return {'save_secs': config.save_interval_secs}
-
-
-def train(
-    config: configuration.Config,
-    train_dir: str,
-    train_encoder: bool,
-    number_of_steps: int,
-    log_every_n_steps: int,
-    init_checkpoint: str | None,
-    on_start: Callable[[], None] = lambda: None,
-    eval_during: evaluation.TrainingEvaluation
-    | evaluation.EvaluationElsewhere | None = None,
-    first_values: Mapping[str, np.ndarray] = types.MappingProxyType({}),
-    samples: sample_captions.CaptionSamples | None = None,
-    critic: self_critical.Critic | None = None,
-    replica: Replica | None = None,
-) -> None:
-  """Trains to a step.
-
-  Args:
-    config: the system.
-    train_dir: the run folder.
-    train_encoder: whether this is phase 2.
-    number_of_steps: where to end, counted from the run's first step.
-    log_every_n_steps: steps between reports.
-    init_checkpoint: where to start warm from, if the folder is new.
-    on_start: called when the variables have their values, and so fit.
-    eval_during: run after each checkpoint; may end training early.
-    first_values: by variable name, what a new run begins with.
-    samples: captioned after each checkpoint.
-    critic: of the captions that self-critical training draws; None: trains on
-      people's.
-    replica: this process's part of it; None: all.
-
-  Raises:
-    ValueError: a configuration that cannot be built, or a loss that is not
-      finite.
-    OSError: a file that is not there.
-  """
-  replica = replica or Replica()
-  logging.info('%s', replica.describe())
-  with tf.Graph().as_default(), replica.place():
-    if config.training.seed is not None:
-      # A resumed run shall not see again what it saw at its start, and no
-      # replica what another sees.
-      found = checkpoints.newest(train_dir)
-      tf1.set_random_seed(config.training.seed + _SEEDS * replica.index
-                          + (checkpoints.step_of(found) if found else 0))
-
-    # Graph.
-    batch = inputs.make_batch(
-        config.model, True, replica.index, replica.count)
-    global_step = tf1.train.get_or_create_global_step()
-    schedule = (config.training,
-                config.model.batch_size * replica.batches_a_step)
-    critical = critic and self_critical.SelfCritical(config, batch, critic)
-    if critical:
-      batch = critical.batch
-    outputs = captioner.build(
-        config.model,
-        # What is trained is what draws: without dropout.
-        captioner.Mode.EVAL if critical else captioner.Mode.TRAIN,
-        batch, train_encoder,
-        config.training.label_smoothing,
-        optimization.sampling_rate(*schedule, global_step),
-        critical and critical.caption_weights)
-    rate = optimization.learning_rate(*schedule, train_encoder, global_step)
-    train_op, gradient_norm = optimization.train_op(
-        config.training, outputs.total_loss, rate,
-        replica.together(tf.reduce_sum(outputs.caption_loss.weights)))
-    with tf.control_dependencies([train_op]):
-      statistics = training_hooks.StepStatistics(
-          tf.identity(global_step), outputs.total_loss, gradient_norm, rate,
-          tf.shape(batch.input_mask)[0], tf.reduce_sum(batch.input_mask),
-          tf.size(batch.input_mask))
-    scalars = tf1.summary.merge_all()
-    images = (tf1.summary.image('images', batch.images, max_outputs=3)
-                if isinstance(batch.images, tf.Tensor) else None)
-    if replica.is_chief:
-      logging.info('%s', variable_table())
-
-    # Session.
-    saver = tf1.train.Saver(
-        max_to_keep=config.training.max_checkpoints_to_keep)
-    saver.recover_last_checkpoints(checkpoints.all_in(train_dir))
-    load = run_start.make_init_fn(
-        config.model, train_dir, init_checkpoint,
-        eval_during and eval_during.config, first_values)
-
-    def init(_, session):
-      load(session)
-      on_start()
-
-    scaffold = tf1.train.Scaffold(tf.no_op(), init_fn=init, saver=saver)
-    progress = training_hooks.ProgressHook(
-        statistics, number_of_steps, log_every_n_steps,
-        train_dir if replica.is_chief else None,
-        {'reward': critical.reward} if critical else {})
-    with training_hooks.interruption() as interrupted:
-      after_save = [eval_during.run] if eval_during else []
-      if samples:
-        after_save.append(
-            lambda: samples.log(checkpoints.newest(train_dir)))
-      listeners = [
-          training_hooks.AfterSaveListener(call, interrupted, progress)
-          for call in after_save]
-      listeners += [training_hooks.FlushListener(train_dir),
-                    training_hooks.FiniteListener(
-                        lambda: checkpoints.newest(train_dir))]
-      hooks = [
-          training_hooks.CheckFiniteHook(
-              statistics, lambda: checkpoints.newest(train_dir)),
-          tf1.train.StopAtStepHook(last_step=number_of_steps),
-          training_hooks.StopOnEventHook(interrupted),
-          progress,
-      ]
-      if replica.is_chief:
-        hooks += [
-            # Before the next, whose checkpoints it must not fall behind.
-            tf1.train.SummarySaverHook(
-                save_steps=config.training.save_summaries_steps,
-                output_dir=train_dir, summary_op=scalars),
-            tf1.train.CheckpointSaverHook(
-                train_dir, saver=saver,
-                checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-                listeners=listeners,
-                **save_interval(config.training)),
-        ]
-        if images is not None:
-          hooks.append(tf1.train.SummarySaverHook(
-              save_steps=config.training.save_images_steps,
-              output_dir=train_dir, summary_op=images))
-      hooks += replica.hooks(train_op, interrupted)
-      while replica.joins(interrupted):
-        with (contextlib.closing(progress),
-              checkpoints.explained_errors(train_dir),
-              bad_records.explained_errors(config.model),
-              replica.session(scaffold, hooks) as session):
-          feeds = (critical.feeds(session, critic.score) if critical
-                   else itertools.repeat(None))
-          while not session.should_stop():
-            session.run(train_op, next(feeds))
-      replica.leave(interrupted)
-
-
-def be_deterministic(config: configuration.ModelConfig) -> None:
-  """Makes this process compute the same from the same seed, bit by bit.
-
-  From here on operations whose threads would add up in any order do so in one,
-  and every graph with something random in it needs a seed.
-  """
-  tf.config.experimental.enable_op_determinism()
-  if config.input_pipeline == 'queue':
-    logging.warning(
-        'The threads of input_pipeline queue race: the seed does not give the '
-        'same run again; input_pipeline tf_data does')
-
-
-def main() -> None:
-  """Reads the flags and trains, or does another task of a cluster."""
-  task = cluster.read(os.environ)
-  if task and task.is_ps:
-    with training_hooks.interruption() as interrupted:
-      cluster_signals.keep_variables(task, interrupted)
-    return
-  config = resolve_config()
-  if config.training.seed is not None:
-    be_deterministic(config.model)
-  train_dir = _TRAIN_DIR.value
-  found = checkpoints.newest(train_dir)
-  if not task and found and (
-      checkpoints.step_of(found) >= _NUMBER_OF_STEPS.value):
-    logging.info('%s has already reached step %d of --number_of_steps=%d',
-                 train_dir, checkpoints.step_of(found),
-                 _NUMBER_OF_STEPS.value)
-    return
-  if not _EVAL_FILE_PATTERN.value:
+  if not flags_.eval_file_pattern.value:
     if config.training.early_stopping_patience:
       raise ValueError('early_stopping_patience needs --eval_file_pattern')
     if config.training.best_metric != 'perplexity':
       raise ValueError('best_metric needs --eval_file_pattern')
-  if not (_TRAIN_INCEPTION.value or _ALLOW_RANDOM_ENCODER.value):
-    run_start.check_encoder(config.model, train_dir, _INIT_CHECKPOINT.value)
-  begins_with = found or (_INIT_CHECKPOINT.value
-                          and checkpoints.latest(_INIT_CHECKPOINT.value))
-  vocab_file = run_start.find_vocabulary(
-      config.model, _VOCAB_FILE.value, begins_with)
-  if vocab_file and begins_with:
-    run_start.check_vocabulary(vocab_file, begins_with)
-  if not (found and config.model.embedding_size):
-    word_initialization.resolve_width(config.model)
-  first_values = {}
-  if _INIT_CHECKPOINT.value:
-    run_start.check_first_values(config.model)
-  elif not found:
-    first_values = word_initialization.first_values(config.model, vocab_file)
+  if flags_.self_critical.value and flags_.train_inception.value:
+    raise ValueError('--self_critical and --train_inception are two phases; '
+                     'give one of them')
+  if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
+    start.check_encoder(
+        config.model, flags_.train_dir.value, flags_.init_checkpoint.value)
 
-  phase = config
-  if _SELF_CRITICAL.value:
-    critical_vocab = critical_vocabulary(config.model, vocab_file, begins_with)
+
+def make_replica(
+    flags_: Flags, config: configuration.TrainingConfig,
+    cluster_task: task.Task | None,
+) -> Replica:
+  """Make this process's part of the training."""
+  if cluster_task is None or cluster_task.is_evaluator:
+    return Replica()
+  return ClusterReplica(
+      cluster_task, config.sync_replicas, flags_.number_of_steps.value,
+      config.replica_timeout_secs, command_line.end_at_once)
+
+
+def make_evaluation(
+    flags_: Flags, config: configuration.Config, vocab_file: str | None,
+    cluster_task: task.Task | None,
+) -> TrainingEvaluation | EvaluationElsewhere | None:
+  """Make what evaluates each checkpoint, if --eval_file_pattern is given."""
+  train_dir = flags_.train_dir.value
+  if not flags_.eval_file_pattern.value:
+    return None
+  if cluster_task and not cluster_task.is_evaluator:
+    return EvaluationElsewhere(train_dir)
+  return TrainingEvaluation(
+      config, flags_.eval_file_pattern.value, vocab_file, train_dir,
+      flags_.train_inception.value)
+
+
+def follow(
+    evaluation: TrainingEvaluation | None, number_of_steps: int
+) -> None:
+  """Evaluate the checkpoints of a cluster until its last step.
+
+  Raises:
+    ValueError: nothing says on what.
+  """
+  if evaluation is None:
+    raise ValueError('an evaluator needs --eval_file_pattern')
+  with hooks.interruption() as interrupted:
+    evaluation.follow(number_of_steps, interrupted)
+
+
+def train(
+    flags_: Flags, config: configuration.Config, begin: start.Start,
+    cluster_task: task.Task | None,
+) -> None:
+  """Train by the flags.
+
+  Args:
+    flags_: of this command.
+    config: the system.
+    begin: what the run starts from.
+    cluster_task: of this process; None: it trains alone.
+  """
+  train_dir = flags_.train_dir.value
+  phase, critical_vocab = config, None
+  if flags_.self_critical.value:
+    critical_vocab = start.critical_vocabulary(config.model, train_dir, begin)
     phase = self_critical.phase(config)
   file_system.makedirs(train_dir)
-  replica = Replica()
-  if task and not task.is_evaluator:
-    replica = ClusterReplica(
-        task, config.training.sync_replicas, _NUMBER_OF_STEPS.value,
-        config.training.replica_timeout_secs)
-  eval_during = None
-  if _EVAL_FILE_PATTERN.value and task and not task.is_evaluator:
-    eval_during = evaluation.EvaluationElsewhere(train_dir)
-  elif _EVAL_FILE_PATTERN.value:
-    eval_during = evaluation.TrainingEvaluation(
-        phase, _EVAL_FILE_PATTERN.value, vocab_file, train_dir,
-        _TRAIN_INCEPTION.value)
-  if task and task.is_evaluator:
-    if eval_during is None:
-      raise ValueError('an evaluator needs --eval_file_pattern')
-    with training_hooks.interruption() as interrupted:
-      eval_during.follow(_NUMBER_OF_STEPS.value, interrupted)
+  replica = make_replica(flags_, config.training, cluster_task)
+  evaluation = make_evaluation(flags_, phase, begin.vocab_file, cluster_task)
+  if cluster_task and cluster_task.is_evaluator:
+    follow(evaluation, flags_.number_of_steps.value)
     return
   with contextlib.ExitStack() as stack:
     if replica.is_chief:
       stack.enter_context(locks.folder(train_dir))
       checkpoints.remove_leftovers(train_dir)
-    samples = None
-    if _SAMPLE_IMAGE.value:
+    samples = critic = None
+    if flags_.sample_image.value:
+      vocab = start.needed_vocabulary(
+          config.model, train_dir, begin.vocab_file, '--sample_image')
       samples = sample_captions.CaptionSamples(
-          config.model,
-          needed_vocabulary(config.model, vocab_file, '--sample_image'),
-          _SAMPLE_IMAGE.value, config.training.seed)
-    critic = None
-    if _SELF_CRITICAL.value:
+          config.model, vocab, flags_.sample_image.value, config.training.seed)
+    if critical_vocab:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(config.model, critical_vocab)
-    train(phase, train_dir, _TRAIN_INCEPTION.value, _NUMBER_OF_STEPS.value,
-          _LOG_EVERY_N_STEPS.value, _INIT_CHECKPOINT.value,
-          functools.partial(run_start.keep, config, vocab_file, train_dir),
-          eval_during, first_values, samples, critic, replica)
+    loop.train(loop.TrainingRun(
+        phase, train_dir, flags_.number_of_steps.value,
+        train_encoder=flags_.train_inception.value,
+        log_every_n_steps=flags_.log_every_n_steps.value,
+        init_checkpoint=flags_.init_checkpoint.value,
+        first_values=begin.first_values,
+        on_start=functools.partial(
+            start.keep, config, begin.vocab_file, train_dir),
+        evaluation=evaluation, samples=samples, critic=critic,
+        replica=replica))
+
+
+def main(flags_: Flags) -> None:
+  """Train, or do another task of a cluster."""
+  cluster_task = task.read(os.environ)
+  if cluster_task and cluster_task.is_ps:
+    with hooks.interruption() as interrupted:
+      signals.keep_variables(cluster_task, interrupted)
+    return
+  config = resolve_config(flags_)
+  if config.training.seed is not None:
+    loop.be_deterministic(config.model)
+  train_dir = flags_.train_dir.value
+  number_of_steps = flags_.number_of_steps.value
+  found = checkpoints.newest(train_dir)
+  if not cluster_task and found and (
+      checkpoints.step_of(found) >= number_of_steps):
+    logging.info('%s has already reached step %d of --number_of_steps=%d',
+                 train_dir, checkpoints.step_of(found), number_of_steps)
+    return
+  check_flags(flags_, config)
+  begin = start.find(
+      config.model, train_dir, flags_.vocab_file.value,
+      flags_.init_checkpoint.value)
+  train(flags_, config, begin, cluster_task)
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, Flags)

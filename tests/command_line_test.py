@@ -12,14 +12,16 @@ from absl import flags, logging
 from ml_collections import config_flags
 from im2txt import command_line
 
-_NUMBER = flags.DEFINE_integer('number', 3, 'A number.', lower_bound=1)
-_NEEDED = flags.DEFINE_string('needed', None, 'Needed.', required=True)
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'A file.')
+class Flags:
+  def __init__(self):
+    self.number = flags.DEFINE_integer('number', 3, 'A number.', lower_bound=1)
+    self.needed = flags.DEFINE_string('needed', None, 'Needed.', required=True)
+    self.config = config_flags.DEFINE_config_file('config', None, 'A file.')
 
-def main():
+def main(flags_):
   %s
 
-command_line.run(main)
+command_line.run(main, Flags)
 """
 
 CONFIG = '--config=configs/show_and_tell.py'
@@ -41,7 +43,7 @@ def run(tmp_path):
 
 
 def test_main_reads_the_flags(run):
-  body = 'print(_NUMBER.value, _CONFIG.value.model.batch_size)'
+  body = 'print(flags_.number.value, flags_.config.value.model.batch_size)'
   assert run(body, '--needed=x', '--number=7',
              CONFIG, '--config.model.batch_size=9') == (0, '7 9\n', '')
 

@@ -10,7 +10,8 @@ Reads requests from stdin and answers on stdout, a line of JSON each:
   {"peak": id of a process that has ended}      -> most memory that it had, KiB
 
 A started command is a process of its own, forked before TensorFlow has begun
-any thread, and runs as `python -m` would run it in that folder.
+any thread, and runs as `python -m` would run it in that folder. Beside the
+encoders of the house it knows the tests' own, `tiny`.
 """
 
 import gc
@@ -20,19 +21,26 @@ import runpy
 import sys
 from typing import Any
 
+sys.path.insert(0, os.getcwd())
+
 # Before this file's folder is no longer where modules are.
 import no_network  # noqa: F401
+import tiny_encoder
 
-# In place of this file's folder, as `python -m` does.
-sys.path[0] = os.getcwd()
+# `python -m` has only the working directory.
+del sys.path[1]
 
 # Nothing that defines flags: a command would define them a second time.
 from ml_collections import config_flags  # noqa: E402, F401
 
 import im2txt.caption_generator  # noqa: E402
+import im2txt.evaluation.evaluator  # noqa: E402
+import im2txt.inference.ensemble  # noqa: E402
 import im2txt.inference_wrapper  # noqa: E402
 import im2txt.results.contact_sheet  # noqa: E402
 import im2txt.training.hooks  # noqa: E402, F401
+
+tiny_encoder.register()
 
 
 def serve() -> dict[str, Any] | None:

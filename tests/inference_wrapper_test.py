@@ -14,7 +14,7 @@ tf1 = tf.compat.v1
 
 V, E, H = 99, 11, 13
 CONFIG = configuration.ModelConfig(
-    encoder='efficientnet_lite0', image_height=33, image_width=47,
+    encoder='tiny', image_height=33, image_width=47,
     vocab_size=V, embedding_size=E, num_lstm_units=H)
 # Name -> shape, as im2txt's inference graph has them.
 TENSORS = {
@@ -168,7 +168,7 @@ def test_no_image_is_an_error_of_tensorflow(model):
 def test_a_checkpoint_of_another_size_is_one_line(checkpoint):
   prefix, _ = checkpoint
   config = configuration.ModelConfig(
-      encoder='efficientnet_lite0', image_height=33, image_width=47,
+      encoder='tiny', image_height=33, image_width=47,
       vocab_size=V + 1, embedding_size=E, num_lstm_units=H)
   with tf.Graph().as_default(), tf1.Session() as session:
     restore = inference_wrapper.InferenceWrapper().build_graph_from_config(

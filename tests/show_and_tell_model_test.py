@@ -25,7 +25,7 @@ LENGTHS = np.array([7, 4, 1])
 
 def small_config(**fields):
   return configuration.ModelConfig(**{
-      'encoder': 'efficientnet_lite0', 'image_height': HEIGHT,
+      'encoder': 'tiny', 'image_height': HEIGHT,
       'image_width': WIDTH, 'embedding_size': E, 'num_lstm_units': H,
       **fields})
 
@@ -201,7 +201,7 @@ def test_first_loss_is_about_ln_v(small, mode):
 
 
 def test_total_loss_is_batch_loss_and_regularisation():
-  config = small_config(vocab_size=99, encoder_weight_decay=0.001)
+  config = small_config(vocab_size=99, encoder_weight_decay=0.1)
   model = build(config, 'train', train_inception=True)
   with model.global_step.graph.as_default():
     regularization = tf1.losses.get_regularization_loss()

@@ -7,11 +7,11 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT
+from command_runner import ROOT
 
 pytestmark = pytest.mark.long
 
-PACKAGES = ('im2txt', 'data_prep')
+PACKAGES = ('im2txt', 'data_prep', 'configs')
 
 
 def run(*arguments, **options):
@@ -51,13 +51,26 @@ def test_it_has_the_packages_and_no_more(wheel):
   assert sorted(licences) == ['LICENSE', 'im2txt/pretrained/MODEL_CARD.md']
 
 
-def test_it_captions_where_it_is_installed(wheel, task, tmp_path):
-  target = tmp_path / 'installed'
+@pytest.fixture(scope='module')
+def target(wheel, tmp_path_factory):
+  """Where it is installed."""
+  folder = tmp_path_factory.mktemp('installed')
   run(sys.executable, '-m', 'pip', 'install', '--no-index', '--no-deps',
-      f'--target={target}', wheel)
+      f'--target={folder}', wheel)
+  return folder
+
+
+def test_it_captions_where_it_is_installed(target, task, tmp_path):
   environment = os.environ | {'PYTHONPATH': str(target)}
   assert run(sys.executable, '-c', 'import im2txt; print(im2txt.__file__)',
              cwd=tmp_path, env=environment) == f'{target}/im2txt/__init__.py\n'
   said = run(target / 'bin' / 'im2txt', 'caption', task.images[0],
              cwd=tmp_path, env=environment)
   assert 'Captions for image red.jpg:\n  0) ' in said
+
+
+def test_it_has_the_configurations(target, task, tmp_path):
+  run(target / 'bin' / 'im2txt', 'check', '--config=show_and_tell_flickr8k',
+      '--config.model.vocab_size=17',
+      f'--input_file_pattern={task.train_pattern}', cwd=tmp_path,
+      env=os.environ | {'PYTHONPATH': str(target)})

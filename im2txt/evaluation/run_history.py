@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import metrics_file
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors
 from im2txt.models import captioner
@@ -97,14 +97,14 @@ def read_run(folder: str) -> Run:
                      f'{configuration.CONFIG_FILE}')
   config = captioner.load_config(folder)
   seconds, losses = _read_events(folder)
-  eval_dir = os.path.join(folder, evaluation.EVAL_FOLDER)
+  eval_dir = os.path.join(folder, metrics_file.EVAL_FOLDER)
   evaluations = []
-  for number, result in enumerate(evaluation.read_results(eval_dir), 1):
+  for number, result in enumerate(metrics_file.read_results(eval_dir), 1):
     try:
       evaluations.append(_parse(result))
     except (AttributeError, LookupError, OverflowError, TypeError,
             ValueError) as error:
-      path = os.path.join(eval_dir, evaluation.METRICS_FILE)
+      path = os.path.join(eval_dir, metrics_file.METRICS_FILE)
       raise ValueError(f'{path}:{number}: no result of evaluate.py '
                        f'({error!r}); remove the line') from None
   return Run(
@@ -143,7 +143,7 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
   return sum(times[-1] - times[0] for times, _ in logs), curve
 
 
-def _parse(result: evaluation.Result) -> Evaluation:
+def _parse(result: metrics_file.Result) -> Evaluation:
   figures = {'perplexity': float(result.perplexity)}
   num_images, images, vocabulary = None, None, None
   constants, settings = [], {}

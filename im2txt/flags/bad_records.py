@@ -1,19 +1,27 @@
-"""The flag --bad_records, for command lines that read shards."""
+"""The flag --bad_records, for commands that read shards."""
 
 from absl import flags
 
 from im2txt import configuration
 from im2txt.inputs import tfrecords
 
-_BAD_RECORDS = flags.DEFINE_enum(
-    'bad_records', None, [tfrecords.STOP, tfrecords.SKIP], 'What is done '
-    'about a record that is damaged, lacks its image or captions, has words '
-    'that the model does not know, ...: stop and name it, or leave it out, for '
-    'which all shards are looked through first. Default: as the configuration '
-    'says, which is stop unless it was changed.')
+# The flags are the command's that constructs them, and in its --help.
+flags.disclaim_key_flags()
 
 
-def apply(config: configuration.ModelConfig) -> None:
-  """Puts the flag's value, if it was given, into the configuration."""
-  if _BAD_RECORDS.value:
-    config.bad_records = _BAD_RECORDS.value
+class BadRecordsFlag:
+  """The flag --bad_records."""
+
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.bad_records = flags.DEFINE_enum(
+        'bad_records', None, [tfrecords.STOP, tfrecords.SKIP], 'What is done '
+        'about a record that is damaged, lacks its image or captions, has '
+        'words that the model does not know, ...: stop and name it, or leave '
+        'it out, for which all shards are looked through first. Default: as '
+        'the configuration says, which is stop unless it was changed.',
+        flag_values=values)
+
+  def apply(self, config: configuration.ModelConfig) -> None:
+    """Put the flag's value, if it was given, into a configuration."""
+    if self.bad_records.value:
+      config.bad_records = self.bad_records.value

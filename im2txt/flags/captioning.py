@@ -1,57 +1,64 @@
-"""Flags of the model and the search, for command lines that give captions."""
+"""Flags of the models and of the search, for commands that give captions."""
 
 from typing import Any
 
 from absl import flags, logging
 
 from im2txt.checkpoints import trained_model
-from im2txt.flags import search as search_flags
+from im2txt.flags.search import SearchFlags
 from im2txt.inference import ensemble
 from im2txt.search import beam_search
 
-flags.adopt_module_key_flags(search_flags)
-_CHECKPOINT_PATH = flags.DEFINE_multi_string(
-    'checkpoint_path', None, 'A checkpoint, or a run folder whose newest one '
-    'is used. Given several times, the models choose each word together. '
-    'Default: the model that comes with the package, a small one for images '
-    'of people and dogs, for research use (im2txt/pretrained).')
-_VOCAB_FILE = flags.DEFINE_string(
-    'vocab_file', None, 'The vocabulary. Default: the one in the run folder.')
-_NUM_CAPTIONS = flags.DEFINE_integer(
-    'num_captions', None, 'Captions of each image, at most --beam_size. '
-    'Default: as many.', lower_bound=1)
+# The flags are the command's that constructs them, and in its --help.
+flags.disclaim_key_flags()
 
 
-def models() -> list[trained_model.TrainedModel]:
-  """The models and their vocabulary.
+class CaptioningFlags:
+  """Flags of the models and of the search."""
 
-  Raises:
-    OSError: there is no such checkpoint, or the vocabulary can't be read.
-    ValueError: the vocabulary is not of the model, or the models cannot be
-      used together.
-  """
-  if not _CHECKPOINT_PATH.value:
-    if _VOCAB_FILE.value:
-      raise ValueError('--vocab_file is of a model of your own, whose '
-                       '--checkpoint_path is missing')
-    logging.info('no --checkpoint_path: the model that comes with the package, '
-                 'for research use')
-  found = [trained_model.find(path, _VOCAB_FILE.value)
-           for path in _CHECKPOINT_PATH.value or [trained_model.PRETRAINED]]
-  ensemble.check(found)
-  return found
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.search = SearchFlags(values)
+    self.checkpoint_path = flags.DEFINE_multi_string(
+        'checkpoint_path', None, 'A checkpoint, or a run folder whose newest '
+        'one is used. Given several times, the models choose each word '
+        'together. Default: the model that comes with the package, a small one '
+        'for images of people and dogs, for research use (im2txt/pretrained).',
+        flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'The vocabulary. Default: the one in the run '
+        'folder.', flag_values=values)
+    self.num_captions = flags.DEFINE_integer(
+        'num_captions', None, 'Captions of each image, at most --beam_size. '
+        'Default: as many.', lower_bound=1, flag_values=values)
 
+  def models(self) -> list[trained_model.TrainedModel]:
+    """Find the models and read their vocabulary.
 
-def options() -> beam_search.Options:
-  """How to search.
+    Raises:
+      OSError: there is no such checkpoint, or the vocabulary can't be read.
+      ValueError: the vocabulary is not of the model, or the models cannot be
+        used together.
+    """
+    if not self.checkpoint_path.value:
+      if self.vocab_file.value:
+        raise ValueError('--vocab_file is of a model of your own, whose '
+                         '--checkpoint_path is missing')
+      logging.info('no --checkpoint_path: the model that comes with the '
+                   'package, for research use')
+    paths = self.checkpoint_path.value or [trained_model.PRETRAINED]
+    found = [trained_model.find(path, self.vocab_file.value) for path in paths]
+    ensemble.check(found)
+    return found
 
-  Raises:
-    ValueError: flags that contradict each other.
-  """
-  return search_flags.options(_NUM_CAPTIONS.value)
+  def options(self) -> beam_search.Options:
+    """Return how to search.
 
+    Raises:
+      ValueError: flags that contradict each other.
+    """
+    return self.search.options(self.num_captions.value)
 
-def settings() -> dict[str, Any]:
-  """What captions depend on but for the checkpoint, by the flags' names."""
-  return search_flags.settings() | {
-      flag.name: flag.value for flag in (_VOCAB_FILE, _NUM_CAPTIONS)}
+  def settings(self) -> dict[str, Any]:
+    """Return what captions depend on, but for the checkpoint, by flag."""
+    return self.search.settings() | {
+        flag.name: flag.value for flag in (self.vocab_file, self.num_captions)}

@@ -1,4 +1,4 @@
-"""The flag of consensus re-ranking, for command lines that caption."""
+"""The flag of consensus re-ranking, for commands that caption."""
 
 import dataclasses
 from typing import Any
@@ -10,52 +10,58 @@ from im2txt.checkpoints import encoder_weights, trained_model
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inference import consensus
-from im2txt.inputs import bad_records
-from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import bad_records, captions, records
 
-_CONSENSUS_FILE_PATTERN = flags.DEFINE_string(
-    'consensus_file_pattern', None, 'Shards of features of captioned images, '
-    "as data_prep.cache_features makes them with the model's encoder; for "
-    "example 'features/train-*'. Of the captions that are found the best is "
-    'then the one that agrees most with those of the images like the image. '
-    'It wants a beam of 5 or more.')
+# The flags are the command's that constructs them, and in its --help.
+flags.disclaim_key_flags()
 
 
-def shards(
-    config: configuration.ModelConfig,
-) -> configuration.ModelConfig | None:
-  """A model's configuration to read the shards with, if there are any."""
-  pattern = _CONSENSUS_FILE_PATTERN.value
-  return pattern and dataclasses.replace(config, input_file_pattern=pattern)
+class ConsensusFlags:
+  """The flag of consensus re-ranking."""
 
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.consensus_file_pattern = flags.DEFINE_string(
+        'consensus_file_pattern', None, 'Shards of features of captioned '
+        "images, as data_prep.cache_features makes them with the model's "
+        "encoder; for example 'features/train-*'. Of the captions that are "
+        'found the best is then the one that agrees most with those of the '
+        'images like the image. It wants a beam of 5 or more.',
+        flag_values=values)
 
-def read(model: trained_model.TrainedModel) -> consensus.Consensus | None:
-  """Reads the images, if there are any.
+  def shards(
+      self, config: configuration.ModelConfig
+  ) -> configuration.ModelConfig | None:
+    """Return a model's configuration to read the shards with, if any."""
+    pattern = self.consensus_file_pattern.value
+    return pattern and dataclasses.replace(config, input_file_pattern=pattern)
 
-  Args:
-    model: whose encoder made their features.
+  def read(
+      self, model: trained_model.TrainedModel
+  ) -> consensus.Consensus | None:
+    """Read the images, if the flag names any.
 
-  Raises:
-    OSError: the model's encoder cannot be read.
-    ValueError: the shards cannot be used, or another encoder made them.
-  """
-  config = shards(model.config)
-  if not config:
-    return None
-  encoder_weights.check_features(
-      config, checkpoints.read_scope(
-          model.prefix, f'{encoders.make(config).scope}/'))
-  logging.info('reading images and captions of %s', config.input_file_pattern)
-  return consensus.read(config, shard_captions.read(
-      config.input_file_pattern, bad_records.left_out(config)))
+    Args:
+      model: whose encoder made their features.
 
+    Raises:
+      OSError: the model's encoder cannot be read.
+      ValueError: the shards cannot be used, or another encoder made them.
+    """
+    config = self.shards(model.config)
+    if not config:
+      return None
+    encoder_weights.check_features(
+        config, checkpoints.read_scope(
+            model.prefix, f'{encoders.make(config).scope}/'))
+    logging.info('reading images and captions of %s', config.input_file_pattern)
+    return consensus.read(config, captions.read(
+        config.input_file_pattern, bad_records.left_out(config)))
 
-def settings() -> dict[str, Any]:
-  """The flag and the shards that it names; nothing if it is not given."""
-  if not _CONSENSUS_FILE_PATTERN.value:
-    # As of before there was this flag.
-    return {}
-  return {_CONSENSUS_FILE_PATTERN.name: [
-      file_system.abspath(file)
-      for file in shard_records.find_shards(_CONSENSUS_FILE_PATTERN.value)]}
+  def settings(self) -> dict[str, Any]:
+    """Return the shards by the flag's name; nothing if it is not given."""
+    pattern = self.consensus_file_pattern.value
+    if not pattern:
+      # As of before there was this flag.
+      return {}
+    return {self.consensus_file_pattern.name: [
+        file_system.abspath(file) for file in records.find_shards(pattern)]}

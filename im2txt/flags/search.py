@@ -1,4 +1,4 @@
-"""Flags of the search, for every command line that captions."""
+"""Flags of the search, for every command that captions."""
 
 from typing import Any
 
@@ -8,69 +8,76 @@ from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
-_BEAM_SIZE = flags.DEFINE_integer(
-    'beam_size', 3, 'Partial captions kept at each step of the search.',
-    lower_bound=1)
-_MAX_CAPTION_LENGTH = flags.DEFINE_integer(
-    'max_caption_length', 20, 'Longest caption in words, both markers '
-    'counted.', lower_bound=2)
-_MIN_CAPTION_LENGTH = flags.DEFINE_integer(
-    'min_caption_length', 2, 'Shortest caption in words, both markers '
-    'counted.', lower_bound=2)
-_LENGTH_NORMALIZATION_FACTOR = flags.DEFINE_float(
-    'length_normalization_factor', 0.0, 'Above 0, longer captions are '
-    'favoured: log probabilities are divided by length to this power.',
-    lower_bound=0.0)
-_BANNED_WORDS = flags.DEFINE_list(
-    'banned_words', [], 'Comma-separated words that no caption may have; for '
-    "example '<UNK>'.")
-_NO_REPEATED_TRIGRAMS = flags.DEFINE_boolean(
-    'no_repeated_trigrams', False, 'No three words may come twice in a '
-    'caption.')
-_BEAM_GROUPS = flags.DEFINE_integer(
-    'beam_groups', 1, 'Groups that share --beam_size and avoid each other\'s '
-    'words, for captions that differ (diverse beam search).', lower_bound=1)
-_DIVERSITY_STRENGTH = flags.DEFINE_float(
-    'diversity_strength', 0.5, 'With --beam_groups: nats that a word costs '
-    'for each earlier group\'s caption that has it at the same place.',
-    lower_bound=0.0)
+# The flags are the command's that constructs them, and in its --help.
+flags.disclaim_key_flags()
 
 
-def rules(vocab: vocabulary.Vocabulary) -> Rules:
-  """What captions may be.
+class SearchFlags:
+  """Flags of the search."""
 
-  Args:
-    vocab: of the model.
+  def __init__(self, values: flags.FlagValues = flags.FLAGS):
+    self.beam_size = flags.DEFINE_integer(
+        'beam_size', 3, 'Partial captions kept at each step of the search.',
+        lower_bound=1, flag_values=values)
+    self.max_caption_length = flags.DEFINE_integer(
+        'max_caption_length', 20, 'Longest caption in words, both markers '
+        'counted.', lower_bound=2, flag_values=values)
+    self.min_caption_length = flags.DEFINE_integer(
+        'min_caption_length', 2, 'Shortest caption in words, both markers '
+        'counted.', lower_bound=2, flag_values=values)
+    self.length_normalization_factor = flags.DEFINE_float(
+        'length_normalization_factor', 0.0, 'Above 0, longer captions are '
+        'favoured: log probabilities are divided by length to this power.',
+        lower_bound=0.0, flag_values=values)
+    self.banned_words = flags.DEFINE_list(
+        'banned_words', [], 'Comma-separated words that no caption may have; '
+        "for example '<UNK>'.", flag_values=values)
+    self.no_repeated_trigrams = flags.DEFINE_boolean(
+        'no_repeated_trigrams', False, 'No three words may come twice in a '
+        'caption.', flag_values=values)
+    self.beam_groups = flags.DEFINE_integer(
+        'beam_groups', 1, 'Groups that share --beam_size and avoid each '
+        "other's words, for captions that differ (diverse beam search).",
+        lower_bound=1, flag_values=values)
+    self.diversity_strength = flags.DEFINE_float(
+        'diversity_strength', 0.5, 'With --beam_groups: nats that a word costs '
+        "for each earlier group's caption that has it at the same place.",
+        lower_bound=0.0, flag_values=values)
 
-  Raises:
-    ValueError: flags that contradict each other, or a word that there is not.
-  """
-  banned = [vocab.word_to_id(word) for word in _BANNED_WORDS.value]
-  for word, word_id in zip(_BANNED_WORDS.value, banned, strict=True):
-    if vocab.id_to_word(word_id) != word:
-      raise ValueError(f'--banned_words: the vocabulary has no {word!r}')
-  return Rules(
-      vocab, _MAX_CAPTION_LENGTH.value, _MIN_CAPTION_LENGTH.value,
-      tuple(banned), _NO_REPEATED_TRIGRAMS.value)
+  def rules(self, vocab: vocabulary.Vocabulary) -> Rules:
+    """Return what captions may be.
 
+    Args:
+      vocab: of the model.
 
-def options(num_captions: int | None = None) -> beam_search.Options:
-  """How to search.
+    Raises:
+      ValueError: flags contradict each other, or the vocabulary lacks a word.
+    """
+    banned = [vocab.word_to_id(word) for word in self.banned_words.value]
+    for word, word_id in zip(self.banned_words.value, banned, strict=True):
+      if vocab.id_to_word(word_id) != word:
+        raise ValueError(f'--banned_words: the vocabulary has no {word!r}')
+    return Rules(
+        vocab, self.max_caption_length.value, self.min_caption_length.value,
+        tuple(banned), self.no_repeated_trigrams.value)
 
-  Args:
-    num_captions: of each image; None: as many as the beam has.
+  def options(self, num_captions: int | None = None) -> beam_search.Options:
+    """Return how to search.
 
-  Raises:
-    ValueError: flags that contradict each other.
-  """
-  return beam_search.Options(
-      _BEAM_SIZE.value, num_captions, _LENGTH_NORMALIZATION_FACTOR.value,
-      _BEAM_GROUPS.value, _DIVERSITY_STRENGTH.value)
+    Args:
+      num_captions: of each image; None: as many as the beam has.
 
+    Raises:
+      ValueError: flags that contradict each other.
+    """
+    return beam_search.Options(
+        self.beam_size.value, num_captions,
+        self.length_normalization_factor.value, self.beam_groups.value,
+        self.diversity_strength.value)
 
-def settings() -> dict[str, Any]:
-  """All of these flags and their values."""
-  return {flag.name: flag.value for flag in (
-      _BEAM_SIZE, _MAX_CAPTION_LENGTH, _MIN_CAPTION_LENGTH,
-      _LENGTH_NORMALIZATION_FACTOR, _BANNED_WORDS, _NO_REPEATED_TRIGRAMS,
-      _BEAM_GROUPS, _DIVERSITY_STRENGTH)}
+  def settings(self) -> dict[str, Any]:
+    """Return the values of all of these flags by their names."""
+    return {flag.name: flag.value for flag in (
+        self.beam_size, self.max_caption_length, self.min_caption_length,
+        self.length_normalization_factor, self.banned_words,
+        self.no_repeated_trigrams, self.beam_groups, self.diversity_strength)}

@@ -21,6 +21,7 @@ from im2txt.inputs import bad_records
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs import records as shard_records
+from im2txt.results.result import Caption
 from im2txt.scoring import cider
 from im2txt.scoring.ptb_tokenizer import tokenize
 
@@ -84,6 +85,22 @@ class Consensus:
     agreement += _OWN_SHARE * np.array(
         self._cider.scores(words, words, shares / shares.sum()))
     return np.argsort(-agreement, kind='stable').tolist()
+
+  def choose(
+      self, features: np.ndarray, captions: Sequence[Caption],
+      number: int | None = None,
+  ) -> list[Caption]:
+    """Return the captions of an image that agree most, best first.
+
+    Args:
+      features: float32 [C], the encoder's features of it.
+      captions: found by the search.
+      number: of captions to keep; None: all.
+    """
+    order = self.rank(
+        features, [caption.text for caption in captions],
+        [caption.log_probability for caption in captions])
+    return [captions[i] for i in order[:number]]
 
   def _nearest(
       self, features: np.ndarray

@@ -200,6 +200,24 @@ def attends(models: Sequence[TrainedModel]) -> bool:
                    for model in models}) == 1)
 
 
+def check_attention(models: Sequence[TrainedModel]) -> None:
+  """Refuse attention sheets of models that cannot say where they look.
+
+  Raises:
+    ValueError: one does not attend to regions, or they look at different ones.
+  """
+  for model in models:
+    if not DECODERS[model.config.decoder].attends:
+      attending = ', '.join(
+          name for name, decoder in DECODERS.items() if decoder.attends)
+      raise ValueError(
+          f'--attention_dir: the decoder {model.config.decoder!r} of '
+          f'{model.prefix} does not attend to regions; {attending} do')
+  if not attends(models):
+    raise ValueError('--attention_dir: these models divide images into '
+                     'different regions; draw the sheets of one of them')
+
+
 def _words(model: TrainedModel) -> tuple:
   return model.config.vocab_size, *map(
       model.vocab.id_to_word, range(len(model.vocab)))

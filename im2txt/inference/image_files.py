@@ -1,7 +1,7 @@
 """Which image files are meant by names, patterns, folders and lists."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from im2txt.files import file_system
 
@@ -36,6 +36,24 @@ def find(meant: str) -> list[str]:
     raise ValueError(f'{meant}: there is no image in it, that is no file '
                      f'named {", ".join(SUFFIXES)}')
   return files
+
+
+def find_all(meant: Iterable[str]) -> tuple[list[str], list[str]]:
+  """Find the files that names, patterns and folders mean.
+
+  Args:
+    meant: see `find`.
+
+  Returns:
+    The files, and a line for each name that means none.
+  """
+  files, mistakes = [], []
+  for name in meant:
+    try:
+      files += find(name)
+    except ValueError as error:
+      mistakes.append(str(error))
+  return files, mistakes
 
 
 def read_list(path: str) -> Iterator[str]:

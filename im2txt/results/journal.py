@@ -6,8 +6,10 @@ batch at a time. Whatever a crash leaves of the last line is dropped.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from absl import logging
 
 from im2txt.files import file_system, json_files, locks
 from im2txt.results import result as results
@@ -106,3 +108,25 @@ class Journal:
     name = next((name for name in {**settings, **theirs}
                  if theirs.get(name) != settings.get(name)), None)
     return f'with {name} {theirs.get(name)!r}, not {settings.get(name)!r}'
+
+
+def resume(
+    journal: Journal, files: Sequence[str],
+    caption: Callable[[list[str]], Iterable[list[results.Result]]],
+) -> Iterator[results.Result]:
+  """Caption what the journal does not have, then read all from there.
+
+  Args:
+    journal: of results.
+    files: images; one that comes twice is captioned once.
+    caption: captions images, batch by batch.
+
+  Yields:
+    A result for each of the files.
+  """
+  todo = [file for file in dict.fromkeys(files) if file not in journal]
+  if len(journal):
+    logging.info('going on where it stopped: %d images are left', len(todo))
+  for batch in caption(todo) if todo else ():
+    journal.append(batch)
+  yield from map(journal.result, files)

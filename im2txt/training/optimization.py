@@ -171,7 +171,7 @@ def train_op(
     config: configuration.TrainingConfig,
     loss: tf.Tensor,
     rate: tf.Tensor,
-    together: Callable[
+    wrap_optimizer: Callable[
         [tf1.train.Optimizer], tf1.train.Optimizer] | None = None,
 ) -> tuple[tf.Operation | tf.Tensor, tf.Tensor]:
   """One step down the gradient, clipped to a global norm.
@@ -180,8 +180,8 @@ def train_op(
     config: optimiser, clipping and averaging.
     loss: float32 [].
     rate: float32 [], learning rate.
-    together: makes, of the optimiser, one that steps down the gradient of
-      several replicas; None: down that of this loss.
+    wrap_optimizer: returns the optimizer to use in its place, such as one
+      that applies the gradients of several replicas; None: the same.
 
   Returns:
     What makes the step when it is run, which also counts it and runs
@@ -199,7 +199,9 @@ def train_op(
   tf1.summary.scalar('gradient_norm', norm)
   with tf.control_dependencies(
       tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
-    step = (together(update) if together else update).apply_gradients(
+    if wrap_optimizer:
+      update = wrap_optimizer(update)
+    step = update.apply_gradients(
         zip(gradients, variables, strict=True), tf1.train.get_global_step())
   return step, norm
 

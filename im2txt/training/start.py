@@ -2,21 +2,98 @@
 
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.checkpoints import encoder_weights, names, variable_loader
+from im2txt.checkpoints import (
+  encoder_weights,
+  names,
+  trained_model,
+  variable_loader,
+)
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inputs import records as shard_records
 from im2txt.models import captioner
 from im2txt.text import caption_styles, vocabulary
-from im2txt.training import optimization
+from im2txt.training import optimization, word_initialization
 
 tf1 = tf.compat.v1
+
+
+class Start(NamedTuple):
+  """What a run starts from."""
+
+  checkpoint: str | None  # newest of the run folder, else the initial one
+  vocab_file: str | None
+  # Initial values of a new run by variable name, beside the encoder's.
+  first_values: Mapping[str, np.ndarray]
+
+
+def find(
+    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
+    init_checkpoint: str | None,
+) -> Start:
+  """Find what a run starts from, and check that it fits together.
+
+  Args:
+    config: its `vocab_size`, markers and `embedding_size` are set; see
+      `find_vocabulary` and `word_initialization.resolve_width`.
+    train_dir: the run folder.
+    vocab_file: the vocabulary, or None to look for it.
+    init_checkpoint: a checkpoint or run folder that a new run starts from.
+
+  Raises:
+    ValueError: vocabulary, checkpoint and configuration do not fit together.
+    OSError: a file is missing.
+  """
+  found = checkpoints.newest(train_dir)
+  checkpoint = found or (
+      init_checkpoint and checkpoints.latest(init_checkpoint))
+  vocab_file = find_vocabulary(config, vocab_file, checkpoint)
+  if vocab_file and checkpoint:
+    check_vocabulary(vocab_file, checkpoint)
+  if not (found and config.embedding_size):
+    word_initialization.resolve_width(config)
+  first_values = {}
+  if init_checkpoint:
+    check_first_values(config)
+  elif not found:
+    first_values = word_initialization.first_values(config, vocab_file)
+  return Start(checkpoint, vocab_file, first_values)
+
+
+def critical_vocabulary(
+    config: configuration.ModelConfig, train_dir: str, start: Start
+) -> vocabulary.Vocabulary:
+  """Read the vocabulary of the captions that self-critical training draws.
+
+  Raises:
+    ValueError: there is no trained model to start from, or no vocabulary.
+  """
+  if start.checkpoint is None:
+    raise ValueError('--self_critical improves a model that has been trained; '
+                     'give its checkpoint as --init_checkpoint')
+  return needed_vocabulary(
+      config, train_dir, start.vocab_file, '--self_critical')
+
+
+def needed_vocabulary(
+    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
+    flag: str,
+) -> vocabulary.Vocabulary:
+  """Read the vocabulary that a flag needs.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if vocab_file is None:
+    raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
+  return trained_model.load_vocabulary(config, train_dir, vocab_file)
 
 
 def initial_config(prefix: str) -> configuration.Config | None:

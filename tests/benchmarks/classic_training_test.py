@@ -21,7 +21,7 @@ def steps():
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
     config = configuration.ModelConfig(
-        encoder='efficientnet_lite0', image_height=32, image_width=32,
+        encoder='tiny', image_height=32, image_width=32,
         vocab_size=V, embedding_size=E, num_lstm_units=H,
         initializer_scale=0.5, lstm_dropout_keep_prob=1.0)
     batch = inputs.make_batch(config, training=True)

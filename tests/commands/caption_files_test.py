@@ -12,9 +12,14 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SECONDS, draw_image
-from gallery_test import Page
+from command_runner import SECONDS
+from gallery_page import Page
 from PIL import Image
+from tiny_task import draw_image
+
+from im2txt.results import journal as journals
+from im2txt.results import result as results
+from im2txt.results.outputs import Outputs
 
 NUMBER, PIPE = 70, 40  # Of images; which of them can be made a pipe.
 # A batch of 4 is searched for while the next is encoded: the last one waits.
@@ -220,31 +225,29 @@ def test_interrupted_it_goes_on(
   goes_on(scripted, many, caption, tmp_path, unbroken)
 
 
-def test_what_was_unreadable_is_tried_again(
-    scripted, images, import_command, tmp_path):
-  module = import_command('im2txt.run_inference')
+def test_what_was_unreadable_is_tried_again(tmp_path):
   journal = str(tmp_path / 'progress')
   asked = []
 
   def captioned(mended):
     def caption(files):
       asked.append(files)
-      yield [module.results.Result(
+      yield [results.Result(
           file, error=None if mended or 'red' not in file else 'cut off')
              for file in files]
     return caption
 
   files = ['blue', 'red', 'blue', 'green']
   with (pytest.raises(KeyboardInterrupt),
-        module.result_journal.Journal(journal, {}) as opened):
-    assert [result.error for result in module.go_on(
+        journals.Journal(journal, {}) as opened):
+    assert [result.error for result in journals.resume(
         opened, files, captioned(False))] == [None, 'cut off', None, None]
     raise KeyboardInterrupt
-  with module.result_journal.Journal(journal, {}) as opened:
-    found = list(module.go_on(opened, files, captioned(True)))
+  with journals.Journal(journal, {}) as opened:
+    found = list(journals.resume(opened, files, captioned(True)))
     assert [result.file for result in found] == files
     assert not any(result.error for result in found)
-    assert list(module.go_on(opened, files, captioned(True))) == found
+    assert list(journals.resume(opened, files, captioned(True))) == found
   assert asked == [['blue', 'red', 'green'], ['red']]
 
 
@@ -328,9 +331,11 @@ def test_names_that_are_hostile(scripted, caption, tmp_path):
     sheet.load()
 
 
-def test_places_that_cannot_be_written(
-    import_command, task, scripted, caption, tmp_path):
-  check = import_command('im2txt.run_inference').check_outputs
+def test_places_that_cannot_be_written(task, scripted, caption, tmp_path):
+  def check(paths, sheet):
+    Outputs(
+        **dict(zip(KINDS, paths, strict=False)), contact_sheet=sheet).check()
+
   (tmp_path / 'link').symlink_to('.')
   os.mkfifo(tmp_path / 'pipe')
   for paths, sheet, error in (

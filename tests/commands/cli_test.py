@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from command_runner import ROOT
 
 
 @pytest.mark.parametrize('arguments', [[], ['--help'], ['help']])

@@ -1,21 +1,53 @@
-"""What --help says of the commands."""
+"""All commands are imported together, and --help has the flags of each."""
 
+import importlib
+import pathlib
 import re
 
 import pytest
+from absl import flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PACKAGES = ('im2txt', 'data_prep', 'benchmarks')
+COMMANDS = sorted(
+    f'{package}.{path.stem}' for package in PACKAGES
+    for path in (ROOT / package).glob('*.py')
+    if "__name__ == '__main__'" in path.read_text()
+    and 'command_line.run(' in path.read_text())
+OF_BENCHMARKS_MODELS = {'benchmarks.training', 'benchmarks.determinism'}
 
 
-@pytest.mark.parametrize('module, names', [
-    ('im2txt.run_inference', ['beam_size', 'no_repeated_trigrams']),
-    ('im2txt.export', ['beam_size', 'output_dir']),
-    ('im2txt.train', ['config', 'eval_file_pattern', 'train_inception']),
-    ('im2txt.evaluate', ['keep_best', 'metrics', 'beam_size']),
-    ('data_prep.build_conceptual_captions_data', ['fetch', 'max_side']),
-    ('data_prep.cache_features', ['config', 'augmentations', 'reuse']),
-])
-def test_help_lists_the_flags_of_every_file(launch, module, names):
-  # Absl lists those of the command's own file only, but for adopted ones.
+def define(module):
+  """Defines a command's flags anew; returns their names."""
+  values = flags.FlagValues()
+  name = 'TrainingFlags' if module in OF_BENCHMARKS_MODELS else 'Flags'
+  getattr(importlib.import_module(module), name)(values)
+  return set(values)
+
+
+def test_commands_are_found():
+  assert {'im2txt.train', 'im2txt.export', 'data_prep.cache_features',
+          'data_prep.build_coco_data', 'benchmarks.cluster'} < set(COMMANDS)
+  assert len(COMMANDS) == 25
+
+
+def test_all_commands_are_imported_together_and_define_no_flags():
+  for module in [*COMMANDS, *reversed(COMMANDS)]:
+    importlib.import_module(module)
+  assert not [module for module in flags.FLAGS.flags_by_module_dict()
+              if module.split('.')[0] in PACKAGES]
+
+
+def test_flags_are_defined_as_often_as_one_likes():
+  for module in COMMANDS:
+    assert define(module) == define(module) != set()
+
+
+@pytest.mark.parametrize('module', COMMANDS)
+def test_help_lists_all_flags_of_the_command_and_no_others(launch, module):
+  # Absl lists the key flags of the main module only.
   stdout = launch(module, '--help').stdout
-  assert f'python -m {module} ' in stdout
-  for name in names:
-    assert re.search(rf'--(\[no\])?{name}:', stdout), name
+  assert f'python -m {module} ' in stdout.replace('\n', ' ')
+  _, _, listed = stdout.partition('\nflags:\n')
+  names = re.findall(r'^  (?:-\w,)?--(?:\[no\])?([\w.]+):', listed, re.M)
+  assert set(names) == define(module)

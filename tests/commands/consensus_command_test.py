@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from conftest import block
+from tiny_task import block
 
 
 def chosen_by(features):

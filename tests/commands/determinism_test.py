@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_image
+from tiny_task import draw_image
 
 from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.runners import local_runner, worker_pool

@@ -5,12 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import load_command
 from PIL import Image
 
+from im2txt import draw_captions
 from im2txt.results.result import Caption, Result
-
-draw_captions = load_command('im2txt.draw_captions')
 
 
 def write(path, **captions_of):

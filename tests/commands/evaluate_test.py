@@ -10,10 +10,12 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, TRAIN_CAPTIONS
+from command_runner import NO_JAVA
+from tiny_task import TRAIN_CAPTIONS
 
 from im2txt import inference_wrapper
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import best_checkpoint
+from im2txt.evaluation.evaluator import Evaluator
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1
@@ -144,7 +146,7 @@ def make_evaluator(trained, task):
   """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
   def make(**fields):
     config = captioner.load_config(str(trained.folder)).model
-    return evaluation.Evaluator(dataclasses.replace(
+    return Evaluator(dataclasses.replace(
         config, **{'input_file_pattern': task.val_pattern, **fields}), 5)
   return make
 
@@ -192,7 +194,7 @@ def test_what_is_another_evaluation(
   values = read_checkpoint(trained.folder / 'model.ckpt-6')
 
   def is_new():
-    return evaluation.evaluate_new(
+    return best_checkpoint.evaluate_new(
         evaluator, str(prefix), str(tmp_path), keep_best=None)
 
   write_checkpoint(prefix, values)

@@ -8,7 +8,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from command_runner import ROOT
 from PIL import Image
 
 from im2txt.checkpoints import trained_model

@@ -10,19 +10,21 @@ import os
 import pytest
 from PIL import Image
 
+from data_prep import cache_features
 from data_prep.datasets import captioned_images, custom
 from data_prep.runners import beam_runner
 from data_prep.shards import build
 from im2txt import configuration
 from im2txt.checkpoints import trained_model
-from im2txt.evaluation import evaluator as evaluation
-from im2txt.evaluation import run_history
+from im2txt.evaluation import best_checkpoint, evaluator, run_history
 from im2txt.files import file_system
 from im2txt.inference import batch_captioner, image_files
 from im2txt.inputs import feature_cache
 from im2txt.inputs import records as shard_records
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
+from im2txt.text import vocabulary
+from im2txt.training import loop
 
 ROOT = 'ram://remote_files_test'
 NUM_IMAGES = 10
@@ -64,7 +66,7 @@ def draw(folder):
     f.write('\n'.join(rows))
 
 
-def make(folder, cache_features):
+def make(folder):
   """Shards and features of images, with Beam in this process."""
   draw(folder)
   start = functools.partial(
@@ -84,19 +86,13 @@ def make(folder, cache_features):
 
 
 @pytest.fixture(scope='module')
-def cache_features(import_command):
-  return import_command('data_prep.cache_features')
-
-
-@pytest.fixture(scope='module')
-def made(cache_features):
-  make(ROOT, cache_features)
+def made():
+  make(ROOT)
   return ROOT
 
 
-def test_shards_and_features_are_those_made_here(
-    made, cache_features, tmp_path):
-  make(str(tmp_path), cache_features)
+def test_shards_and_features_are_those_made_here(made, tmp_path):
+  make(str(tmp_path))
   here, there = contents(str(tmp_path)), contents(made)
   assert {'/shards/train-00001-of-00002', '/shards/bad_images.txt',
           '/features/val-00000-of-00001', '/features/features.json',
@@ -110,21 +106,21 @@ def test_shards_and_features_are_those_made_here(
 
 
 @pytest.mark.long
-def test_a_model_is_trained_evaluated_and_captions_there(made, import_command):
-  train = import_command('im2txt.train')
+def test_a_model_is_trained_evaluated_and_captions_there(made):
   folder = f'{made}/run'
   system = config(made)
 
   def keep():
     configuration.save(system, folder)
-    train.vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
+    vocabulary.copy(f'{made}/shards/word_counts.txt', folder)
 
   for steps in (2, 4):  # The second time it goes on.
-    train.train(system, folder, False, steps, 1, None, keep)
+    loop.train(loop.TrainingRun(
+        system, folder, steps, log_every_n_steps=1, on_start=keep))
     eval_config = config(made).model
     eval_config.input_file_pattern = f'{made}/features/val-*'
-    evaluation.evaluate_new(
-        evaluation.Evaluator(eval_config, 100),
+    best_checkpoint.evaluate_new(
+        evaluator.Evaluator(eval_config, 100),
         f'{folder}/model.ckpt-{steps}', f'{folder}/eval', 'perplexity')
   assert [result.step for result in run_history.read_run(folder).evaluations
           ] == [2, 4]

@@ -8,18 +8,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from im2txt import configuration
+from im2txt import configuration, report
 from im2txt.evaluation import learning_curves, run_history
 
 tf1 = tf.compat.v1
 
 FLOOR = {'caption': 'a dog is running .',
          'scores': {'Bleu_1': 0.42, 'CIDEr': 0.093}}
-
-
-@pytest.fixture(scope='module')
-def report(import_command):
-  return import_command('im2txt.report')
 
 
 def scores(cider, num_images=1000, constants=(FLOOR,), **captions):
@@ -75,7 +70,7 @@ def make_run(tmp_path):
 
 
 @pytest.fixture
-def cells(report):
+def cells():
   """The table's rows as {heading: cell}, and the lines below it."""
   def read(*folders):
     runs = [run_history.read_run(str(folder)) for folder in folders]
@@ -237,7 +232,7 @@ def test_a_run_that_has_only_begun(make_run, cells):
   assert (row['time'], row['steps']) == ('30 s', '-')
 
 
-def test_events_of_a_run_that_was_killed_and_went_on(report, make_run):
+def test_events_of_a_run_that_was_killed_and_went_on(make_run):
   folder = make_run('run')
   # By name the second is the first.
   write_events(folder / 'events.out.tfevents.2.x', 1e9,
@@ -255,7 +250,7 @@ def test_events_of_a_run_that_was_killed_and_went_on(report, make_run):
   assert run.seconds == 201 + 101
 
 
-def test_a_run_as_training_leaves_it(report, trained):
+def test_a_run_as_training_leaves_it(trained):
   run = run_history.read_run(str(trained.folder))
   [(step, loss)] = run.losses
   assert step == 1 and loss == pytest.approx(math.log(17), rel=0.2)
@@ -265,7 +260,7 @@ def test_a_run_as_training_leaves_it(report, trained):
 @pytest.mark.parametrize('seconds, text', [
     (0, '0 s'), (59.4, '59 s'), (59.6, '1 min 0 s'), (484, '8 min 4 s'),
     (3600, '1 h 0 min'), (149 * 1000.4, '41 h 24 min')])
-def test_durations(report, seconds, text):
+def test_durations(seconds, text):
   assert report.duration(seconds) == text
 
 
@@ -275,7 +270,7 @@ def test_durations(report, seconds, text):
         'captions': [0.5]}}, {'scores': scores('high')},
     {'scores': scores(0.5, constants=({'CIDEr': 0.1},))}, {'unheard_of': 1}],
     ids=str)
-def test_a_damaged_line_is_named(report, make_run, fields):
+def test_a_damaged_line_is_named(make_run, fields):
   folder = make_run('run', line(1), line(2) | fields, line(3))
   with pytest.raises(ValueError, match='remove the line') as error:
     run_history.read_run(str(folder))
@@ -326,7 +321,7 @@ def test_the_plot(two_runs, launch, tmp_path):
   assert not list(tmp_path.glob('*.tmp'))
 
 
-def test_a_curve_a_run(report, two_runs):
+def test_a_curve_a_run(two_runs):
   pytest.importorskip('matplotlib')
   runs = [run_history.read_run(str(folder)) for folder in two_runs]
   sheet = learning_curves.draw(runs)
@@ -346,7 +341,7 @@ def test_a_curve_a_run(report, two_runs):
   assert len(learning_curves.draw(runs[:1]).axes) == 2
 
 
-def test_curves_beyond_the_colours(report, make_run):
+def test_curves_beyond_the_colours(make_run):
   pytest.importorskip('matplotlib')
   folders = [make_run(f'run{i}', line(1)) for i in range(11)]
   runs = [run_history.read_run(str(folder)) for folder in folders]
@@ -355,7 +350,7 @@ def test_curves_beyond_the_colours(report, make_run):
   assert len(set(looks)) == 11
 
 
-def test_a_curve_is_of_one_set_of_data(report, make_run):
+def test_a_curve_is_of_one_set_of_data(make_run):
   pytest.importorskip('matplotlib')
   run = run_history.read_run(str(make_run(
       'run', line(30, math.inf), line(20, 8.0), line(10, 9.5), line(10, 9.0),
@@ -365,7 +360,7 @@ def test_a_curve_is_of_one_set_of_data(report, make_run):
   assert curve.get_xydata().tolist() == [[10, 9], [20, 8]]
 
 
-def test_an_untrained_model_leaves_room_for_the_others(report, make_run):
+def test_an_untrained_model_leaves_room_for_the_others(make_run):
   pytest.importorskip('matplotlib')
   bad, good = [
       run_history.read_run(str(make_run(name, line(0, 2900.0), *lines)))
@@ -376,7 +371,7 @@ def test_an_untrained_model_leaves_room_for_the_others(report, make_run):
   assert axes.get_ylim() == (0, 6)
 
 
-def test_a_plot_that_cannot_be_made(report, two_runs, monkeypatch, tmp_path):
+def test_a_plot_that_cannot_be_made(two_runs, monkeypatch, tmp_path):
   pytest.importorskip('matplotlib')
   runs = [run_history.read_run(str(folder)) for folder in two_runs]
   path = tmp_path / 'curves.docx'
@@ -399,7 +394,7 @@ def test_a_plot_that_cannot_be_made(report, two_runs, monkeypatch, tmp_path):
       'curves.docx']
 
 
-def test_smoothing(report):
+def test_smoothing():
   assert learning_curves.smoothed([]) == []
   assert learning_curves.smoothed([(1, 8.0), (2, 4.0)]) == [(1, 8.0), (2, 4.0)]
   level = learning_curves.smoothed([(step, 3.0) for step in range(500)])

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BEST, WORDS, biases, block, draw_image
 from PIL import Image
+from tiny_task import BEST, WORDS, biases, block, draw_image
 
 from im2txt import inference_wrapper
 from im2txt.checkpoints import folder as checkpoints

@@ -9,8 +9,9 @@ import shutil
 
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA
+from command_runner import NO_JAVA
 
+from im2txt import score_captions
 from im2txt.inputs import sequence_example
 from im2txt.scoring import metrics
 from im2txt.text.annotations import AnnotatedImage
@@ -284,23 +285,22 @@ def test_what_is_refused_before_any_work(score, write, by_name, annotations):
     assert part in finished.error
 
 
-def test_a_number_may_be_written_as_a_text(import_command):
-  find = import_command('im2txt.score_captions').find_references
+def test_a_number_may_be_written_as_a_text():
   images = [AnnotatedImage(7, None, ['a dog'], 'x.json')]
-  assert find({'7': 'a'}, images) == {'7': ['a dog']}
+  assert score_captions.find_references({'7': 'a'}, images) == {'7': ['a dog']}
   with pytest.raises(ValueError, match="'7' and 7 are the same image"):
-    find({'7': 'a', 7: 'a'}, images)
+    score_captions.find_references({'7': 'a', 7: 'a'}, images)
   with pytest.raises(ValueError, match='is not annotated, nor are 1 others'):
-    find({'x': 'a', 7: 'a', 'y': 'a'}, images)
+    score_captions.find_references({'x': 'a', 7: 'a', 'y': 'a'}, images)
 
 
-def test_a_name_that_two_images_have(import_command):
-  find = import_command('im2txt.score_captions').find_references
+def test_a_name_that_two_images_have():
   images = [AnnotatedImage(number, name, ['a dog'], 'x.json')
             for number, name in ((7, 'dog.jpg'), (8, 'dog.jpg'), (9, None))]
-  assert find({8: 'a', 9: 'a'}, images) == {8: ['a dog'], 9: ['a dog']}
+  assert score_captions.find_references({8: 'a', 9: 'a'}, images) == {
+      8: ['a dog'], 9: ['a dog']}
   with pytest.raises(ValueError, match="'dog.jpg' is the name of 2 images"):
-    find({'dog.jpg': 'a'}, images)
+    score_captions.find_references({'dog.jpg': 'a'}, images)
 
 
 @pytest.mark.parametrize(('flag', 'value', 'part'), [

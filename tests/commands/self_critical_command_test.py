@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import tensorflow as tf
-from conftest import make_pair
+from tiny_task import make_pair
 
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.inputs import sequence_example
@@ -54,7 +54,7 @@ def test_it_goes_on_with_another_run_and_then_its_own(
                    for folder in (trained.folder, run))
   difference = abs(after['logits/weights'] - before['logits/weights'])
   assert 0.0 < difference.max() < 0.002
-  stem = 'EfficientNetLite0/Stem/weights'
+  stem = 'TinyEncoder/Stem/weights'
   assert (after[stem] == before[stem]).all()
 
 

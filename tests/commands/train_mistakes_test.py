@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import tensorflow as tf
-from conftest import CONFIG, make_pair
+from tiny_task import config_text, make_pair
 
 from im2txt.files import locks
 from im2txt.inputs import sequence_example
@@ -80,7 +80,7 @@ def test_mistaken_flags(arguments, said, launch_train, tmp_path):
     ('x = 1\n', 'get_config'),
     ('def get_config():\n  return batch_size\n', 'batch_size'),
     ('import a_module_that_nobody_has\n', 'a_module_that_nobody_has'),
-    (CONFIG.replace('vocab_size', 'vocabulary'), 'vocabulary'),
+    (config_text().replace('vocab_size', 'vocabulary'), 'vocabulary'),
     ('def get_config():\n  pass\n', 'get_config'),
     ('def get_config():\n  return {"model": {}}\n', 'configuration.Config'),
 ], ids=['missing', 'syntax', 'binary', 'no function', 'name', 'import',

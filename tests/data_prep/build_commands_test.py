@@ -23,11 +23,6 @@ def command(module, *flags):
   return [sys.executable, '-m', f'data_prep.{module}', *map(str, flags)]
 
 
-def run(module, *flags):
-  return subprocess.run(command(module, *flags), cwd=REPOSITORY,
-                        capture_output=True, text=True, check=False)
-
-
 def draw(path, kind='JPEG'):
   path.parent.mkdir(exist_ok=True)
   Image.new('RGB', (13, 17), 'green').save(path, kind)
@@ -57,13 +52,14 @@ def write_coco(tmp_path, name, ids):
           f'--{name}_captions_file={path}']
 
 
-def test_build_coco_data(tmp_path):
+def test_build_coco_data(tmp_path, launch):
   out = tmp_path / 'new' / 'out'
   counts = tmp_path / 'vocab' / 'counts.txt'
-  done = run('build_coco_data', *write_coco(tmp_path, 'train', range(1, 10)),
-             *write_coco(tmp_path, 'val', range(10, 30)),
-             '--train_shards=3', '--val_shards=1', '--test_shards=2',
-             f'--output_dir={out}', f'--word_counts_output_file={counts}')
+  done = launch(
+      'data_prep.build_coco_data', *write_coco(tmp_path, 'train', range(1, 10)),
+      *write_coco(tmp_path, 'val', range(10, 30)),
+      '--train_shards=3', '--val_shards=1', '--test_shards=2',
+      f'--output_dir={out}', f'--word_counts_output_file={counts}')
   assert done.returncode == 0, done.stderr
   assert count_pairs(out, 'train') == (3, 2 * (9 + 17))
   assert count_pairs(out, 'val') == (1, 2)
@@ -72,8 +68,10 @@ def test_build_coco_data(tmp_path):
   assert not (out / 'word_counts.txt').exists()
 
 
-def test_build_coco_data_says_which_flag_is_missing(tmp_path):
-  done = run('build_coco_data', '--split=karpathy', f'--output_dir={tmp_path}')
+def test_build_coco_data_says_which_flag_is_missing(tmp_path, launch):
+  done = launch(
+      'data_prep.build_coco_data', '--split=karpathy',
+      f'--output_dir={tmp_path}')
   assert done.returncode == 1
   assert error_line(done.stderr).endswith(
       'error: --split=karpathy needs --karpathy_file')
@@ -82,21 +80,22 @@ def test_build_coco_data_says_which_flag_is_missing(tmp_path):
 @pytest.mark.long
 @pytest.mark.skipif(not COCO_SAMPLE.exists(),
                     reason=f'{COCO_SAMPLE} is not there')
-def test_build_coco_data_on_real_images(tmp_path):
+def test_build_coco_data_on_real_images(tmp_path, launch):
   annotations = COCO_SAMPLE / 'annotations'
-  done = run('build_coco_data', '--split=official',
-             f'--train_image_dir={COCO_SAMPLE / "train2017"}',
-             f'--val_image_dir={COCO_SAMPLE / "val2017"}',
-             f'--train_captions_file={annotations / "captions_train2017.json"}',
-             f'--val_captions_file={annotations / "captions_val2017.json"}',
-             '--train_shards=4', f'--output_dir={tmp_path}')
+  done = launch(
+      'data_prep.build_coco_data', '--split=official',
+      f'--train_image_dir={COCO_SAMPLE / "train2017"}',
+      f'--val_image_dir={COCO_SAMPLE / "val2017"}',
+      f'--train_captions_file={annotations / "captions_train2017.json"}',
+      f'--val_captions_file={annotations / "captions_val2017.json"}',
+      '--train_shards=4', f'--output_dir={tmp_path}')
   assert done.returncode == 0, done.stderr
   assert '430 images: 0 bad' in done.stderr
   assert count_pairs(tmp_path, 'train') == (4, 650)
   assert count_pairs(tmp_path, 'val')[0] == 4
 
 
-def test_build_flickr8k_data(tmp_path):
+def test_build_flickr8k_data(tmp_path, launch):
   for name in ('1_a.jpg', '2_b.jpg', '3_c.jpg'):
     draw(tmp_path / 'pics' / name)
   draw(tmp_path / 'pics' / '2_b.jpg', 'PNG')
@@ -106,10 +105,11 @@ def test_build_flickr8k_data(tmp_path):
   (tmp_path / 'train.txt').write_text('1_a.jpg\n2_b.jpg\n')
   (tmp_path / 'dev.txt').write_text('3_c.jpg\n')
   out = tmp_path / 'out'
-  done = run('build_flickr8k_data', f'--image_dir={tmp_path / "pics"}',
-             f'--captions_file={tmp_path / "token.txt"}',
-             f'--train_list={tmp_path / "train.txt"}',
-             f'--dev_list={tmp_path / "dev.txt"}', f'--output_dir={out}')
+  done = launch(
+      'data_prep.build_flickr8k_data', f'--image_dir={tmp_path / "pics"}',
+      f'--captions_file={tmp_path / "token.txt"}',
+      f'--train_list={tmp_path / "train.txt"}',
+      f'--dev_list={tmp_path / "dev.txt"}', f'--output_dir={out}')
   assert done.returncode == 0, done.stderr
   assert '5 captions of 1 images are in no list' in done.stderr
   assert '3 images: 0 bad' in done.stderr
@@ -129,10 +129,11 @@ def custom_flags(tmp_path, captions, images=10):
           '--val_fraction=0.1', '--test_fraction=0.2', '--num_threads=1']
 
 
-def test_build_custom_data(tmp_path):
+def test_build_custom_data(tmp_path, launch):
   out = tmp_path / 'out'
-  done = run('build_custom_data', *custom_flags(tmp_path, 40),
-             f'--output_dir={out}')
+  done = launch(
+      'data_prep.build_custom_data', *custom_flags(tmp_path, 40),
+      f'--output_dir={out}')
   assert done.returncode == 0, done.stderr
   assert count_pairs(out, 'train') == (8, 28)
   assert count_pairs(out, 'val') == (1, 4)
@@ -140,17 +141,20 @@ def test_build_custom_data(tmp_path):
 
 
 @pytest.mark.long
-def test_build_custom_data_in_layout_image(tmp_path):
+def test_build_custom_data_in_layout_image(tmp_path, launch):
   out = tmp_path / 'out'
   flags = [*custom_flags(tmp_path, 40), f'--output_dir={out}',
            '--layout=image', '--max_side=11', '--jpeg_quality=80']
-  done = run('build_custom_data', *flags, '--train_shards=3')
+  done = launch(
+      'data_prep.build_custom_data', *flags, '--train_shards=3')
   assert done.returncode == 0, done.stderr
   assert '7 images, 28 image-caption pairs in 3 shards' in done.stderr
   assert count_pairs(out, 'train') == (3, 7)
   assert count_pairs(out, 'val') == (1, 1)
   assert count_pairs(out, 'test') == (1, 2)
-  done = run('build_custom_data', *flags, '--train_shards=3', '--max_side=12')
+  done = launch(
+      'data_prep.build_custom_data', *flags, '--train_shards=3',
+      '--max_side=12')
   assert done.returncode == 1
   assert 'differs in max_side; give another' in error_line(done.stderr)
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tiny_encoder import C
 
+from data_prep import cache_features
 from data_prep.features import feature_maker, feature_store, image_scan
 from data_prep.runners import local_runner
 from im2txt import configuration, encoders
@@ -37,7 +39,7 @@ HEIGHT, WIDTH = 96, 64
 # What is said behind the fault of a record.
 ADVICE = str(tfrecords.Fault('', 0, '').error()).removeprefix(
     ', record 0: ')
-SHAPES = {'features/pooled': [1280], 'features/regions': [3 * 2, 1280]}
+SHAPES = {'features/pooled': [C], 'features/regions': [3 * 2, C]}
 # Image and caption of each record, in im2txt's layout; shards of 4 and 5.
 PAIRS = [(0, 'a'), (1, 'a'), (0, 'b'), (2, 'a'),
          (1, 'b'), (3, 'a'), (0, 'c'), (4, 'a'), (3, 'b')]
@@ -217,7 +219,7 @@ def files_in(folder):
 @pytest.fixture(scope='module')
 def encoder_config():
   return configuration.ModelConfig(
-      encoder='efficientnet_lite0', image_height=HEIGHT, image_width=WIDTH)
+      encoder='tiny', image_height=HEIGHT, image_width=WIDTH)
 
 
 @pytest.fixture(scope='module')
@@ -277,19 +279,19 @@ def test_features_json(made, encoder_config):
   sources = [found[name].pop('source') for name in found]
   assert sources[0] == sources[2] and len(sources[0]) == 64
   assert found['both'] == {
-      'encoder': 'efficientnet_lite0', 'image_height': 96, 'image_width': 64,
+      'encoder': 'tiny', 'image_height': 96, 'image_width': 64,
       'weights': encoder_weights.digest(encoder_config, weights),
       'preprocessing': image_processing.describe(encoder_config, 0),
       'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
   assert found['pooled'] == found['both'] | {
-      'precision': 'float16', 'shapes': {'features/pooled': [1280]}}
+      'precision': 'float16', 'shapes': {'features/pooled': [C]}}
   assert found['augmented'] == found['both'] | {
       'precision': 'float16', 'augmentations': 3,
-      'shapes': {'features/regions': [6, 1280]}}
+      'shapes': {'features/regions': [6, C]}}
 
 
 def test_digest_is_of_the_encoders_weights_only(encoder_config):
-  scope = 'EfficientNetLite0/Stem/weights'
+  scope = 'TinyEncoder/Stem/weights'
   values = {scope: np.arange(5.0), 'logits/biases': np.zeros(3)}
   digests = [encoder_weights.digest(encoder_config, values | other)
              for other in ({}, {'logits/biases': np.ones(3)},
@@ -321,7 +323,7 @@ def drawn_versions(folder, pipeline, training, batches):
     tf1.set_random_seed(1)
     fetches = inputs.make_batch(configuration.ModelConfig(
         input_file_pattern=f'{folder}/train-*', input_pipeline=pipeline,
-        encoder='efficientnet_lite0', image_height=HEIGHT, image_width=WIDTH,
+        encoder='tiny', image_height=HEIGHT, image_width=WIDTH,
         batch_size=5, values_per_input_shard=3), training)
     with tf1.train.MonitoredSession() as session:
       for _ in range(batches):
@@ -427,7 +429,7 @@ def test_reuse_takes_every_image_there_is(
   assert contents(tmp_path / 'of new') == expected_contents(with_a_new_one)
   found = features_by_digest(tmp_path / 'of new')
   added = found.pop(hashlib.sha256(image(7)).digest())
-  assert len(added) == 4 * 6 * 1280 * 2
+  assert len(added) == 4 * 6 * C * 2
   assert len(found) == 4 and found.items() <= old.items()
 
 
@@ -611,11 +613,6 @@ def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   assert said in str(error.value)
 
 
-@pytest.fixture(scope='module')
-def cache_features(import_command):
-  return import_command('data_prep.cache_features')
-
-
 def test_an_image_that_cannot_be_decoded(
     encoder_config, tmp_path):
   write_split(tmp_path, 'train', TRAIN)
@@ -628,14 +625,14 @@ def test_an_image_that_cannot_be_decoded(
       [(files[0], [0, 1]), (files[1], [0])],
       description, batch_size=1)
   assert len(next(made)['features/pooled']) == len(
-      next(made)['features/pooled']) == 2 * 1280
+      next(made)['features/pooled']) == 2 * C
   with pytest.raises(ValueError, match='Unknown image file format') as error:
     next(made)
   maker.close()
   assert files[1] in str(error.value)
 
 
-def test_a_folder_that_was_only_just_begun(cache_features, made, tmp_path):
+def test_a_folder_that_was_only_just_begun(made, tmp_path):
   # Killed as it wrote the first file.
   (tmp_path / 'features.json.tmp').write_text('{"encoder": ')
   description = feature_cache.read(str(made / 'pooled'))
@@ -706,11 +703,17 @@ IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
 
 
 @pytest.mark.long
-def test_beam_makes_the_very_same(images, made, command_of, launch, tmp_path):
-  finished = launch(*command_of(
-      images / 'im2txt', tmp_path / 'made', '--runner=beam', IN_TWO_PROCESSES))
-  assert finished.returncode == 0, finished.stderr
-  assert files_in(tmp_path / 'made') == files_in(made / 'pooled')
+def test_beam_makes_the_very_same(images, command_of, start, tmp_path):
+  # Beam's processes do not know the tests' own encoder.
+  commands = [start(*command_of(
+      images / 'im2txt', tmp_path / name,
+      '--config.model.encoder=efficientnet_lite0', *flags))
+              for name, flags in (
+                  ('local', []), ('beam', ['--runner=beam', IN_TWO_PROCESSES]))]
+  for command in commands:
+    finished = command.finish()
+    assert finished.returncode == 0, finished.stderr
+  assert files_in(tmp_path / 'beam') == files_in(tmp_path / 'local')
 
 
 @pytest.mark.long

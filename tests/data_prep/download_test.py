@@ -18,9 +18,8 @@ import time
 import zipfile
 
 import pytest
-from conftest import load_command
 
-download = load_command('data_prep.download')
+from data_prep import download
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 INCEPTION = 'inception_v3_2016_08_28.tar.gz'

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, draw_image
+from command_runner import NO_JAVA
+from tiny_task import draw_image
 
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model

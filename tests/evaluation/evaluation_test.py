@@ -7,10 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import NO_JAVA
+from command_runner import NO_JAVA
 
 from im2txt.checkpoints import names
-from im2txt.evaluation import evaluator as evaluation
+from im2txt.evaluation import best_checkpoint, during_training, metrics_file
+from im2txt.evaluation.evaluator import Evaluator
 from im2txt.models import captioner
 
 AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
@@ -19,7 +20,7 @@ AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
 
 
 def result(perplexity, **fields):
-  return evaluation.Result(**{
+  return metrics_file.Result(**{
       'global_step': 1, 'perplexity': perplexity, 'num_examples': 5,
       'num_words': 30, 'input_file_pattern': 'val-*', 'num_eval_examples': 5,
       'fingerprint': 'x', **fields})
@@ -30,11 +31,11 @@ def result(perplexity, **fields):
     ([4.0, 3.0, 3.0, 7.0], 2), ([float('inf')], 0),
 ])
 def test_evaluations_since_the_best(perplexities, since):
-  assert evaluation.evaluations_since_best(
+  assert best_checkpoint.evaluations_since_best(
       [result(perplexity) for perplexity in perplexities],
       'perplexity') == since
   # Of scores the highest is the best.
-  assert evaluation.evaluations_since_best(
+  assert best_checkpoint.evaluations_since_best(
       [result(1.0, scores={'captions': {'CIDEr': -perplexity}})
        for perplexity in perplexities], 'CIDEr') == since
 
@@ -43,13 +44,14 @@ def test_evaluations_since_the_best(perplexities, since):
 def test_a_score_that_is_unknown_decides_nothing(scores):
   # As where Java failed in the middle of training.
   with pytest.raises(ValueError, match='METEOR of step 1 is unknown'):
-    evaluation.evaluations_since_best([result(1.0, scores=scores)], 'METEOR')
+    best_checkpoint.evaluations_since_best(
+        [result(1.0, scores=scores)], 'METEOR')
 
 
 @pytest.fixture(scope='module')
 def evaluator(trained, task):
   config = captioner.load_config(str(trained.folder)).model
-  return evaluation.Evaluator(dataclasses.replace(
+  return Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7)
 
 
@@ -62,7 +64,7 @@ def run_folder(trained, tmp_path):
 
 
 def evaluate_new(evaluator, folder, step, keep_best='perplexity'):
-  return evaluation.evaluate_new(
+  return best_checkpoint.evaluate_new(
       evaluator, str(folder / f'model.ckpt-{step}'), str(folder / 'eval'),
       keep_best)
 
@@ -120,7 +122,7 @@ class Captions:
 def test_the_best_by_a_score(
     order, run_folder, trained, task, caplog):
   config = captioner.load_config(str(trained.folder)).model
-  scoring = evaluation.Evaluator(dataclasses.replace(
+  scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   with caplog.at_level('INFO'):
     for step in order:
@@ -128,7 +130,7 @@ def test_the_best_by_a_score(
   assert names_in(run_folder / 'best') == files_of(0)
   assert 'CIDEr = 0.4000' in caplog.text
   assert 'constant captions reach CIDEr = 0.1000' in caplog.text
-  results = evaluation.read_results(str(run_folder / 'eval'))
+  results = metrics_file.read_results(str(run_folder / 'eval'))
   assert [r.scores['captions']['CIDEr'] for r in results] == [
       pytest.approx(1 - step / 10) for step in order]
 
@@ -136,7 +138,7 @@ def test_the_best_by_a_score(
 def test_what_has_no_scores_is_evaluated_again(
     evaluator, run_folder, trained, task):
   config = captioner.load_config(str(trained.folder)).model
-  scoring = evaluation.Evaluator(dataclasses.replace(
+  scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   assert evaluate_new(evaluator, run_folder, 6)
   assert evaluate_new(scoring, run_folder, 6)
@@ -152,13 +154,13 @@ def test_what_has_no_scores_is_evaluated_again(
 def test_a_best_that_will_not_be_known(metric, reason, monkeypatch):
   monkeypatch.setenv('PATH', NO_JAVA['PATH'])
   with pytest.raises(ValueError, match=reason):
-    evaluation.check_metric(metric)
+    metrics_file.check_metric(metric)
 
 
 def test_a_best_of_an_unknown_score_is_not_kept(
     run_folder, trained, task):
   config = captioner.load_config(str(trained.folder)).model
-  scoring = evaluation.Evaluator(dataclasses.replace(
+  scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   with pytest.raises(ValueError, match='METEOR of step 6 is unknown'):
     evaluate_new(scoring, run_folder, 6, 'METEOR')
@@ -184,7 +186,7 @@ def test_the_best_on_other_data_is_evaluated_on_this(evaluator, run_folder):
       json.dumps(result(1.0)._asdict()) + '\n')
   assert evaluate_new(evaluator, run_folder, 0)
   assert names_in(run_folder / 'best') == files_of(6)
-  results = evaluation.read_results(str(run_folder / 'eval'))
+  results = metrics_file.read_results(str(run_folder / 'eval'))
   assert [result.global_step for result in results] == [1, 0, 6]
 
 
@@ -234,7 +236,7 @@ def stopped_early(task, launch, tmp_path_factory):
 
 def test_training_evaluates_at_each_checkpoint_and_ends_early(stopped_early):
   folder, lines = stopped_early
-  results = evaluation.read_results(str(folder / 'eval'))
+  results = metrics_file.read_results(str(folder / 'eval'))
   assert [result.global_step for result in results] == [2, 4, 6, 8]
   assert len({round(result.perplexity, 4) for result in results}) == 1
   assert names_in(folder / 'best') == files_of(2)
@@ -250,7 +252,7 @@ def test_training_keeps_the_best_by_a_score(launch_train, task, tmp_path):
   finished = launch_train('--config.training.best_metric=CIDEr', *flags,
                           '--number_of_steps=4', environment=NO_JAVA)
   assert finished.returncode == 0, finished.stderr
-  results = evaluation.read_results(str(tmp_path / 'run' / 'eval'))
+  results = metrics_file.read_results(str(tmp_path / 'run' / 'eval'))
   assert [result.global_step for result in results] == [2, 4]
   ciders = [result.scores['captions']['CIDEr'] for result in results]
   assert names_in(tmp_path / 'run' / 'best') == files_of(
@@ -289,7 +291,7 @@ def test_patience_counts_from_the_start_of_the_process(
                     f'--eval_file_pattern={task.val_pattern}',
                     '--number_of_steps=99')
   assert finished.returncode == 0, finished.stderr
-  results = evaluation.read_results(str(tmp_path / 'run' / 'eval'))
+  results = metrics_file.read_results(str(tmp_path / 'run' / 'eval'))
   assert [result.global_step for result in results[4:]] == [10, 12, 14, 16]
 
 
@@ -332,7 +334,7 @@ def test_shards_to_evaluate_on_that_are_not_there(launch_train, tmp_path):
   assert f'no file matches {tmp_path}/none-*' in finished.error
 
 
-class Stops(evaluation.TrainingEvaluation):
+class Stops(during_training.TrainingEvaluation):
   """Wants training to end as soon as it sees a checkpoint."""
 
   def __init__(self, train_dir):
@@ -344,10 +346,10 @@ class Stops(evaluation.TrainingEvaluation):
 
 def test_another_process_is_told_to_end_early(
     write_checkpoint, tmp_path, monkeypatch):
-  monkeypatch.setattr(evaluation, '_FOLLOW_SECS', 0)
+  monkeypatch.setattr(during_training, '_FOLLOW_SECS', 0)
   (tmp_path / 'eval').mkdir()
   write_checkpoint(tmp_path / 'model.ckpt-6', {'global_step': np.int64(6)})
-  trains = evaluation.EvaluationElsewhere(str(tmp_path))
+  trains = during_training.EvaluationElsewhere(str(tmp_path))
   assert not trains.run()
   Stops(str(tmp_path)).follow(99, threading.Event())
   assert trains.run()

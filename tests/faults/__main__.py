@@ -22,13 +22,13 @@ from collections.abc import Callable
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import bench
-import conftest
 import disk_full
 import hostile
 import kills
 import records
 import states
 import tasks
+import tiny_task
 
 _PLACES = 3  # Commands at a time; they wait half of their time.
 _LAST_SECONDS = 90  # What has begun then may take.
@@ -40,7 +40,7 @@ def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
   """Makes what the tasks need; returns them by name."""
   place = bench.Workplace(folder / 'prepare')
   config = folder / 'tiny.py'
-  config.write_text(conftest.CONFIG)
+  config.write_text(tiny_task.config_text('efficientnet_lite0'))
   builders = tasks.builders(folder)
   shards, run = folder / 'shards', folder / 'run'
   caching = tasks.cache_features(config, shards)

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-import conftest
+import command_runner
 from tasks import Task
 
 
@@ -36,7 +36,7 @@ class Workplace:
 
   def __init__(self, folder: pathlib.Path):
     self._folder = folder
-    self._server = conftest.Server()
+    self._server = command_runner.Server()
     self._numbers = itertools.count()
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -44,20 +44,22 @@ class Workplace:
     """A path where nothing is yet."""
     return self._folder / f'{name}{next(self._numbers)}'
 
-  def start(self, arguments: Iterable[str], **options) -> conftest.Command:
+  def start(
+      self, arguments: Iterable[str], **options
+  ) -> command_runner.Command:
     """Starts a command."""
     output = self.new('log')
     output.mkdir()
-    return conftest.Command(
+    return command_runner.Command(
         self._server, list(map(str, arguments)),
-        options.get('folder', conftest.ROOT), output,
+        options.get('folder', command_runner.ROOT), output,
         {'TF_CPP_MIN_LOG_LEVEL': '3'})
 
-  def run(self, arguments: Iterable[str], **options) -> conftest.Finished:
+  def run(self, arguments: Iterable[str], **options) -> command_runner.Finished:
     """Runs a command to its end."""
     return self.start(arguments, **options).finish()
 
-  def peak(self, command: conftest.Command) -> int:
+  def peak(self, command: command_runner.Command) -> int:
     """Most memory that a command that has ended had, in MB."""
     return self._server.ask('peak', command.id) // 1024
 
@@ -66,7 +68,7 @@ class Workplace:
     self._server.stop()
 
 
-def error_of(finished: conftest.Finished) -> str:
+def error_of(finished: command_runner.Finished) -> str:
   """The one line that a command failed with; '' if it was not one."""
   lines = [line for line in finished.lines if 'error: ' in line]
   if (finished.returncode <= 0 or len(lines) != 1
@@ -75,7 +77,7 @@ def error_of(finished: conftest.Finished) -> str:
   return lines[0]
 
 
-def tail(finished: conftest.Finished) -> str:
+def tail(finished: command_runner.Finished) -> str:
   """What to show of a command that did not do what it should."""
   return f'exit code {finished.returncode}: ' + ' | '.join(
       finished.lines[-4:])[-600:]

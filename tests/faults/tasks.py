@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
-import conftest
+import tiny_task
 
 _IMAGES = 24
 _COLOURS = ('red', 'green', 'blue')
@@ -57,7 +57,7 @@ def _draw(folder: pathlib.Path) -> dict[str, list[str]]:
     colour = _COLOURS[i % 3]
     shape = rng.choice(['square', 'circle'])
     name = f'{i + 1}_{colour}.jpg'
-    (folder / name).write_bytes(conftest.draw_image(colour, shape))
+    (folder / name).write_bytes(tiny_task.draw_image(colour, shape))
     captions[name] = [f'a {colour} {shape} .', f'the {shape} number {i}']
   return captions
 

@@ -6,6 +6,7 @@ import operator
 import numpy as np
 import pytest
 import tensorflow as tf
+from batches import run
 from PIL import Image
 
 from im2txt import configuration
@@ -76,15 +77,6 @@ def make_config(pattern, pipeline='tf_data', **fields):
       input_file_pattern=pattern, input_pipeline=pipeline, batch_size=4,
       values_per_input_shard=3, input_queue_capacity_factor=2,
       image_height=HEIGHT, image_width=WIDTH, **fields)
-
-
-def run(batch, at_most=None):
-  """Batches as arrays; all there are, or `at_most`."""
-  batches = []
-  with tf1.train.MonitoredSession() as session:
-    while not session.should_stop() and len(batches) != at_most:
-      batches.append(session.run(batch))
-  return batches
 
 
 def numbers(batches):

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NO_JAVA, make_pair
-from inputs_test import run
+from batches import run
+from command_runner import NO_JAVA
 from PIL import Image
+from tiny_task import make_pair
 
 from im2txt import configuration
 from im2txt.decoders import transformer

@@ -10,7 +10,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-import pytorch_weights_test
+import pytorch_files
 import tensorflow as tf
 from absl import flags
 from hypothesis import assume, given
@@ -28,7 +28,7 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import packed_model
 from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
-from im2txt.flags import config as config_flag
+from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import (
   bad_records,
   feature_cache,
@@ -110,14 +110,12 @@ def parse_config(tmp_path_factory):
     arguments = ['test', f'--config={file}', f'--config.{field}={value}']
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(sys, 'argv', arguments)  # ml_collections looks there.
-      try:
-        flags.FLAGS(arguments)
-        return config_flag.value()
-      finally:  # A flag of this field is made each time.
-        flags.FLAGS.remove_flag_values([f'config.{field}'])
+      values = flags.FlagValues()
+      config_flag = ConfigFlag(values)
+      values(arguments)
+      return config_flag.value()
 
-  yield parse
-  flags.FLAGS.unparse_flags()
+  return parse
 
 
 FIELDS = [(section, field) for section, record in (
@@ -228,10 +226,10 @@ def _zipped(name, content):
   return file.getvalue()
 
 
-PYTORCH = pytorch_weights_test.legacy_file(
-    pytorch_weights_test.dictionary(
-        a=pytorch_weights_test.tensor('1', (2, 3), (3, 1)),
-        b=pytorch_weights_test.tensor('2', (2,), (1,), 1, 'HalfStorage')),
+PYTORCH = pytorch_files.legacy_file(
+    pytorch_files.dictionary(
+        a=pytorch_files.tensor('1', (2, 3), (3, 1)),
+        b=pytorch_files.tensor('2', (2,), (1,), 1, 'HalfStorage')),
     **{'1': np.arange(6, dtype='<f4'), '2': np.arange(3, dtype='<f2')})
 
 

@@ -17,10 +17,12 @@ from strategies import (
   whole_texts,
 )
 
+from data_prep import score_toy_captions
 from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.images import image_fetcher
 from data_prep.shards import build
-from im2txt.evaluation import evaluator as evaluation
+from im2txt import draw_captions
+from im2txt.evaluation import metrics_file
 from im2txt.results import coco_results
 from im2txt.results import journal as result_journal
 from im2txt.results import result as results
@@ -89,10 +91,9 @@ def check_result(result):
 
 @given(lines=st.lists(changed_json(FIELDS) | changed_json(FAILED),
                       max_size=3).map(b'\n'.join).flatmap(damaged))
-def test_files_of_results(folder, import_command, lines):
-  read = import_command('im2txt.draw_captions').read
+def test_files_of_results(folder, lines):
   for result in (read_or_refuse(
-      read, f'{folder}/results.jsonl', lines) or {}).values():
+      draw_captions.read, f'{folder}/results.jsonl', lines) or {}).values():
     check_result(result)
 
 
@@ -166,8 +167,8 @@ def test_results_of_coco_are_read_as_they_were_written(folder, captions):
 @given(lines=st.lists(changed_json(METRICS), max_size=3).map(b'\n'.join)
        .flatmap(damaged))
 def test_metrics(tmp_path_factory, folder, lines):
-  read = read_or_refuse(lambda path: evaluation.read_results(folder),
-                        f'{folder}/{evaluation.METRICS_FILE}', lines) or ()
+  read = read_or_refuse(lambda path: metrics_file.read_results(folder),
+                        f'{folder}/{metrics_file.METRICS_FILE}', lines) or ()
   for result in read:
     assert isinstance(result.merit('perplexity'), float | int)
     try:
@@ -177,7 +178,7 @@ def test_metrics(tmp_path_factory, folder, lines):
 
 
 @given(result=st.builds(
-    evaluation.Result, st.integers(0, 2**63 - 1), st.floats(allow_nan=False),
+    metrics_file.Result, st.integers(0, 2**63 - 1), st.floats(allow_nan=False),
     st.integers(), st.integers(), texts(), st.integers(), texts(),
     st.none() | st.fixed_dictionaries({
         'captions': st.dictionaries(st.sampled_from(
@@ -188,8 +189,8 @@ def test_metrics(tmp_path_factory, folder, lines):
 def test_metrics_are_read_as_they_were_written(
     tmp_path_factory, result):
   folder = str(tmp_path_factory.mktemp('eval'))
-  evaluation.write_result(result, folder)
-  assert evaluation.read_results(folder) == [result]
+  metrics_file.write_result(result, folder)
+  assert metrics_file.read_results(folder) == [result]
 
 
 @given(lines=st.lists(
@@ -224,6 +225,6 @@ SCENES = {'a.jpg': {'colour': 'red', 'object': 'boat', 'count': 1}}
 
 @given(content=(changed_json(SCENES) | json_values().map(
     lambda value: json.dumps(value).encode())).flatmap(damaged))
-def test_scenes(folder, import_command, content):
-  read_or_refuse(import_command('data_prep.score_toy_captions').read_scenes,
+def test_scenes(folder, content):
+  read_or_refuse(score_toy_captions.read_scenes,
                  f'{folder}/scenes.json', content)

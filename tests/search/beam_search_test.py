@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scripted_decoder
 import tensorflow as tf
-from caption_generator_test import WORD_GRAPH, FakeVocab, SizedVocab
 from scripted_decoder import ScriptedDecoder, ScriptedModel
+from word_graph import WORD_GRAPH, FakeVocab, SizedVocab
 
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.search.beam_search import Options, beam_search, greedy, sample

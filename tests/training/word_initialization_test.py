@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from attending import HEIGHT, WIDTH, Cells
-from conftest import WORDS
+from tiny_task import WORDS
 
 from im2txt import configuration
 from im2txt.decoders import TransformerConfig

@@ -1,10 +1,10 @@
-"""What this process computes on."""
+"""The device that this process computes on."""
 
 import tensorflow as tf
 
 
 def describe() -> str:
-  """Names the device that TensorFlow computes on by itself."""
+  """Return the name of the device that TensorFlow chooses by itself."""
   gpus = tf.config.list_physical_devices('GPU')
   if not gpus:
     return 'the CPU'

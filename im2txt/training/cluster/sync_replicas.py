@@ -1,12 +1,12 @@
-"""Replicas that take each step together: one step of their summed losses.
+"""Synchronous replicas: each step applies the gradients of all of them.
 
 On TensorFlow's SyncReplicasOptimizer (Chen et al. 2016, "Revisiting
 distributed synchronous SGD", https://arxiv.org/abs/1604.00981, without backup
 workers): each replica gives its gradient to accumulators on the ps; the chief
 takes them when all are there, steps, and puts a token for each replica into a
-queue, from which each draws one before it goes on. As that optimiser leaves
-it, a fast replica may draw another's token and give two gradients of a step,
-and its queue runner does not end; the hook here sees to both.
+queue, from which each draws one before it goes on. With that optimizer alone a
+fast replica may draw another's token and give two gradients of one step, and
+its queue runner does not end; the hook here prevents both.
 """
 
 import contextlib
@@ -27,19 +27,20 @@ _LAST_STEP_SECS = 10.0
 
 
 class SyncReplicas(tf1.train.Optimizer):
-  """Gives gradients of all replicas to an optimiser as one."""
+  """Optimizer that applies the weighted mean of all replicas' gradients."""
 
   def __init__(
       self, optimizer: tf1.train.Optimizer, num_replicas: int,
       weight: tf.Tensor,
   ):
-    """Notes what to do with gradients.
+    """Wrap an optimizer.
 
     Args:
-      optimizer: takes a step.
-      num_replicas: of which each gives a gradient.
-      weight: float32 [], what this replica's loss is the mean of, such as
-        words: the gradient is that of the mean over all replicas' words.
+      optimizer: applies the mean gradient.
+      num_replicas: number of replicas; each gives a gradient.
+      weight: float32 [], sum of the weights that this replica's loss is the
+        mean over, such as its words: the gradient is that of the mean over all
+        replicas' words.
     """
     super().__init__(False, 'sync_replicas')
     self.num_replicas = num_replicas
@@ -48,16 +49,16 @@ class SyncReplicas(tf1.train.Optimizer):
         _MeanOfSums(optimizer), num_replicas, num_replicas)
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """See the base class.
+    """Give the gradients to the accumulators, and draw a token.
 
     Returns:
-      int64 [], the token drawn: the step that this replica may serve next.
+      int64 [], the token: the step that this replica may serve next.
     """
     # Accumulators average a row of a sparse gradient over the replicas that
     # have the row, where the others' gradient is 0.
     sums = [(tf.convert_to_tensor(gradient) * self._weight, variable)
             for gradient, variable in grads_and_vars]
-    # A place for the weight; it is never read.
+    # A variable for the weight, as the optimizer wants pairs; it is never read.
     place = tf1.get_variable(
         'weight_of_replicas', [], trainable=False, collections=[])
     return tf.identity(self.inner.apply_gradients(
@@ -65,14 +66,14 @@ class SyncReplicas(tf1.train.Optimizer):
 
 
 class _MeanOfSums(tf1.train.Optimizer):
-  """Divides what accumulators give by their last: mean weight of a replica."""
+  """Optimizer that divides summed gradients by the last one, the weight."""
 
   def __init__(self, optimizer: tf1.train.Optimizer):
     super().__init__(False, 'mean_of_sums')
     self._optimizer = optimizer
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """See the base class."""
+    """Apply gradients, of which the last is the weight."""
     *sums, (weight, _) = grads_and_vars
     return self._optimizer.apply_gradients(
         [(tf.math.divide_no_nan(gradient, weight), variable)
@@ -81,23 +82,23 @@ class _MeanOfSums(tf1.train.Optimizer):
 
 
 class SyncReplicasHook(tf1.train.SessionRunHook):
-  """Lets each replica serve each step once, and all of them end."""
+  """Hook that lets each replica serve each step once, and ends them all."""
 
   def __init__(
       self, optimizer: SyncReplicas, token: tf.Tensor, signals: Signals,
       is_chief: bool, last_step: int, options: tf1.RunOptions,
       interrupted: threading.Event,
   ):
-    """Adds ops to the graph.
+    """Add ops to the graph.
 
     Args:
-      optimizer: whose gradients have been applied.
+      optimizer: its `apply_gradients` has been called.
       token: what that returned.
       signals: of the cluster.
       is_chief: whether this replica steps for all.
-      last_step: where training ends.
-      options: how long to wait for a token.
-      interrupted: this replica shall not wait for others any more.
+      last_step: step at which training ends.
+      options: with the time limit of a step.
+      interrupted: set when this replica shall not wait for others any more.
     """
     self._optimizer = optimizer
     self._token = token
@@ -106,7 +107,7 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
     self._options = options
     self._interrupted = interrupted
     self._served = None
-    self._times_begun = None
+    self._times_started = None
     global_step = tf1.train.get_global_step()
     [self._local_step] = [
         v for v in tf1.local_variables()
@@ -117,12 +118,12 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
       self._draw = tokens.dequeue()
       self._chosen = tf1.placeholder(tf.int64, [])
       self._put_back = tokens.enqueue(self._chosen)
-      with tf.control_dependencies([signals.say_finished]):
-        # Says so to those that wait for a token, too.
-        self.say_finished = self._wake(tokens)
+      with tf.control_dependencies([signals.mark_finished]):
+        # Wakes those that wait for a token, too.
+        self.mark_finished = self._wake(tokens)
       self._wake_all = self._wake(tokens)
     self._claim = tf1.assign(self._local_step, self._chosen).op
-    self._state = [global_step, signals.times_begun, signals.finished]
+    self._state = [global_step, signals.times_started, signals.finished]
     self._first_tokens = optimizer.inner.get_init_tokens_op(
         optimizer.num_replicas - 1)
     [self._step_for_all] = optimizer.inner.get_chief_queue_runner().enqueue_ops
@@ -132,7 +133,7 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
         [tf.fill([self._optimizer.num_replicas], tf.constant(_WAKE, tf.int64))])
 
   def after_create_session(self, session, coord):
-    """See the base class."""
+    """Start the threads that step for all and that wake the others."""
     if self._is_chief:
       session.run(self._optimizer.inner.chief_init_op)
       # Replicas may wait for a token of a chief before this one.
@@ -141,25 +142,25 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
     else:
       session.run(self._optimizer.inner.local_step_init_op)
     self._in_background(self._wake_if_interrupted, session, coord)
-    self._served, (_, self._times_begun, _) = session.run(
+    self._served, (_, self._times_started, _) = session.run(
         [self._local_step, self._state])
 
   def before_run(self, run_context):
-    """See the base class."""
+    """Fetch the token."""
     return tf1.train.SessionRunArgs(self._token)
 
   def after_run(self, run_context, run_values):
-    """Draws tokens until there is one of a step to serve."""
+    """Draw tokens until there is one of a step to serve."""
     session = run_context.session
     token = run_values.results
     began = time.monotonic()
     interrupted = None
     while True:
-      step, times_begun, finished = session.run(self._state)
+      step, times_started, finished = session.run(self._state)
       if interrupted is None and self._interrupted.is_set():
         interrupted = time.monotonic()
-      # What is saved must be of one step: the chief's gradient may be in that
-      # of a step to come.
+      # A checkpoint must be of one whole step: an interrupted chief waits for
+      # the step that its gradient is a part of.
       ends = interrupted is not None and not (
           self._is_chief and step == self._served
           and time.monotonic() < interrupted + _LAST_STEP_SECS)
@@ -170,31 +171,31 @@ class SyncReplicasHook(tf1.train.SessionRunHook):
         return
       if time.monotonic() - began > self._options.timeout_in_ms / 1000:
         raise tf.errors.DeadlineExceededError(None, None, 'no step in time')
-      if times_begun != self._times_begun and not self._is_chief:
-        # The chief came back: steps may have gone back.
-        self._times_begun, self._served = times_begun, None
+      if times_started != self._times_started and not self._is_chief:
+        # The chief came back: the step may be an earlier one again.
+        self._times_started, self._served = times_started, None
       if token == step != self._served:
         session.run(self._claim, {self._chosen: token})
         self._served = token
         return
-      if token == step:  # Another's.
+      if token == step:  # It is for another replica.
         session.run(self._put_back, {self._chosen: token})
         time.sleep(_PUT_BACK_SECS)
       token = session.run(self._draw, options=self._options)
 
   def _in_background(self, target, session, coord) -> None:
-    # No session waits for it: it may itself wait for what never comes.
+    # A daemon: it may wait for a gradient that never comes.
     threading.Thread(
         target=target, args=(session, coord), daemon=True).start()
 
   def _step(self, session: tf1.Session, coord: tf.train.Coordinator) -> None:
-    """Steps whenever all gradients are there, as long as there is a session."""
+    """Step whenever all gradients are there, while the session lasts."""
     try:
       while not coord.should_stop():
         session.run(self._step_for_all)
     except (tf.errors.CancelledError, tf.errors.AbortedError,
             tf.errors.UnavailableError, RuntimeError):
-      pass  # It was closed, or meets this error in its own thread.
+      pass  # The session is closed, or its own thread gets this error, too.
     except tf.errors.OpError as error:
       coord.request_stop(error)
 

@@ -1,7 +1,7 @@
-"""Which processes train together, as TF_CONFIG says.
+"""The processes that train together, as the variable TF_CONFIG lists them.
 
-Each process has the whole cluster there and its own place, as other programs
-on TensorFlow do:
+As for other TensorFlow programs it holds the whole cluster and the place of
+this process:
 
   {"cluster": {"chief": ["a:2222"], "worker": ["b:2222", "c:2222"],
                "ps": ["d:2222"]},
@@ -9,9 +9,8 @@ on TensorFlow do:
 
 The parameter servers (ps) keep the variables. Chief and workers, the replicas,
 read them and compute gradients of examples of their own, which the ps apply;
-the chief also gives the variables their values and saves them. Without a
-chief worker 0 is it. An evaluator is no part of the cluster: it reads the
-checkpoints.
+the chief also initialises and saves the variables. Without a chief worker 0 is
+the chief. An evaluator is no part of the cluster: it reads the checkpoints.
 
 This is TensorFlow's own runtime (Abadi et al. 2016, "TensorFlow: a system for
 large-scale machine learning", https://arxiv.org/abs/1605.08695, section 4.4).
@@ -27,16 +26,16 @@ import tensorflow as tf
 
 tf1 = tf.compat.v1
 
-# Environment variable that says who this process is.
+# Name of the environment variable.
 VARIABLE = 'TF_CONFIG'
 PS = 'ps'
-# What a replica meets when a ps has died, and when it has come back.
+# Raised in a replica when a ps has died, and when it has come back.
 LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 _CHIEF, _WORKER, _EVALUATOR = 'chief', 'worker', 'evaluator'
 
 
 class LostError(Exception):
-  """One of `LOST` that TensorFlow shall not answer by itself."""
+  """Raised for one of `LOST` that TensorFlow shall not handle by itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +48,12 @@ class Task:
 
   @property
   def is_ps(self) -> bool:
-    """Whether it keeps variables."""
+    """Whether it serves variables."""
     return self.job == PS
 
   @property
   def is_evaluator(self) -> bool:
-    """Whether it reads checkpoints only."""
+    """Whether it only reads checkpoints."""
     return self.job == _EVALUATOR
 
   @property
@@ -65,22 +64,22 @@ class Task:
 
   @property
   def num_replicas(self) -> int:
-    """Processes that train."""
+    """Number of processes that train."""
     return sum(len(self.addresses.get(job, ())) for job in (_CHIEF, _WORKER))
 
   @property
   def device(self) -> str:
-    """For example '/job:worker/task:0'."""
+    """Name of the device, for example '/job:worker/task:0'."""
     return f'/job:{self.job}/task:{self.index}'
 
   def start_server(self) -> tf1.train.Server:
-    """Starts what others reach it by.
+    """Start the server by which other processes reach this one.
 
     Raises:
       OSError: another program has its port.
     """
-    # By default some calls, such as that which closes a session, wait for a ps
-    # that has died, for ever.
+    # By default some calls, such as closing a session, wait for ever for a ps
+    # that has died.
     os.environ['GRPC_FAIL_FAST'] = 'true'
     try:
       return tf1.train.Server(
@@ -93,10 +92,10 @@ class Task:
           f'{error.message.splitlines()[0]}') from None
 
   def session_config(self, ps: int | None = None) -> tf1.ConfigProto:
-    """Sessions that do not mind whether other replicas are there.
+    """Return a configuration of sessions that do not need other replicas.
 
     Args:
-      ps: nor other ps than this one; None: all ps must be there.
+      ps: the only ps that is needed; None: all are.
     """
     of_ps = f'/job:{PS}' if ps is None else f'/job:{PS}/task:{ps}'
     filters = [self.device] if self.is_ps else [of_ps, self.device]
@@ -104,10 +103,13 @@ class Task:
 
 
 def read(environment: Mapping[str, str]) -> Task | None:
-  """This process's place in its cluster; None: it trains alone.
+  """Read this process's place in its cluster.
 
   Args:
     environment: of the process.
+
+  Returns:
+    The place, or None: the process trains alone.
 
   Raises:
     ValueError: TF_CONFIG does not describe one.
@@ -146,7 +148,7 @@ def read(environment: Mapping[str, str]) -> Task | None:
 
 
 def _addresses(described: Any) -> dict[str, tuple[str, ...]]:
-  """Reads "cluster"; an evaluator, which has no server, is left out."""
+  """Read "cluster", without evaluators, which have no server."""
   if not isinstance(described, dict):
     raise ValueError(f'{VARIABLE}: "cluster" must be an object of addresses '
                      'by job')

@@ -1,35 +1,33 @@
-"""Ends a process that TensorFlow keeps waiting for ever."""
+"""A way out of TensorFlow calls that wait for ever."""
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
-
-from im2txt import command_line
+from collections.abc import Callable, Iterator
 
 
 class Watchdog:
-  """Ends the process when it has not been alive for too long.
+  """Thread that ends the process after too long without a sign of life.
 
-  What opens and what closes a session waits for a server that is silent but
-  not known to be dead, such as one without power, and minds no time-out.
+  Opening and closing a session ignore time-outs: they wait for ever for a
+  server that is silent but not known to be dead, such as one without power.
   """
 
-  def __init__(self, secs: float, error: Exception):
-    """Does not watch yet.
+  def __init__(self, secs: float, end_process: Callable[[], None]):
+    """Set the limit; nothing is watched yet.
 
     Args:
-      secs: how long nothing may happen.
-      error: what to say then.
+      secs: longest time without a sign of life.
+      end_process: ends the process from any thread.
     """
     self._secs = secs
-    self._error = error
+    self._end_process = end_process
     self._deadline = float('inf')
     self._thread = None
 
   @contextlib.contextmanager
   def watching(self) -> Iterator[None]:
-    """Watches, as long as the block goes on."""
+    """Watch during a block."""
     if self._thread is None:
       self._thread = threading.Thread(target=self._watch, daemon=True)
       self._thread.start()
@@ -40,11 +38,11 @@ class Watchdog:
       self._deadline = float('inf')
 
   def alive(self) -> None:
-    """Something has happened."""
+    """Give a sign of life."""
     if self._deadline < float('inf'):
       self._deadline = time.monotonic() + self._secs
 
   def _watch(self) -> None:
     while time.monotonic() < self._deadline:
       time.sleep(min(1.0, self._secs))
-    command_line.end_at_once(self._error)
+    self._end_process()

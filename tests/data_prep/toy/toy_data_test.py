@@ -9,13 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import load_command
 from PIL import Image
 
+from data_prep import build_toy_data, score_toy_captions
 from data_prep.toy import toy_images, toy_scenes
-
-build_toy_data = load_command('data_prep.build_toy_data')
-score_toy_captions = load_command('data_prep.score_toy_captions')
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 

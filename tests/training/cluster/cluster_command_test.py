@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import free_hosts, write_shard
+from command_runner import free_hosts
+from tiny_task import write_shard
 
 STEPS = 50
 # Of several lengths; the halves have different numbers of words.

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import tensorflow as tf
-from conftest import free_hosts
+from command_runner import free_hosts
 
 from im2txt.training.cluster import signals as cluster_signals
 from im2txt.training.cluster import task as cluster
@@ -36,23 +36,23 @@ def is_there(thread):
 
 def test_it_leaves_after_all_replicas(ps):
   thread, chief, worker = ps
-  cluster_signals.say_left(chief, chief.start_server().target, 0)
+  cluster_signals.mark_departed(chief, chief.start_server().target, 0)
   assert is_there(thread)
-  cluster_signals.say_left(worker, worker.start_server().target, 0)
+  cluster_signals.mark_departed(worker, worker.start_server().target, 0)
   assert not is_there(thread)
 
 
 def test_a_chief_that_begins_makes_it_wait_for_all_again(ps):
   thread, chief, worker = ps
   target = chief.start_server().target
-  cluster_signals.say_left(chief, target, 0)
+  cluster_signals.mark_departed(chief, target, 0)
   with tf.Graph().as_default():
     signals = cluster_signals.Signals(chief)
     with tf1.Session(target, config=chief.session_config()) as session:
-      session.run(signals.unsay_left)
-      session.run(signals.say_begun)
-      assert session.run(signals.times_begun) == 1
-  cluster_signals.say_left(worker, worker.start_server().target, 0)
+      session.run(signals.clear_departed)
+      session.run(signals.mark_started)
+      assert session.run(signals.times_started) == 1
+  cluster_signals.mark_departed(worker, worker.start_server().target, 0)
   assert is_there(thread)
-  cluster_signals.say_left(chief, target, 0)
+  cluster_signals.mark_departed(chief, target, 0)
   assert not is_there(thread)

@@ -1,0 +1,153 @@
+"""Where results are written: several files at once, whole, and going on."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from im2txt.files import file_system
+from im2txt.results import (
+  attention_sheets,
+  coco_results,
+  contact_sheet,
+  gallery,
+  journal,
+  text_files,
+)
+from im2txt.results import result as results
+
+Caption = Callable[[list[str]], Iterator[list[results.Result]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+  """Paths of what to write of the results; None: not written."""
+
+  lines: str | None = None
+  json: str | None = None
+  jsonl: str | None = None
+  html: str | None = None
+  contact_sheet: str | None = None
+  attention_dir: str | None = None
+  annotations_file: str | None = None  # Has the images' ids, for `json`.
+
+  @property
+  def files(self) -> list[str]:
+    """Return the paths of the files of results.
+
+    Beside the first of them lies the journal by which work goes on.
+    """
+    return [path for path in (self.lines, self.json, self.jsonl, self.html)
+            if path]
+
+  @property
+  def show_images(self) -> bool:
+    """Return whether the results need the images' thumbnails."""
+    return bool(self.html or self.contact_sheet or self.attention_dir)
+
+  def check(self) -> None:
+    """Refuse at once what could not be written in the end.
+
+    Raises:
+      ValueError: a folder is missing, or a path is one or no file at all, or
+        is given twice, or files of results are to be written to another
+        machine, or the sheet is no .png or .jpg.
+    """
+    for path in self.files:
+      if file_system.is_remote(path):
+        raise ValueError(f'{path}: results are written on this machine, for a '
+                         'journal of them is appended to; copy them afterwards')
+    if self.contact_sheet:
+      contact_sheet.check_name('contact_sheet', self.contact_sheet)
+    paths = self.files + ([self.contact_sheet] if self.contact_sheet else [])
+    places = [file_system.realpath(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+      if not file_system.isdir(os.path.dirname(path) or '.'):
+        raise ValueError(f'{path}: there is no such folder to write it into')
+      if file_system.exists(path) and not file_system.isfile(path):
+        raise ValueError(f'{path} is a folder or a device; name a file')
+      if places.count(place) > 1:
+        raise ValueError(f'{path} is named by two flags')
+
+  def image_ids(self, files: Sequence[str]) -> dict[str, int | str]:
+    """Return the ids that the images have in `json`, by their files.
+
+    Raises:
+      OSError: the annotations cannot be read.
+      ValueError: they are none.
+    """
+    if not self.json:
+      return {}
+    return coco_results.image_ids(files, self.annotations_file)
+
+  @contextlib.contextmanager
+  def open(
+      self, ids: Mapping[str, int | str]
+  ) -> Iterator[list[results.Write]]:
+    """Open all of them; yield what writes a result into each.
+
+    Without a file of results they are printed.
+
+    Args:
+      ids: of the images, see `image_ids`.
+    """
+    ways = (
+        (self.lines, text_files.lines),
+        (self.json, functools.partial(coco_results.write, ids=ids)),
+        (self.jsonl, text_files.json_lines),
+        (self.html, gallery.write),
+        (self.contact_sheet, contact_sheet.write),
+        (self.attention_dir, attention_sheets.write))
+    with contextlib.ExitStack() as stack:
+      writers = [stack.enter_context(write(path)) for path, write in ways
+                 if path]
+      if not self.files:
+        # As in `lines`, a name that is no UTF-8 is no mistake.
+        sys.stdout.reconfigure(errors='backslashreplace')
+        writers.insert(0, functools.partial(
+            text_files.print_captions, file=sys.stdout))
+      yield writers
+
+
+def write(
+    outputs: Outputs, files: Sequence[str], ids: Mapping[str, int | str],
+    caption: Caption, settings: Mapping[str, Any],
+) -> int:
+  """Caption images and write the results.
+
+  Args:
+    outputs: where to.
+    files: images.
+    ids: of the images, see `Outputs.image_ids`.
+    caption: captions images.
+    settings: what the results depend on, as JSON can say it.
+
+  Returns:
+    The number of images that could not be read.
+
+  Raises:
+    OSError: a file cannot be written.
+    ValueError: a journal is of other settings.
+  """
+  unreadable = 0
+  with contextlib.ExitStack() as stack:
+    if outputs.files:
+      begun = stack.enter_context(journal.Journal(
+          f'{outputs.files[0]}.progress', settings))
+      found = journal.resume(begun, files, caption)
+    else:
+      found = itertools.chain.from_iterable(caption(list(files)))
+    writers = stack.enter_context(outputs.open(ids))
+    for result in found:
+      unreadable += result.error is not None
+      for write_result in writers:
+        write_result(result)
+  for path in outputs.files:
+    logging.info('wrote %s', path)
+  return unreadable

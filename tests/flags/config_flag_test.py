@@ -1,0 +1,80 @@
+"""The flag --config: a path, or a name from anywhere; and its fields."""
+
+import pathlib
+import sys
+
+import pytest
+from absl import flags
+
+from im2txt.flags.config import ConfigFlag, names
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CONFIGS = ROOT / 'configs'
+
+
+@pytest.fixture
+def parse(monkeypatch, tmp_path):
+  """Reads --config as a command does that runs in an empty folder."""
+  monkeypatch.chdir(tmp_path)
+
+  def parse(*arguments):
+    arguments = ['command', *arguments]
+    monkeypatch.setattr(sys, 'argv', arguments)  # ml_collections looks there.
+    values = flags.FlagValues()
+    flag = ConfigFlag(values)
+    values(arguments)
+    return flag.value()
+
+  return parse
+
+
+def test_nothing_given(parse):
+  assert parse() is None
+
+
+def test_all_configurations_have_names():
+  assert names() == sorted(
+      path.stem for path in CONFIGS.glob('*.py') if path.stem != '__init__')
+  assert 'show_and_tell' in names()
+
+
+@pytest.mark.parametrize('name', ['demo', 'transformer_flickr8k'])
+def test_a_name_means_what_its_path_means(parse, name):
+  found = parse(f'--config={name}')
+  assert found.name == name
+  assert repr(found) == repr(parse(f'--config={CONFIGS / name}.py'))
+
+
+def test_fields_can_be_set_behind_a_name(parse):
+  plain = parse('--config=demo')
+  found = parse('--config=demo', '--config.model.batch_size=17',
+                '--config.training.optimizer=SGD')
+  assert (found.model.batch_size, found.training.optimizer) == (17, 'SGD')
+  assert plain.model.batch_size != 17
+  assert found.model.encoder == plain.model.encoder
+
+
+def test_a_name_may_also_be_a_folder_s(parse, tmp_path):
+  (tmp_path / 'demo').mkdir()
+  assert parse('--config=demo').name == 'demo'
+
+
+def test_a_file_without_ending_is_a_path(parse, tmp_path):
+  (tmp_path / 'demo').write_text(
+      (CONFIGS / 'transformer.py').read_text('utf-8'))
+  assert parse('--config=demo').model.decoder == 'transformer'
+
+
+@pytest.mark.parametrize('name', ['show_and_tel', '__init__', 'os'])
+def test_a_wrong_name_lists_the_names_there_are(parse, name):
+  with pytest.raises(flags.IllegalFlagValueError) as error:
+    parse(f'--config={name}')
+  assert f'--config={name}' in str(error.value)
+  assert all(known in str(error.value) for known in names())
+
+
+@pytest.mark.parametrize('path', ['show_and_tel.py', './demo', 'demo/'])
+def test_a_path_that_is_not_there(parse, path):
+  with pytest.raises(flags.IllegalFlagValueError) as error:
+    parse(f'--config={path}')
+  assert path in str(error.value)
