@@ -1,6 +1,8 @@
 """README.md, WORKSPACE.md and docs/: their links, commands and programs."""
 
 import dataclasses
+import functools
+import importlib
 import re
 import shlex
 import shutil
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from absl import flags
 from PIL import Image, ImageDraw
 
 from im2txt import configuration, decoders
@@ -24,6 +27,8 @@ IN_ORDER = ('README.md', *(f'docs/{name}.md' for name in (
     'data', 'training', 'models', 'evaluation', 'inference', 'serving')))
 LANGUAGES = {'sh', 'python', 'text', 'csv'}
 PACKAGES = ('im2txt', 'data_prep', 'benchmarks', 'tools')
+# Of the command `im2txt`.
+IN_SHORT = {'caption': 'im2txt.run_inference', 'check': 'im2txt.check_shards'}
 # Inline, these are flags of other programs.
 NOT_OURS = {'help', 'strict'}
 
@@ -32,9 +37,6 @@ _BLOCK = re.compile(
     r'```(?P<language>\S*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 _FLAG = re.compile(r'--([a-z][\w.]*)')
 _LINK = re.compile(r'\]\(([^)\s]+)\)')
-
-# Flags of a module, by its name.
-FlagsOf = Callable[[str], set[str]]
 
 
 class Block(NamedTuple):
@@ -54,7 +56,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> Iterator[str]:
-  """Every command of a shell block as one line."""
+  """Yield every command of a shell block as one line."""
   line = ''
   for part in block.text.splitlines():
     line += part
@@ -72,13 +74,13 @@ def commands(block: Block) -> Iterator[str]:
   assert not line, f'{block.place}: the last command has no end'
 
 
-def split_module(words: list[str]) -> tuple[list[str], list[str]] | None:
-  """Splits a command of ours into what starts it and its flags."""
+def split_module(words: list[str]) -> tuple[str, list[str]] | None:
+  """Split a command of ours into its module and what follows."""
   if words[0] == 'im2txt':
-    return ['im2txt.cli', words[1]], words[2:]
+    return IN_SHORT[words[1]], words[2:]
   if (words[:2] == ['python', '-m']
       and words[2].split('.')[0] in PACKAGES):
-    return [words[2]], words[3:]
+    return words[2], words[3:]
   return None
 
 
@@ -87,7 +89,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-  """Anchors that GitHub gives to the headings of a page."""
+  """Return the anchors that GitHub gives to the headings of a page."""
   headings = re.findall(r'^#+ +(.*)$', prose(text), re.MULTILINE)
   return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
           for heading in headings}
@@ -102,21 +104,13 @@ def config_fields() -> set[str]:
           for record in records for field in dataclasses.fields(record)}
 
 
-@pytest.fixture(scope='module')
-def flags_of(launch) -> FlagsOf:
-  """The flags of a module, `--no...` of switches too."""
-  found = {}
-
-  def go(*module: str) -> set[str]:
-    if module not in found:
-      output = launch(*module, '--helpfull').stdout
-      pairs = re.findall(r'^ *(?:-\w,)?--(\[no\])?(\w+): ', output,
-                         re.MULTILINE)
-      assert pairs, f'{" ".join(module)} explains no flags'
-      found[module] = {name for _, name in pairs} | {
-          f'no{name}' for switch, name in pairs if switch}
-    return found[module]
-  return go
+@functools.cache
+def flags_of(module: str) -> set[str]:
+  """Return the flags of a module, `--no...` of switches too."""
+  command = importlib.import_module(module)
+  values = flags.FlagValues()
+  getattr(command, 'TrainingFlags', getattr(command, 'Flags', None))(values)
+  return set(values) | {f'no{name}' for name in values if values[name].boolean}
 
 
 def check_flags(words: list[str], known: set[str]) -> None:
@@ -168,18 +162,19 @@ def test_blocks_have_a_language_and_marks_a_block(page):
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_commands_exist(page, flags_of):
+def test_commands_exist(page):
   makefile = (ROOT / 'Makefile').read_text()
   for block in blocks(page):
     for line in commands(block) if block.language == 'sh' else ():
       words = shlex.split(line, comments=True)
       ours = split_module(words)
       if ours:
-        start, rest = ours
-        if start == ['im2txt.local_cluster']:
-          rest, theirs = (rest[:rest.index('--')], rest[rest.index('--') + 1:])
-          check_flags(theirs, flags_of('im2txt.train'))
-        check_flags(rest, flags_of(*start))
+        module, arguments = ours
+        if module == 'im2txt.local_cluster':
+          end = arguments.index('--')
+          check_flags(arguments[end + 1:], flags_of('im2txt.train'))
+          arguments = arguments[:end]
+        check_flags(arguments, flags_of(module))
       elif words[0] == 'make':
         for target in (word for word in words[1:] if '=' not in word):
           assert re.search(f'^{target}:', makefile, re.MULTILINE), target
@@ -187,12 +182,11 @@ def test_commands_exist(page, flags_of):
         assert (ROOT / words[1]).exists(), line
 
 
-def test_flags_named_in_sentences_exist(flags_of):
-  started = {tuple(ours[0]) for page in PAGES for block in blocks(page)
+def test_flags_named_in_sentences_exist():
+  modules = {ours[0] for page in PAGES for block in blocks(page)
              if block.language == 'sh' for line in commands(block)
              if (ours := split_module(shlex.split(line, comments=True)))}
-  known = set().union(*(flags_of(*start) for start in started), NOT_OURS,
-                      config_fields())
+  known = set().union(*map(flags_of, modules), NOT_OURS, config_fields())
   for page, text in PAGES.items():
     for code in re.findall(r'`([^`]+)`', prose(text)):
       # Hyphens within: flags of pip, pytest and so on.
@@ -217,7 +211,7 @@ def test_the_readme_prints_what_it_says(monkeypatch, capsys):
 
 
 def draw(path: Path, number: int) -> None:
-  """Draws an image that differs from those of other numbers."""
+  """Draw an image that differs from those of other numbers."""
   path.parent.mkdir(parents=True, exist_ok=True)
   image = Image.new('RGB', (64, 48), (9 * number % 256, 80, 120))
   ImageDraw.Draw(image).ellipse(
@@ -226,7 +220,7 @@ def draw(path: Path, number: int) -> None:
 
 
 def write_flickr8k(folder: Path) -> None:
-  """Writes a data set of 20 drawn images in Flickr8k's layout."""
+  """Write a data set of 20 drawn images in Flickr8k's layout."""
   captions = []
   for split, numbers in (('train', range(12)), ('dev', range(12, 17)),
                          ('test', range(17, 20))):
@@ -244,7 +238,7 @@ def write_flickr8k(folder: Path) -> None:
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-  """A folder with all files that the pages take as given."""
+  """Make a folder with all files that the pages take as given."""
   for name in ('configs', 'docs'):
     (tmp_path / name).symlink_to(ROOT / name)
   write_flickr8k(tmp_path)
@@ -261,7 +255,7 @@ def workplace(tmp_path: Path) -> Path:
 
 @pytest.mark.long
 def test_commands_and_programs_run(workplace, launch):
-  """Each block without a mark, in order; training takes two steps."""
+  """Run each block without a mark, in order; training takes two steps."""
   ran = 0
   for block in (block for page in IN_ORDER for block in blocks(page)
                 if block.reason is None):
@@ -280,10 +274,11 @@ def test_commands_and_programs_run(workplace, launch):
 
 
 def run(line: str, folder: Path, launch: Callable) -> object:
-  ours = split_module(shlex.split(line, comments=True))
-  if not ours:
-    return subprocess.run(line, cwd=folder, shell=True, capture_output=True,
-                          text=True, check=False)
-  start, rest = ours
-  return launch(*start, *(re.sub(r'(?<=^--number_of_steps=)\d+', '2', word)
-                          for word in rest), folder=folder)
+  words = [re.sub(r'(?<=^--number_of_steps=)\d+', '2', word)
+           for word in shlex.split(line, comments=True)]
+  if words[0] == 'im2txt':
+    return launch('im2txt.cli', *words[1:], folder=folder)
+  if words[:2] == ['python', '-m']:
+    return launch(*words[2:], folder=folder)
+  return subprocess.run(line, cwd=folder, shell=True, capture_output=True,
+                        text=True, check=False)
