@@ -35,7 +35,6 @@ NOT_OURS = {'help', 'strict'}
 _BLOCK = re.compile(
     r'^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?'
     r'```(?P<language>\S*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
-_FLAG = re.compile(r'--([a-z][\w.]*)')
 _LINK = re.compile(r'\]\(([^)\s]+)\)')
 
 
