@@ -4,7 +4,7 @@
 #   make test   all tests but the long ones    make test-long   those
 #   make test-offline   the tests of make test where there is no network;
 #                       TESTS='-m long': the long ones
-#   make lint   ruff
+#   make lint   ruff, and mypy of the rooms without TensorFlow
 #   make faults breaks what can break, and says what is lost
 #   make lock   writes requirements.txt anew, after a change of dependencies in
 #               pyproject.toml; UPGRADE=--upgrade takes the newest of all others
@@ -91,6 +91,7 @@ test-offline: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet --universal --all-extras --generate-hashes \

@@ -32,13 +32,12 @@ from absl import flags
 from benchmarks import classic_search, images
 from benchmarks.model_flags import ModelFlags
 from benchmarks.timing import best_time, matrix_rate
-from im2txt import command_line, configuration, encoders, inference_wrapper
+from im2txt import command_line, configuration, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
+from im2txt.checkpoints import restore
 from im2txt.checkpoints.trained_model import TrainedModel
-from im2txt.inference import batch_captioner
-from im2txt.models import captioner
+from im2txt.inference import batch_captioner, loaded_model
+from im2txt.models.captioner import Captioner
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
@@ -88,11 +87,12 @@ def make_model(folder: str, config: configuration.ModelConfig) -> TrainedModel:
   words = [config.start_word, config.end_word, *(
       f'word{i}' for i in range(config.vocab_size - 3))]
   vocabulary.write_word_counts(vocab_file, [(word, 1) for word in words])
+  captioner = Captioner(config)
   with tf.Graph().as_default(), tf1.Session() as session:
-    captioner.build_step(config)
+    captioner.build_step()
     session.run(tf1.global_variables_initializer())
     prefix = tf1.train.Saver().save(session, os.path.join(folder, 'model.ckpt'))
-  return trained_model.TrainedModel(prefix, config, vocabulary.Vocabulary(
+  return TrainedModel(prefix, captioner, vocabulary.Vocabulary(
       vocab_file, config.start_word, config.end_word, config.unknown_word))
 
 
@@ -102,8 +102,8 @@ def encoder_alone(model: TrainedModel) -> Iterator[Callable[[], float]]:
   size = model.config.image_height
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.Variable(tf.random.uniform([32, size, size, 3], -1.0, 1.0))
-    encode = encoders.make(model.config).encode(
-        images, False, False).pooled.op
+    encode = model.captioner.encode(
+        images).pooled.op
     session.run(tf1.global_variables_initializer())
     yield lambda: best_time(lambda: session.run(encode), 2) / 32
 
@@ -180,10 +180,10 @@ def time_in_graph(
   """Time the search inside the graph."""
   with tf.Graph().as_default(), tf1.Session() as session:
     size = model.config.image_height
-    decoder, memory = captioner.build_memory(model.config, captioner.encode(
-        model.config, tf.zeros([batch_size, size, size, 3])))
+    decoder, memory, _ = model.captioner.connect(
+        tf.zeros([batch_size, size, size, 3]))
     captions = search(decoder, memory)
-    checkpoints.inference_restorer(model.prefix)(session)
+    restore.inference_restorer(model.prefix)(session)
     feeds = {memory: np.random.default_rng(0).normal(0.0, 0.1, memory.shape)}
     alone = best_time(lambda: session.run(captions, feeds), rounds)
   # A round's first batches have been decoded while something else ran; the
@@ -191,7 +191,8 @@ def time_in_graph(
   waited, timed = 4, max(4, 32 // batch_size)
   number = (rounds * (waited + timed) + 1) * batch_size
   batches = batch_captioner.caption_files(
-      [model], list(itertools.islice(itertools.cycle(files), number)), search,
+      loaded_model.combine([model]),
+      list(itertools.islice(itertools.cycle(files), number)), search,
       batch_size)
   wholes, ratios = [], []
   for _ in range(rounds):

@@ -11,7 +11,7 @@ from im2txt import configuration, encoders
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.decoders.word_layers import WordLayers
 from im2txt.inputs import pipeline as inputs
-from im2txt.layers import core as layers
+from im2txt.layers import core
 
 tf1 = tf.compat.v1
 
@@ -19,7 +19,7 @@ tf1 = tf.compat.v1
 class BasicLSTMCell:
   """The cell that im2txt has of TensorFlow, as `dynamic_rnn` takes it."""
 
-  def __init__(self, num_units: int, initializer: layers.Initializer,
+  def __init__(self, num_units: int, initializer: core.Initializer,
                keep_prob: float):
     self._num_units = num_units
     self._initializer = initializer

@@ -31,7 +31,7 @@ from benchmarks.model_flags import ModelFlags
 from im2txt import command_line, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
 
@@ -99,12 +99,13 @@ def main(flags_: Flags) -> None:
   """Train and print a table."""
   config = flags_.model.config()
   with tf.Graph().as_default():
-    captioner.build(config, captioner.Mode.TRAIN,
+    Captioner(config).build(Mode.TRAIN,
                     inputs.make_batch(config, training=True))
     weights = sum(4 * v.shape.num_elements()
                   for v in tf1.trainable_variables())
-  digest = encoder_weights.digest(config, encoders.make(config).read_weights(
-      encoder_weights.find(config)))
+  encoder = encoders.make(config)
+  digest = encoder_weights.digest(encoder, encoder_weights.read_file(
+      encoder, encoder_weights.find(config, encoder)))
   workers = [int(number) for number in flags_.workers.value]
   with tempfile.TemporaryDirectory() as folder:
     shards = max(workers)

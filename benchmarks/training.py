@@ -33,7 +33,7 @@ from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs import records as shard_records
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import optimization
 
 tf1 = tf.compat.v1
@@ -68,7 +68,7 @@ def our_loss(
     config: configuration.ModelConfig, batch: inputs.Batch
 ) -> tf.Tensor:
   """The loss as train.py builds it."""
-  return captioner.build(config, captioner.Mode.TRAIN, batch).total_loss
+  return Captioner(config).build(Mode.TRAIN, batch).total_loss
 
 
 def make_cases(folder: str, config: configuration.ModelConfig) -> list[Case]:

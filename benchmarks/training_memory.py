@@ -73,8 +73,9 @@ def main(flags_: Flags) -> None:
   """Write the sets, train and print a table."""
   config = configuration.ModelConfig(
       encoder='efficientnet_lite0', image_height=224, image_width=224)
-  weights = encoder_weights.digest(config, encoders.make(config).read_weights(
-      encoder_weights.find(config)))
+  encoder = encoders.make(config)
+  weights = encoder_weights.digest(encoder, encoder_weights.read_file(
+      encoder, encoder_weights.find(config, encoder)))
   with tempfile.TemporaryDirectory() as folder:
 
     def path(name):

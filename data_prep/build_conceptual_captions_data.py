@@ -30,7 +30,7 @@ from absl import flags, logging
 from data_prep.datasets import conceptual_captions
 from data_prep.datasets.captioned_images import check_folder
 from data_prep.images import image_fetcher
-from data_prep.shards.build import build, record_path
+from data_prep.shards.build import build, build_json_path
 from data_prep.shards.flags import BuildFlags
 from im2txt import command_line
 from im2txt.files import file_system
@@ -65,7 +65,7 @@ class Flags:
         'broke off or came to a busy server, after waits of 1, 2, 4 ... '
         'seconds.', lower_bound=0, flag_values=values)
     self.fetch_timeout_secs = flags.DEFINE_float(
-        'fetch_timeout_secs', _LIMITS.silence_secs, 'Seconds that a server may '
+        'fetch_timeout_secs', _LIMITS.timeout_secs, 'Seconds that a server may '
         'be silent before a download counts as broken off.', lower_bound=0.1,
         flag_values=values)
     self.max_photo_secs = flags.DEFINE_float(
@@ -92,7 +92,7 @@ def main(flags_: Flags) -> None:
     raise ValueError('--retry_failed needs --fetch')
   if flags_.fetch.value:
     # More images would be another build, which cannot go on from this one.
-    if file_system.exists(record_path(options.output_dir)):
+    if file_system.exists(build_json_path(options.output_dir)):
       logging.info('fetching nothing: the build in %s goes on with the images '
                    'that %s has; to fetch more, give another --output_dir',
                    options.output_dir, image_dir)
@@ -114,7 +114,7 @@ def _fetch(flags_: Flags, captions_files: dict[str, str]) -> None:
       conceptual_captions.missing_images(captions_files, image_dir),
       image_dir,
       _LIMITS._replace(
-          silence_secs=flags_.fetch_timeout_secs.value,
+          timeout_secs=flags_.fetch_timeout_secs.value,
           total_secs=flags_.max_photo_secs.value,
           max_bytes=flags_.max_photo_bytes.value,
           retries=flags_.fetch_retries.value),

@@ -98,7 +98,7 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
     ValueError: more scenes are asked for than there are.
     OSError: a file cannot be written, or another process is writing there.
   """
-  chosen = toy_scenes.choose_scenes(num_train + num_val,
+  chosen = toy_scenes.sample_scenes(num_train + num_val,
                                     random.Random(f'{seed}/scenes'))
   scenes = dict(enumerate(chosen, 1))
   splits = {'train': dict(list(scenes.items())[:num_train]),

@@ -31,7 +31,7 @@ from data_prep.features import feature_maker, feature_store, image_scan
 from data_prep.runners import local_runner
 from data_prep.runners.flags import RunnerFlags
 from data_prep.runners.runner import Label, Runner
-from data_prep.shards.items import cut
+from data_prep.shards.items import split_evenly
 from im2txt import command_line, configuration, encoders
 from im2txt.files import atomic_files, file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
@@ -118,7 +118,8 @@ def list_shards(
         feature_maker.make_shard(
             part, os.path.join(output_dir, os.path.basename(file)), store)
         for file, part in zip(
-            group.files, cut(images, len(group.files)), strict=True)]
+            group.files, split_evenly(
+                images, len(group.files)), strict=True)]
   counts = collections.Counter(shard.path for shard in found)
   for path, count in counts.items():
     if count > 1:
@@ -167,7 +168,7 @@ def make(
   folder = options.output_dir
   with contextlib.ExitStack() as stack:
     stack.callback(feature_maker.close)
-    maker = feature_maker.maker_of(config)
+    maker = feature_maker.get_maker(config)
     file_system.makedirs(folder)
     stack.enter_context(locks.folder(folder))
     runner = stack.enter_context(options.runner())
@@ -187,9 +188,9 @@ def make(
     due = [shard for shard in shards if not file_system.exists(shard.path)]
     total = sum(len(shard.images) for shard in shards)
     logging.info('%d images, %d of them to encode', total,
-                 sum(map(feature_maker.num_encoded, due)))
+                 sum(map(feature_maker.count_to_encode, due)))
     try:
-      runner.do(
+      runner.for_each(
           functools.partial(
               feature_maker.write_shard, recipe=feature_maker.Recipe(
                   config, description, options.batch_size)),

@@ -31,6 +31,7 @@ from typing import IO, NamedTuple
 import requests
 from absl import flags, logging
 from tqdm import tqdm
+from urllib3.util import Retry
 
 from data_prep.images import connections
 from im2txt import command_line
@@ -102,6 +103,7 @@ DATASETS = {
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECS = 60
+_MAX_WAIT_SECS = 600  # A server that says a longer Retry-After is left.
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error,
     EOFError, RuntimeError)  # The last is zipfile's for an encrypted member.
@@ -169,22 +171,24 @@ def download(archive: Archive, part: Path, retries: int = 5,
     OSError: if the server refuses or keeps breaking off, or the disk is full.
     ValueError: if the server's file has another size than the published one.
   """
-  most = failures = 0
+  retry = all_retries = Retry(retries, backoff_factor=wait_secs)
+  most = 0
   while True:
     try:
       return _transfer(archive, part)
-    except connections.BROKEN as error:
+    except connections.CONNECTION_ERRORS as error:
       if isinstance(error, ValueError):  # No address that requests can use.
         raise
-      reason = connections.reason(error)
-    have = part.stat().st_size if part.exists() else 0
-    failures = 1 if have > most else failures + 1
-    most = max(most, have)
-    if failures > retries:
-      raise OSError(f'{archive.url}: {reason}; start again to go on, '
-                    f'or {archive.elsewhere}')
-    wait = wait_secs * 2 ** (failures - 1)
-    logging.warning('%s: %s; trying again in %g s', archive.name, reason, wait)
+      have = part.stat().st_size if part.exists() else 0
+      if have > most:
+        retry, most = all_retries, have
+      cause = connections.root_cause(error)
+      wait = connections.wait_secs(retry, error)
+      if not retry.total or wait > _MAX_WAIT_SECS:
+        raise OSError(f'{archive.url}: {cause}; start again to go on, '
+                      f'or {archive.elsewhere}') from None
+      retry = retry.increment('GET', archive.url, error=error)
+    logging.warning('%s: %s; trying again in %g s', archive.name, cause, wait)
     time.sleep(wait)
 
 
@@ -203,9 +207,8 @@ def _transfer(archive: Archive, part: Path) -> None:
 
   with requests.get(archive.url, headers=headers, stream=True,
                     timeout=_TIMEOUT_SECS) as response:
+    connections.check_status(response)
     status = response.status_code
-    if connections.is_passing(status):
-      raise requests.HTTPError(f'{status} {response.reason}')
     if status == 200:
       length = response.headers.get('Content-Length')
       have, size = 0, int(length) if length else None

@@ -1,4 +1,7 @@
-"""im2txt's step-by-step beam search, the plain reference of every other."""
+"""im2txt's step-by-step beam search: the reference for `search.beam_search`.
+
+Shapes: B partial captions, V vocabulary, S size of the model's state.
+"""
 
 import collections.abc
 import functools
@@ -17,15 +20,15 @@ _Item = TypeVar('_Item')
 
 
 class Model(Protocol):
-  """What the search needs of a model; see `InferenceWrapper`."""
+  """The interface of a model to the search; see `InferenceWrapper`."""
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
-    """Returns the state [1, S] of an image."""
+    """Return the state [1, S] of an image."""
 
   def inference_step(
       self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Returns probabilities [B, V], states [B, S] and metadata or None."""
+    """Return probabilities [B, V], states [B, S] and metadata or None."""
 
 
 @functools.total_ordering
@@ -34,11 +37,11 @@ class Caption:
 
   Attributes:
     sentence: word ids, the start marker included.
-    state: float32 [S], the model's state after the last word but one.
+    state: float32 [S], the model's state before it reads the last word.
     logprob: log probability of the words, nats.
-    score: what captions are ranked by: `logprob`, or if complete that over
-      the normalised length.
-    metadata: list with what the model said of each step, or None.
+    score: what captions are ranked by: `logprob`, if complete divided by the
+      length to the power of the normalization factor.
+    metadata: the model's metadata of each step, or None.
   """
 
   def __init__(
@@ -72,11 +75,11 @@ class TopN(Generic[_Item]):
     self.reset()
 
   def size(self) -> int:
-    """Number of items kept."""
+    """Return the number of items kept."""
     return len(self._heap)
 
   def push(self, item: _Item) -> None:
-    """Takes an item, and drops the least if there are more than n."""
+    """Add an item, and drop the least if there are more than n."""
     entry = (item, -self._pushed)
     self._pushed += 1
     if len(self._heap) < self._n:
@@ -85,10 +88,10 @@ class TopN(Generic[_Item]):
       heapq.heappushpop(self._heap, entry)
 
   def extract(self, sort: bool = False) -> list[_Item]:
-    """Takes the items out; a `reset` must follow before the next push.
+    """Remove and return the items; call `reset` before the next push.
 
     Args:
-      sort: whether the greatest shall come first.
+      sort: whether to return the greatest first.
     """
     heap, self._heap = self._heap, None
     if sort:
@@ -96,7 +99,7 @@ class TopN(Generic[_Item]):
     return [item for item, _ in heap]
 
   def reset(self) -> None:
-    """Forgets everything."""
+    """Remove all items."""
     self._heap: list[tuple[_Item, int]] | None = []
     self._pushed = 0
 
@@ -117,17 +120,17 @@ class CaptionGenerator:
       max_caption_length: int = 20,
       length_normalization_factor: float = 0.0,
   ):
-    """Notes the numbers.
+    """Initialize with a model and hyperparameters.
 
     Args:
-      model: what gives the probabilities.
+      model: computes the probabilities.
       vocab: a `Vocabulary`, or anything with `start_id` and `end_id`; if it
         has a length, words past it are never chosen.
       beam_size: partial captions kept at each step.
       max_caption_length: in words, both markers counted.
       length_normalization_factor: complete captions are ranked by their log
         probability over `len(sentence)` to the power of this, markers
-        counted. 0: not normalised; more than 0 favours longer captions.
+        counted. 0: no normalization; above 0 favours longer captions.
 
     Raises:
       ValueError: `beam_size` or `max_caption_length` is below 1.
@@ -143,7 +146,7 @@ class CaptionGenerator:
   def beam_search(
       self, sess: tf1.Session, encoded_image: bytes
   ) -> list[Caption]:
-    """Captions one image.
+    """Caption one image.
 
     Args:
       sess: with the restored model.
@@ -170,7 +173,7 @@ class CaptionGenerator:
   def _extensions(
       self, sess: tf1.Session, beams: list[Caption]
   ) -> collections.abc.Iterator[Caption]:
-    """Each beam by each of its most probable next words, best beam first."""
+    """Yield each beam with each of its best next words, best beam first."""
     softmax, states, metadata = self.model.inference_step(
         sess,
         np.array([beam.sentence[-1] for beam in beams]),
@@ -194,7 +197,7 @@ class CaptionGenerator:
 
 
 def _most_probable(probabilities: np.ndarray, n: int) -> np.ndarray:
-  """Indices of the n greatest, greatest first, of equal ones the lower."""
+  """Return indices of the n greatest, of equal ones the lower first."""
   if n < probabilities.size:
     least = np.partition(probabilities, -n)[-n]
     candidates = np.flatnonzero(probabilities >= least)

@@ -15,6 +15,9 @@ from typing import Any
 
 from absl import app, flags, logging
 
+# Flags that `run` has defined are the main module's, and in its --help.
+flags.disclaim_key_flags()
+
 
 def run(
     main: Callable[..., int | None], define_flags: Callable[[], Any],

@@ -19,19 +19,18 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import trained_model
+from im2txt.checkpoints import run_folder, trained_model
 from im2txt.evaluation import (
-  best_checkpoint,
-  checkpoint_watcher,
-  evaluator,
-  metrics_file,
+    best_checkpoint,
+    checkpoint_watcher,
+    evaluator,
+    metrics_file,
 )
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.files import file_system
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.flags.search import SearchFlags
-from im2txt.models import captioner
 
 
 class Flags:
@@ -138,7 +137,7 @@ def main(flags_: Flags) -> None:
   interval_secs = flags_.eval_interval_secs.value
   if not flags_.run_once.value:
     wait_for_config(folder, interval_secs)
-  config = captioner.load_config(folder).model
+  config = run_folder.load_config(folder).model
   training_pattern = (
       flags_.train_file_pattern.value or config.input_file_pattern)
   config.input_file_pattern = flags_.input_file_pattern.value

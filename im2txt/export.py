@@ -23,19 +23,18 @@ TensorFlow Serving takes the folder `served`; in JSON the images are
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.files import atomic_files, file_system
 from im2txt.flags.captioning import CaptioningFlags
-from im2txt.inference import ensemble
+from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs import image_processing
-from im2txt.models import captioner
-from im2txt.search import beam_search
+from im2txt.models.captioner import Captioner
+from im2txt.search import beam_search, word_step
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
@@ -72,12 +71,12 @@ def to_text(sentences: tf.Tensor, vocab: vocabulary.Vocabulary) -> tf.Tensor:
 
 
 def captioning_signatures(
-    models: Sequence[TrainedModel], rules: Rules, options: beam_search.Options
+    model: LoadedModel, rules: Rules, options: beam_search.Options
 ) -> Signatures:
   """Build the graph from files of images to captions; see the module.
 
   Args:
-    models: what captions, together if they are several.
+    model: what captions.
     rules: what a caption may be.
     options: how to search.
 
@@ -87,24 +86,22 @@ def captioning_signatures(
   Raises:
     ValueError: the decoder cannot read captions that long.
   """
-  config, vocab = models[0].config, models[0].vocab
   image_bytes = tf1.placeholder(tf.string, [None], 'image_bytes')
   beam_size = tf1.placeholder_with_default(options.beam_size, [])
   max_length = tf1.placeholder_with_default(rules.max_caption_length, [])
   images = tf.map_fn(
       lambda encoded: image_processing.process_image(
-          encoded, False, config),
+          encoded, False, model.config),
       image_bytes, fn_output_signature=tf.float32)
-  decoder, memory = ensemble.build_memory(
-      models, ensemble.encode(models, images))
+  decoder, memory, _ = model.captioner.connect(images)
   captions = beam_search.beam_search(
       decoder, memory,
-      dataclasses.replace(beam_search.readable(decoder, rules),
+      dataclasses.replace(word_step.limit_length(decoder, rules),
                           max_caption_length=max_length),
       dataclasses.replace(options, beam_size=beam_size))
   found = captions.log_probabilities > -float('inf')
   outputs = {
-      'captions': tf.where(found, to_text(captions.sentences, vocab), ''),
+      'captions': tf.where(found, to_text(captions.sentences, model.vocab), ''),
       'probabilities': tf.exp(captions.log_probabilities),
       'log_probabilities': captions.log_probabilities}
   feeds = {'image_bytes': image_bytes}
@@ -115,26 +112,24 @@ def captioning_signatures(
                       'max_caption_length': max_length}, outputs)}
 
 
-def step_signatures(model: TrainedModel) -> Signatures:
+def step_signatures(captioner: Captioner) -> Signatures:
   """Build the graph of the step-by-step search."""
-  step = captioner.build_step(model.config)
+  step = captioner.build_step()
   return {
       'encode': ({'images': step.images}, {'state': step.initial_state}),
       'step': ({'words': step.input_feed, 'state': step.state_feed},
                {'probabilities': step.softmax, 'next_state': step.state})}
 
 
-def save(
-    models: Sequence[TrainedModel], signatures: Signatures, folder: str
-) -> None:
-  """Restore models into the current graph and saves that.
+def save(model: LoadedModel, signatures: Signatures, folder: str) -> None:
+  """Restore a model into the current graph, and save that.
 
   Args:
-    models: what the graph is of.
+    model: what the graph is of.
     signatures: see `captioning_signatures`.
     folder: to make.
   """
-  restore = ensemble.restorer(models)
+  restore = model.restorer()
   builder = tf1.saved_model.Builder(folder)
   with tf1.Session() as session:
     restore(session)
@@ -154,21 +149,21 @@ def main(flags_: Flags) -> None:
   lite = flags_.tflite_file.value
   if lite and not file_system.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
-  models = flags_.captioning.models()
-  if lite and len(models) > 1:
+  model = flags_.captioning.model()
+  if lite and len(model.members) > 1:
     raise ValueError('--tflite_file holds one model; give one '
                      '--checkpoint_path')
-  rules = flags_.captioning.search.rules(models[0].vocab)
+  rules = flags_.captioning.search.rules(model.vocab)
   options = flags_.captioning.options()
   parent = os.path.dirname(file_system.abspath(output_dir))
   # Where a server looks, nothing appears that is not whole.
   with file_system.scratch_folder(parent, '.export-', '') as scratch:
     whole, steps = (os.path.join(scratch, name) for name in ('whole', 'steps'))
     with tf.Graph().as_default():
-      save(models, captioning_signatures(models, rules, options), whole)
+      save(model, captioning_signatures(model, rules, options), whole)
     if lite:
       with tf.Graph().as_default():
-        save(models, step_signatures(models[0]), steps)
+        save(model, step_signatures(model.captioner), steps)
       converter = tf.lite.TFLiteConverter.from_saved_model(
           steps, signature_keys=['encode', 'step'])
       atomic_files.write_bytes(lite, converter.convert())

@@ -1,33 +1,34 @@
-"""A trained model as the step-by-step search sees it.
+"""A trained model behind the interface of the step-by-step search.
 
-Shapes: B partial captions, V vocabulary, S all of a decoder's state in a row,
-L regions.
+Shapes: B partial captions, V vocabulary, S size of a decoder's whole state, L
+regions.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
-from im2txt.models import captioner
+from im2txt.checkpoints import folder, restore
+from im2txt.checkpoints.variable_loader import RestoreFn
+from im2txt.models.captioner import Captioner, StepTensors
 
 tf1 = tf.compat.v1
 
 
 class InferenceWrapper:
-  """Feeds an image, then words, into the inference graph."""
+  """Runs the inference graph on an image, then word by word."""
 
   def __init__(self):
-    self._step: captioner.StepTensors | None = None
+    self._step: StepTensors | None = None
 
   def build_graph_from_config(
       self, model_config: configuration.ModelConfig, checkpoint_path: str
-  ) -> checkpoints.RestoreFn:
-    """Builds the inference graph in the current graph.
+  ) -> RestoreFn:
+    """Build the inference graph in the current graph.
 
     Args:
       model_config: the model.
-      checkpoint_path: checkpoint, or folder whose newest one is meant.
+      checkpoint_path: a checkpoint, or a folder, for its newest one.
 
     Returns:
       A function that, called with a session, restores the model.
@@ -35,12 +36,12 @@ class InferenceWrapper:
     Raises:
       OSError: there is no such checkpoint.
     """
-    prefix = checkpoints.latest(checkpoint_path)
-    self._step = captioner.build_step(model_config)
-    return checkpoints.inference_restorer(prefix)
+    prefix = folder.latest(checkpoint_path)
+    self._step = Captioner(model_config).build_step()
+    return restore.inference_restorer(prefix)
 
   def feed_image(self, sess: tf1.Session, encoded_image: bytes) -> np.ndarray:
-    """Encodes an image.
+    """Encode an image.
 
     Args:
       sess: with the restored model.
@@ -50,7 +51,7 @@ class InferenceWrapper:
       float32 [1, S], the state before the first word.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are no image.
+      tf.errors.InvalidArgumentError: the bytes are not an image.
     """
     return sess.run(self._step.initial_state,
                     {self._step.image_feed: encoded_image})
@@ -58,7 +59,7 @@ class InferenceWrapper:
   def inference_step(
       self, sess: tf1.Session, input_feed: np.ndarray, state_feed: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Reads one word of each partial caption.
+    """Read one word of each partial caption.
 
     Args:
       sess: with the restored model.
@@ -67,8 +68,8 @@ class InferenceWrapper:
 
     Returns:
       float32 [B, V], probabilities of the next word, float32 [B, S], the next
-      states, and as metadata float32 [B, L], where the model looked, or None
-      if it does not attend to regions.
+      states, and as metadata float32 [B, L], attention weights, or None if the
+      model does not attend to regions.
     """
     fetches = [self._step.softmax, self._step.state]
     if self._step.alignment is not None:

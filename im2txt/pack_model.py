@@ -18,9 +18,9 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import packed_model, trained_model
+from im2txt.checkpoints import packed_model, restore, run_folder, trained_model
 from im2txt.files import file_system
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.text import vocabulary
 
 
@@ -52,20 +52,21 @@ def pack(checkpoint_path: str, folder: str) -> None:
                      'configuration would be lost; name another')
   prefix = checkpoints.latest(checkpoint_path)
   source = os.path.dirname(prefix)
-  config = captioner.load_config(source)
+  config = run_folder.load_config(source)
   trained_model.load_vocabulary(config.model, source, None)  # It is there.
   # Paths of the machine that trained it mean nothing elsewhere.
   config = dataclasses.replace(config, model=dataclasses.replace(
       config.model, input_file_pattern=None, inception_checkpoint_file=None,
       word_vectors_file=None))
+  captioner = Captioner(config.model)
   with tf.Graph().as_default():
-    captioner.build_step(config.model)
-    values = checkpoints.read_values(
+    captioner.build_step()
+    values = restore.read_values(
         prefix, tf.compat.v1.global_variables(), averaged=True)
   file_system.makedirs(folder)
   configuration.save(config, folder)
   vocabulary.copy(os.path.join(source, vocabulary.FILE_NAME), folder)
-  packed_model.write(values, config.model, folder)
+  packed_model.write(values, captioner.encoder, folder)
   path = os.path.join(folder, packed_model.FILE_NAME)
   logging.info('wrote %s, %.1f MB', path, file_system.size(path) / 1e6)
 

@@ -40,7 +40,7 @@ from im2txt import command_line
 from im2txt.files import file_system
 from im2txt.flags.captioning import CaptioningFlags
 from im2txt.flags.consensus import ConsensusFlags
-from im2txt.inference import batch_captioner, ensemble, image_files
+from im2txt.inference import batch_captioner, image_files
 from im2txt.results import contact_sheet, outputs
 from im2txt.results.result import Result
 from im2txt.search import beam_search
@@ -157,29 +157,28 @@ def main(flags_: Flags, arguments: list[str]) -> int:
       raise ValueError(f'{flags_.input_list.value} names no files')
     return 1
   ids = wanted.image_ids(files)
-  models = flags_.captioning.models()
+  model = flags_.captioning.model()
   if wanted.attention_dir:
-    ensemble.check_attention(models)
+    model.check_attention('attention_dir')
   options = flags_.captioning.options()
-  choose = None
-  consensus = flags_.consensus.read(models[0])
+  rerank = None
+  consensus = flags_.consensus.read(model)
   if consensus:
-    choose = functools.partial(consensus.choose, number=options.num_captions)
+    rerank = functools.partial(consensus.choose, number=options.num_captions)
     options = dataclasses.replace(options, num_captions=None)
   search = functools.partial(
       beam_search.beam_search, options=options,
-      rules=flags_.captioning.search.rules(models[0].vocab))
+      rules=flags_.captioning.search.rules(model.vocab))
 
   def caption(files: list[str]) -> Batches:
     # On a terminal printed captions show the progress themselves.
     return show_progress(batch_captioner.caption_files(
-        models, files, search, flags_.batch_size.value,
-        _THUMBNAIL_SIDE if wanted.show_images else None, choose), len(files),
+        model, files, search, flags_.batch_size.value,
+        _THUMBNAIL_SIDE if wanted.show_images else None, rerank), len(files),
         quiet=not wanted.files and sys.stdout.isatty())
 
   settings = flags_.captioning.settings() | flags_.consensus.settings() | {
-      'checkpoint_path': [
-          file_system.abspath(model.prefix) for model in models],
+      'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
       'thumbnails': wanted.show_images}
   unreadable = outputs.write(wanted, files, ids, caption, settings)
   return 1 if unreadable or mistakes else 0

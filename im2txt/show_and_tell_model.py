@@ -58,8 +58,9 @@ class ShowAndTellModel:
     """
     if config.decoder != 'show_and_tell':
       raise ValueError(f'ShowAndTellModel cannot build {config.decoder!r}; '
-                       'captioner.build can')
+                       'captioner.Captioner can')
     self.config = config
+    self._captioner = captioner.Captioner(config)
     self.mode = captioner.Mode(mode)
     self.train_inception = train_inception
     self.images: tf.Tensor | None = None
@@ -90,11 +91,12 @@ class ShowAndTellModel:
         'seq_embedding/embedding_lookup:0')
     if self.mode is captioner.Mode.INFERENCE:
       self.seq_embeddings = self.seq_embeddings[:, tf.newaxis]
-    self.inception_variables = encoder_weights.variables(self.config)
+    self.inception_variables = encoder_weights.variables(
+        self._captioner.encoder)
     self.global_step = tf1.train.get_global_step()
 
   def _build_inference(self) -> None:
-    step = captioner.build_step(self.config)
+    step = self._captioner.build_step()
     self.images = step.images
     self.input_seqs = step.input_feed[:, tf.newaxis]
     self.image_embeddings = step.memory
@@ -102,13 +104,14 @@ class ShowAndTellModel:
   def _build_training(self) -> None:
     training = self.mode is captioner.Mode.TRAIN
     batch = inputs.make_batch(self.config, training)
-    outputs = captioner.build(
-        self.config, self.mode, batch, self.train_inception)
+    outputs = self._captioner.build(self.mode, batch, self.train_inception)
     (self.images, self.input_seqs, self.target_seqs, self.input_mask,
      self.image_rows) = batch
     self.image_embeddings = outputs.memory
     self.total_loss = outputs.total_loss
     self.target_cross_entropy_losses = outputs.caption_loss.losses
     self.target_cross_entropy_loss_weights = outputs.caption_loss.weights
-    if encoder_weights.find(self.config):
-      self.init_fn = encoder_weights.restorer(self.config)
+    encoder = self._captioner.encoder
+    weights = encoder_weights.find(self.config, encoder)
+    if weights:
+      self.init_fn = encoder_weights.restorer(encoder, weights)

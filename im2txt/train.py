@@ -38,14 +38,14 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
 from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import run_folder
 from im2txt.evaluation.during_training import (
-  EvaluationElsewhere,
-  TrainingEvaluation,
+    EvaluationElsewhere,
+    TrainingEvaluation,
 )
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
-from im2txt.models import captioner
 from im2txt.text import vocabulary
 from im2txt.training import hooks, loop, sample_captions, self_critical, start
 from im2txt.training.cluster import signals, task
@@ -113,7 +113,7 @@ def resolve_config(flags_: Flags) -> configuration.Config:
   train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
       os.path.join(train_dir, configuration.CONFIG_FILE)):
-    config = captioner.load_config(train_dir)
+    config = run_folder.load_config(train_dir)
   if config is None and flags_.init_checkpoint.value:
     config = start.initial_config(
         checkpoints.latest(flags_.init_checkpoint.value))
@@ -236,7 +236,7 @@ def train(
         init_checkpoint=flags_.init_checkpoint.value,
         first_values=begin.first_values,
         on_start=functools.partial(
-            start.keep, config, begin.vocab_file, train_dir),
+            start.save_run_files, config, begin.vocab_file, train_dir),
         evaluation=evaluation, samples=samples, critic=critic,
         replica=replica))
 

@@ -16,7 +16,7 @@ from im2txt import configuration
 from im2txt.decoders import Decoder
 from im2txt.encoders import Encoder, Encoding
 from im2txt.encoders.encoder import pool_regions
-from im2txt.layers import core as layers
+from im2txt.layers import core
 
 tf1 = tf.compat.v1
 
@@ -31,7 +31,7 @@ class Cells(Encoder):
 
   def encode(self, images, trainable, training):
     cells = tf.nn.avg_pool2d(images, 5, 5, 'VALID')
-    weights = layers.dense(
+    weights = core.dense(
         tf.reshape(cells, [-1, 3]), C, self.scope,
         tf1.random_normal_initializer(stddev=1.0))
     pooled, regions = pool_regions(tf.reshape(weights, [-1, 3, 5, C]))
@@ -78,10 +78,10 @@ class Attending(Decoder):
   def __init__(self, config, training):
     self._config = config
     self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
-    self._initializer = layers.uniform(config.initializer_scale)
+    self._initializer = core.uniform(config.initializer_scale)
 
   def _dense(self, x, units, name):
-    return layers.dense(x, units, f'{self.scope}/{name}', self._initializer)
+    return core.dense(x, units, f'{self.scope}/{name}', self._initializer)
 
   def prepare(self, encoding):
     width = self._config.attention_width
@@ -103,7 +103,7 @@ class Attending(Decoder):
     context = tf.einsum('bnl,blc->bnc', shares, memory.regions)
     shares, context = (tf.reshape(x, [-1, x.shape[2]])
                        for x in (shares, context))
-    embedded = layers.embedding(
+    embedded = core.embedding(
         words, self._config.vocab_size, self._config.embedding_size,
         'seq_embedding', self._initializer)
     # Later words count less: a position that were lost would show.

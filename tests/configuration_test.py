@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from im2txt import configuration, encoders
+from im2txt.checkpoints import run_folder
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
 
@@ -141,26 +142,26 @@ def odd_config():
 def test_a_run_folder_gives_back_every_field(tmp_path):
   folder = tmp_path / 'new' / 'folder'
   configuration.save(odd_config(), str(folder))
-  assert captioner.load_config(str(folder)) == odd_config()
+  assert run_folder.load_config(str(folder)) == odd_config()
   assert [f.name for f in folder.iterdir()] == ['config.json']
 
 
 def test_defaults_survive_the_file_too(tmp_path):
   configuration.save(configuration.Config(), str(tmp_path))
-  assert captioner.load_config(str(tmp_path)) == configuration.Config()
+  assert run_folder.load_config(str(tmp_path)) == configuration.Config()
 
 
 def test_a_file_of_an_older_version_takes_new_fields_from_the_defaults(
     tmp_path):
   (tmp_path / 'config.json').write_text(
       '{"model": {"batch_size": 3}, "training": {}}')
-  assert captioner.load_config(str(tmp_path)) == configuration.Config(
+  assert run_folder.load_config(str(tmp_path)) == configuration.Config(
       configuration.ModelConfig(batch_size=3))
 
 
 def test_no_file_is_an_os_error(tmp_path):
   with pytest.raises(OSError, match=r'config\.json'):
-    captioner.load_config(str(tmp_path))
+    run_folder.load_config(str(tmp_path))
 
 
 @pytest.mark.parametrize('content', [
@@ -180,7 +181,7 @@ def test_no_file_is_an_os_error(tmp_path):
 def test_a_damaged_file_is_one_line_that_names_it(tmp_path, content):
   (tmp_path / 'config.json').write_bytes(content)
   with pytest.raises(ValueError, match=r'config\.json') as error:
-    captioner.load_config(str(tmp_path))
+    run_folder.load_config(str(tmp_path))
   assert '\n' not in str(error.value)
 
 
@@ -195,13 +196,13 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
   config = get_config(path)
   # What JSON cannot hold or load_config would refuse must not be in a config.
   configuration.save(config, str(tmp_path))
-  assert captioner.load_config(str(tmp_path)) == config
+  assert run_folder.load_config(str(tmp_path)) == config
   if config.model.vocab_size == 0:  # That of the vocabulary.
     config.model.vocab_size = 101
   encoders.resolve_sides(config.model)
   with tf.Graph().as_default():
     batch = inputs.make_batch(config.model, training=True)
-    captioner.build(config.model, captioner.Mode.TRAIN, batch)
+    Captioner(config.model).build(Mode.TRAIN, batch)
     built = ''.join(sorted(
         f'{v.op.name} {v.shape.as_list()}\n' for v in tf1.global_variables()))
   golden = TESTS / 'goldens' / f'{path.stem}.txt'

@@ -48,8 +48,6 @@ MAY_NAME_FILES = {
     'im2txt/files/locks.py': r'open|os\.(path\.exists|remove|stat)',
     'im2txt/scoring/metrics.py': r'shutil\.which',         # A program.
     'im2txt/inputs/sequence_example.py': r'tf\.io\.TFRecordWriter',
-    # A package's own files.
-    'im2txt/encoders/efficientnet_lite.py': r'os\.listdir',
     # Unpacks archives on this machine, and says so.
     'data_prep/download.py': r'open|(pathlib\.)?Path|os\.replace|shutil\.\w+',
 }

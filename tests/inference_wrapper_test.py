@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from im2txt import configuration, encoders, inference_wrapper
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 
 tf1 = tf.compat.v1
 
@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory):
   encoder = encoders.make(CONFIG)
   values = encoder.read_weights(encoder.default_weights())
   with tf.Graph().as_default(), tf1.Session() as session:
-    captioner.build_step(CONFIG)
+    Captioner(CONFIG).build_step()
     variables = {v.op.name: v for v in tf1.global_variables()}
     # Sorted: the order of a set is another in each process.
     for name in sorted(variables.keys() - values.keys() - {'global_step'}):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from im2txt import configuration, encoders, show_and_tell_model
-from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import reader
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1
@@ -87,7 +87,7 @@ def test_variables_are_those_of_published_checkpoints(step):
   prefix = str(PUBLISHED / f'model.ckpt-{step}')
   names = {name for name, _ in tf.train.list_variables(prefix)}
   assert ('lstm/basic_lstm_cell/weights' in names) == (step == 1000000)
-  assert checkpoints.Reader(prefix).shapes == golden()
+  assert reader.Reader(prefix).shapes == golden()
 
 
 def test_parameters_of_the_decoder(models):

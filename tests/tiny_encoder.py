@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import ENCODERS, Encoder, Encoding
-from im2txt.encoders.encoder import pool_regions, read_checkpoint
+from im2txt.encoders.encoder import pool_regions
 from im2txt.layers import core as layers
 
 tf1 = tf.compat.v1
@@ -30,6 +30,7 @@ class TinyEncoder(Encoder):
   scope = 'TinyEncoder'
   image_side = 64
   weights_package = 'tiny-encoder'
+  weights_suffixes = ('tiny_encoder.py',)
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
@@ -56,9 +57,7 @@ class TinyEncoder(Encoder):
     return __file__
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Draw this file's weights, or read a checkpoint of a run."""
-    if path != __file__:
-      return read_checkpoint(path, self.scope)
+    """Draw this file's weights."""
     random = np.random.default_rng(7)
     weights = {}
     for layer, shape in _KERNELS.items():

@@ -1,4 +1,4 @@
-"""What every reader of captions hands on, and the checks they share."""
+"""The result of every reader of captions, and the checks that they share."""
 
 import os
 import random
@@ -19,7 +19,7 @@ class CaptionedImage(NamedTuple):
 
   Attributes:
     image_id: fits int64.
-    path: of the image file, which has not been looked at yet.
+    path: of the image file, which is not opened yet.
     captions: as people wrote them.
   """
   image_id: int
@@ -27,19 +27,19 @@ class CaptionedImage(NamedTuple):
   captions: list[str]
 
 
-# The readers' result: the images of 'train', 'val' and 'test', each left
-# out where the user did not ask for it.
+# The readers' result: the images by split ('train', 'val', 'test'), of the
+# splits that the user asked for.
 Splits = dict[str, list[CaptionedImage]]
 
 
 def check_folder(path: str, flag: str) -> None:
-  """Raises NotADirectoryError where the flag's value is no folder."""
+  """Raise NotADirectoryError if the flag's value is no folder."""
   if not file_system.isdir(path):
     raise NotADirectoryError(f'--{flag}={path}: no such folder')
 
 
 def image_path(image_dir: str, name: str, where: str) -> str:
-  """Returns the image's path.
+  """Return the path of an image in the image folder.
 
   Args:
     image_dir: folder that the image must lie in.
@@ -47,8 +47,8 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     where: file and line (or id) that has the name, for the message.
 
   Raises:
-    ValueError: the path leaves the folder, by a link too, can be no file's or
-      is broken text.
+    ValueError: the path leads out of the folder (also by a link), no file can
+      have it, or it is broken text.
   """
   annotations.check_text(name, f'{where}: the image {name!r}')
   path = os.path.join(image_dir, name)
@@ -68,11 +68,11 @@ def image_path(image_dir: str, name: str, where: str) -> str:
 
 
 def number_images(names: Sequence[str]) -> list[int]:
-  """Returns an id for each image of a data set that has no ids.
+  """Return an id for each image of a data set that has no ids.
 
-  That is the number before a file name's first `_` or `.` (Flickr's own image
-  id in 1000268201_693b08cb0e.jpg) if each name has one and no two the same,
-  else the place in `names`, counted from 1.
+  It is the number before the first `_` or `.` of the file name (Flickr's own
+  image id in 1000268201_693b08cb0e.jpg) if every name has one and they all
+  differ. Otherwise it is the index in `names`, counted from 1.
   """
   matches = [re.match(r'([0-9]{1,19})[_.]', os.path.basename(name))
              for name in names]
@@ -86,11 +86,11 @@ def number_images(names: Sequence[str]) -> list[int]:
 def split_at_random(
     captioned: list[CaptionedImage], val_fraction: float, test_fraction: float
 ) -> Splits:
-  """Deals images out to splits, the same way each time.
+  """Deal images out to splits, the same way each time.
 
   Args:
     captioned: all images.
-    val_fraction: share of the images; one image at least, unless 0.
+    val_fraction: share of the images; at least one image, unless it is 0.
     test_fraction: likewise.
   """
   if val_fraction + test_fraction >= 1:
@@ -107,17 +107,16 @@ def split_at_random(
 
 
 def sample_pairs(splits: Splits, number: int) -> Splits:
-  """Draws image-caption pairs, the same ones each time.
+  """Draw image-caption pairs, the same ones each time.
 
   Args:
-    splits: the images; of those none of whose captions is drawn none is
-      left.
+    splits: the images. An image is left out if none of its captions is drawn.
     number: of pairs, of all splits together.
   """
   pairs = [(split, i, j) for split, captioned in splits.items()
            for i, image in enumerate(captioned)
            for j in range(len(image.captions))]
-  drawn = {}
+  drawn: dict[tuple[str, int], list[int]] = {}
   for split, i, j in random.Random(_SEED).sample(
       pairs, min(number, len(pairs))):
     drawn.setdefault((split, i), []).append(j)

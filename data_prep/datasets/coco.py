@@ -1,10 +1,10 @@
 """Reads COCO's caption files (2014's, 2017's, any of their schema) into splits.
 
-`im2txt.text.annotations` says what is in them. Karpathy's dataset_coco.json has
+`im2txt.text.annotations` describes them. Karpathy's dataset_coco.json has
   images:       [{"cocoid": 391895, "filepath": "val2014",
                   "filename": "COCO_val2014_000000391895.jpg",
                   "split": "test", "sentences": [{"raw": "A man ..."}]}]
-Further keys are of no interest here.
+Further keys are ignored.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from typing import TypeVar
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
+    CaptionedImage,
+    Splits,
+    image_path,
 )
 from im2txt.files import json_files
 from im2txt.text import annotations
@@ -26,7 +26,7 @@ _KARPATHY_SPLITS = {
 
 
 def read_captions(captions_file: str, image_dir: str) -> list[CaptionedImage]:
-  """Reads the captioned images of one caption file, in its order.
+  """Read the captioned images of one caption file, in its order.
 
   Args:
     captions_file: JSON in COCO's schema.
@@ -44,13 +44,13 @@ def read_captions(captions_file: str, image_dir: str) -> list[CaptionedImage]:
     captioned.append(CaptionedImage(
         image.image_id, image_path(image_dir, image.file_name, image.where),
         image.captions))
-  return _captioned(captioned, captions_file)
+  return _drop_uncaptioned(captioned, captions_file)
 
 
 def split_as_im2txt(
     train: list[_Item], val: list[_Item]
 ) -> dict[str, list[_Item]]:
-  """Gives 85 % of COCO's large validation set to training, 10 % to testing.
+  """Give 85 % of COCO's large validation set to training, 10 % to testing.
 
   Args:
     train: the images of the training file.
@@ -64,11 +64,11 @@ def split_as_im2txt(
 
 
 def check_ids_differ(splits: Splits) -> None:
-  """Raises ValueError where two splits have an image id.
+  """Raise ValueError if two splits have the same image id.
 
-  2014's validation set and 2017's training set, for one, share images.
+  For example the validation set of 2014 and the training set of 2017 do.
   """
-  split_of = {}
+  split_of: dict[int, str] = {}
   for split, captioned in splits.items():
     for image in captioned:
       other = split_of.setdefault(image.image_id, split)
@@ -80,19 +80,19 @@ def check_ids_differ(splits: Splits) -> None:
 def read_karpathy(
     karpathy_file: str, image_dirs: Mapping[str, str]
 ) -> Splits:
-  """Reads Karpathy's splits; `restval` counts as training, as is usual.
+  """Read Karpathy's splits; `restval` counts as training, as is usual.
 
   Args:
     karpathy_file: dataset_coco.json.
-    image_dirs: folder of the images whose filepath begins with the key.
+    image_dirs: folder of images, by the beginning of their filepath.
 
   Raises:
     ValueError: the file is not of its schema, has an id twice or an empty
       caption, or an image's path leaves the folder.
     OSError: the file cannot be read.
   """
-  splits = {'train': [], 'val': [], 'test': []}
-  image_ids = set()
+  splits: Splits = {'train': [], 'val': [], 'test': []}
+  image_ids: set[int] = set()
   content = json_files.read(karpathy_file)
   for i, entry in enumerate(
       annotations.get_list(content, 'images', karpathy_file)):
@@ -120,11 +120,11 @@ def read_karpathy(
         image_path(
             image_dir, json_files.get(entry, 'filename', str, where), where),
         captions))
-  return {split: _captioned(captioned, karpathy_file)
+  return {split: _drop_uncaptioned(captioned, karpathy_file)
           for split, captioned in splits.items() if captioned}
 
 
-def _captioned(
+def _drop_uncaptioned(
     captioned: list[CaptionedImage], source: str
 ) -> list[CaptionedImage]:
   with_captions = [image for image in captioned if image.captions]

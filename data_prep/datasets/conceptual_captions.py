@@ -1,9 +1,9 @@
-"""Reads Conceptual Captions' files, as far as the images are there.
+"""Reads the captions of Conceptual Captions whose images are there.
 
-They are TSV without a header and without quoting: a line
-`a dog in the snow<TAB>http://example.org/dog.jpg` a caption, and optionally a
-third cell with the image's file in the image folder. Without that the file is
-named after the address, see `image_name`.
+The files are TSV without a header and without quotes, a line a caption:
+`a dog in the snow<TAB>http://example.org/dog.jpg`. An optional third cell is
+the path of the image in the image folder. Without it the file is named after
+the URL, see `image_name`.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from typing import NamedTuple
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
+    CaptionedImage,
+    Splits,
+    image_path,
 )
 from data_prep.images.image_fetcher import RemoteImage
 from im2txt.files import file_system
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     where: FILE:LINE.
     caption: as the data set has it.
     url: of the image.
-    file: the image's path in the image folder; '' where it follows from `url`.
+    file: the image's path in the image folder; '' if `url` gives its name.
   """
   where: str
   caption: str
@@ -45,36 +45,37 @@ class Row(NamedTuple):
 
 
 def image_name(url: str) -> str:
-  """Returns the name of an image's file, which may have any ending besides."""
+  """Return the name of an image's file, without its ending (if it has one)."""
   return hashlib.sha256(url.encode()).hexdigest()
 
 
 def read_splits(captions_files: Mapping[str, str], image_dir: str) -> Splits:
-  """Collects the captions of every image that is there.
+  """Collect the captions of every image that is there.
 
   An image of an earlier split is left out of a later one. Its id is the number
-  of its first row, counted from 1 through all files, and so stays the same
-  when more images are there.
+  of its first row, counted from 1 through all files. So it stays the same when
+  more images are there.
 
   Args:
     captions_files: file by split, the training split first.
     image_dir: folder of the images.
 
   Raises:
-    ValueError: a file is not of its form, or nothing of it is left.
+    ValueError: a file has another format, or none of its images is there.
     OSError: a file or the folder cannot be read.
   """
   folder = _ImageFolder(image_dir)
   splits: dict[str, dict[str, CaptionedImage]] = {}
-  named = {}  # The first file of an address, where the data set names files.
+  # First file of a URL, by the hash of the URL, if the data set names files.
+  named: dict[str, str] = {}
   number = 0
   for split, captions_file in captions_files.items():
-    images = {}
+    images: dict[str, CaptionedImage] = {}
     first, missing, repeated = number, 0, 0
-    for row in _rows(captions_file):
+    for row in _read_rows(captions_file):
       number += 1
-      path, there = folder.locate(row)
-      if not there:
+      path, exists = folder.locate(row)
+      if not exists:
         missing += 1
         continue
       if row.file:
@@ -100,42 +101,42 @@ def read_splits(captions_files: Mapping[str, str], image_dir: str) -> Splits:
 def missing_images(
     captions_files: Mapping[str, str], image_dir: str
 ) -> Iterator[RemoteImage]:
-  """Yields the image of every row that has none, some of them repeatedly.
+  """Yield the missing image of each row; one of several rows comes repeatedly.
 
   Args:
     captions_files: file by split.
     image_dir: folder of the images.
 
   Raises:
-    ValueError: a file is not of its form.
+    ValueError: a file has another format.
     OSError: a file or the folder cannot be read.
   """
   folder = _ImageFolder(image_dir)
   for captions_file in captions_files.values():
-    for row in _rows(captions_file):
-      path, there = folder.locate(row)
-      if not there:
-        if row.file:  # An image that is not whole yet has a longer name.
+    for row in _read_rows(captions_file):
+      path, exists = folder.locate(row)
+      if not exists:
+        if row.file:  # Its temporary file must be possible, too.
           image_path(image_dir, f'{row.file}.tmp', row.where)
         yield RemoteImage(row.url, path)
 
 
 class _ImageFolder:
-  """Knows which images a folder has without asking it for each of millions."""
+  """The images of a folder, listed once: there may be millions."""
 
   def __init__(self, folder: str):
     self._folder = folder
-    self._endings: dict[bytes, str] = {}  # By the digest that is the name.
+    self._endings: dict[bytes, str] = {}  # By the hash that is the name.
     for name in file_system.list_files(folder):
       stem, ending = os.path.splitext(name)
       if ending.lower() in _ENDINGS and _DIGEST.fullmatch(stem):
         digest = bytes.fromhex(stem)
-        # Of several the same one each time.
+        # If there are several, the same one each time.
         self._endings[digest] = min(sys.intern(ending),
                                     self._endings.get(digest, ending))
 
   def locate(self, row: Row) -> tuple[str, bool]:
-    """Returns where a row's image belongs and whether it is there."""
+    """Return the path of a row's image and whether it is there."""
     if row.file:
       path = image_path(self._folder, row.file, row.where)
       return path, file_system.isfile(path)
@@ -145,7 +146,7 @@ class _ImageFolder:
             ending is not None)
 
 
-def _rows(captions_file: str) -> Iterator[Row]:
+def _read_rows(captions_file: str) -> Iterator[Row]:
   for where, line in annotations.lines(captions_file):
     cells = [cell.strip() for cell in line.split('\t')]
     if len(cells) not in (2, 3):

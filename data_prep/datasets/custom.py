@@ -1,4 +1,4 @@
-"""Reads captions of anyone's own: a CSV, TSV or JSONL of image and caption.
+"""Reads the user's own captions: a CSV, TSV or JSONL of image and caption.
 
 A row has one caption; an image with several captions has several rows.
 """
@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from data_prep.datasets.captioned_images import (
-  CaptionedImage,
-  Splits,
-  image_path,
-  number_images,
+    CaptionedImage,
+    image_path,
+    number_images,
 )
 from im2txt.files import file_system, json_files
 from im2txt.text import annotations
@@ -29,7 +28,7 @@ class Row(NamedTuple):
     where: FILE:LINE.
     image: the image's path in the image folder.
     caption: as a person wrote it.
-    split: 'train', 'val', 'test', or None where the file does not say.
+    split: 'train', 'val', 'test', or None if the file has no splits.
   """
   where: str
   image: str
@@ -43,17 +42,17 @@ def read_rows(
     caption_column: str,
     split_column: str | None,
 ) -> list[Row]:
-  """Reads a captions file.
+  """Read a captions file.
 
   Args:
-    captions_file: its ending (.csv, .tsv, .jsonl) says what it is. CSV and
+    captions_file: its ending (.csv, .tsv, .jsonl) says its format. CSV and
       TSV begin with a line of column names.
     image_column: column (key in JSONL) of the image's path.
     caption_column: column of the caption.
-    split_column: column of the split; None if there is none.
+    split_column: column of the split; None if the file has none.
 
   Raises:
-    ValueError: a row is not of that form.
+    ValueError: a row has another format.
     OSError: the file cannot be read.
   """
   ending = os.path.splitext(captions_file)[1].lower()
@@ -85,25 +84,30 @@ def read_rows(
   return rows
 
 
-def group_rows(rows: list[Row], image_dir: str) -> Splits:
-  """Collects each image's captions; the key None is no split yet.
+def group_rows(
+    rows: list[Row], image_dir: str
+) -> dict[str | None, list[CaptionedImage]]:
+  """Collect the captions of each image.
 
   Args:
     rows: all captions.
     image_dir: folder of the images.
 
+  Returns:
+    The images by split; all under None if the rows have no splits.
+
   Raises:
     ValueError: an image is in two splits, or its path leaves the folder.
   """
-  first_rows = {}
-  captions = {}
+  first_rows: dict[str, Row] = {}
+  captions: dict[str, list[str]] = {}
   for row in rows:
     first = first_rows.setdefault(row.image, row)
     if row.split != first.split:
       raise ValueError(f'{row.where}: {row.image} is in {row.split} here but '
                        f'in {first.split} at {first.where}')
     captions.setdefault(row.image, []).append(row.caption)
-  splits = {}
+  splits: dict[str | None, list[CaptionedImage]] = {}
   ids = number_images(list(captions))
   for image_id, (name, of_image) in zip(ids, captions.items(),
                                        strict=True):

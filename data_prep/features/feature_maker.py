@@ -1,8 +1,8 @@
-"""The step that writes a shard of features; the only one with an encoder.
+"""Writes shards of features; the only step that needs the encoder.
 
-A process reads the encoder's weights once and keeps it for all its shards. The
-images of a shard are encoded in the same batches wherever it is written, for
-a batch of another size may round otherwise.
+A process reads the weights of the encoder once for all its shards. The images
+of a shard are encoded in the same batches wherever it is written: a batch of
+another size may round differently.
 """
 
 import base64
@@ -17,10 +17,10 @@ from data_prep.features import feature_store, image_scan
 from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights, variable_loader
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  image_processing,
-  sequence_example,
+    bad_records,
+    feature_cache,
+    image_processing,
+    sequence_example,
 )
 
 tf1 = tf.compat.v1
@@ -36,8 +36,8 @@ class Image(NamedTuple):
   Attributes:
     image_id: its id.
     digest: SHA-256 of its file, in hex.
-    captions: as `image_scan.Image` has them, each in base64.
-    place: of features to reuse, or None where it is to be encoded.
+    captions: as in `image_scan.ScannedImage`, each in base64.
+    place: of features to reuse, or None if the image must be encoded.
   """
 
   image_id: int
@@ -51,9 +51,8 @@ class Shard(NamedTuple):
 
   Attributes:
     path: the file.
-    sources: shards of images, each with the numbers of its records that are to
-      be encoded.
-    images: what becomes its records.
+    sources: shards of images, each with the numbers of the records to encode.
+    images: the content of its records.
   """
 
   path: str
@@ -66,7 +65,7 @@ class Recipe(NamedTuple):
 
   Attributes:
     config: the encoder, its weights and the size of its images.
-    description: what features are made.
+    description: which features are made.
     batch_size: images encoded at once.
   """
 
@@ -77,63 +76,66 @@ class Recipe(NamedTuple):
 
 def make_shard(images: Sequence[tuple[image_scan.ScannedImage, str, int]],
                path: str, store: feature_store.FeatureStore | None) -> Shard:
-  """Describes a shard.
+  """Describe a shard.
 
   Args:
-    images: each with the file and the record that it lies in.
+    images: each with its file and the number of its record there.
     path: of the shard.
-    store: has images that need not be encoded.
+    store: has features of images that need not be encoded.
   """
-  found = []
-  sources = {}
+  shard_images = []
+  sources: dict[str, list[int]] = {}
   for image, file, record in images:
-    place = store.find(image.digest) if store else None
+    place = store.lookup(image.digest) if store else None
     if place is None:
       sources.setdefault(file, []).append(record)
-    found.append(Image(
+    shard_images.append(Image(
         image.image_id, image.digest.hex(),
         [base64.b64encode(captions).decode('ascii')
          for captions in image.captions], place))
-  return Shard(path, list(sources.items()), found)
+  return Shard(path, list(sources.items()), shard_images)
 
 
-def num_encoded(shard: Shard) -> int:
-  """How many images of a shard have to be encoded."""
+def count_to_encode(shard: Shard) -> int:
+  """Return how many images of a shard must be encoded."""
   return sum(len(records) for _, records in shard.sources)
 
 
 class FeatureMaker:
-  """The encoder with its weights; `close` it in the end."""
+  """The encoder with its weights; call `close` in the end."""
 
   def __init__(self, config: configuration.ModelConfig):
-    """Reads the weights.
+    """Read the weights.
 
     Args:
       config: the encoder, its weights and the size of its images.
 
     Raises:
       OSError: the weights are not there.
-      ValueError: there are none, or they are of another network.
+      ValueError: no weights are given, or they are of another network.
     """
-    if not encoder_weights.find(config):
+    self._encoder = encoders.make(config)
+    self._weights = encoder_weights.find(config, self._encoder)
+    if not self._weights:
       raise ValueError(f'the encoder {config.encoder} needs its weights: give '
                        '--inception_checkpoint_file')
     self._config = config
-    self._reading = image_scan.reading(config)
+    self._record_config = image_scan.without_caption_limits(config)
     self._session = None
     self._graph = tf.Graph()
     with self._graph.as_default():
-      self._encoding = self._encode(tf.zeros(
+      self._encoding = self._encode_images(tf.zeros(
           [1, config.image_height, config.image_width, 3]))
-      variables = encoder_weights.variables(config)
+      variables = encoder_weights.variables(self._encoder)
       self._loader = variable_loader.VariableLoader(variables)
-      self._values = encoder_weights.read(config, variables)
-    self._digest = encoder_weights.digest(config, self._values)
+      self._values = encoder_weights.read(
+          self._encoder, self._weights, variables)
+    self._digest = encoder_weights.digest(self._encoder, self._values)
 
   def describe(
       self, features: str, precision: str, augmentations: int, source: str
   ) -> feature_cache.Description:
-    """What the features will have been made with."""
+    """Return the description of features that this encoder makes."""
     return feature_cache.Description(
         encoder=self._config.encoder,
         weights=self._digest,
@@ -147,38 +149,38 @@ class FeatureMaker:
                 for key in KEYS[features]},
         source=source)
 
-  def check(self, description: feature_cache.Description) -> None:
-    """Refuses to make features that other weights were to make.
+  def check_weights(self, description: feature_cache.Description) -> None:
+    """Check that a description names the weights of this encoder.
 
     Raises:
-      ValueError: the description is of others.
+      ValueError: it names others.
     """
     if description.weights != self._digest:
       raise ValueError(
-          f'{encoder_weights.find(self._config)} has other weights here than '
+          f'{self._weights} has other weights here than '
           'where the work began; all machines must see the same file')
 
-  def make(
+  def encode(
       self,
       sources: Sequence[tuple[str, Sequence[int]]],
       description: feature_cache.Description,
       batch_size: int,
   ) -> Iterator[dict[str, bytes]]:
-    """Encodes the images of some records of shards, in order.
+    """Encode the images of some records of shards, in order.
 
     Args:
-      sources: shards and, of each, the records to be encoded, in order.
-      description: what to make; the same one each time.
-      batch_size: images encoded at once; likewise.
+      sources: shards, each with the numbers of the records to encode, in order.
+      description: which features to make; the same in every call.
+      batch_size: images encoded at once; the same in every call.
 
     Yields:
-      An image's features as they lie in a record, by key.
+      The features of an image as they are in a record, by key.
 
     Raises:
       ValueError: an image cannot be decoded.
     """
     if self._session is None:
-      self._open(description, batch_size)
+      self._build_graph(description, batch_size)
     for path, records in sources:
       chosen = np.zeros(max(records) + 1, bool)
       chosen[records] = True
@@ -186,25 +188,25 @@ class FeatureMaker:
           self._initializer, {self._file: path, self._chosen: chosen})
       while True:
         try:
-          with bad_records.explained_errors(self._reading, [path]):
-            found = self._session.run(self._fetches)
+          with bad_records.explained_errors(self._record_config, [path]):
+            features = self._session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break
-        for arrays in zip(*found.values(), strict=True):
+        for arrays in zip(*features.values(), strict=True):
           try:
             packed = {key: description.pack(array)
-                      for key, array in zip(found, arrays, strict=True)}
+                      for key, array in zip(features, arrays, strict=True)}
           except ValueError as error:
             raise ValueError(f'{path}, of an image: {error}') from None
           yield packed
 
   def close(self) -> None:
-    """Ends its session; an interrupted program does not end before."""
+    """Close the session; without it an interrupted program does not end."""
     if self._session is not None:
       self._session.close()
       self._session = None
 
-  def _open(
+  def _build_graph(
       self, description: feature_cache.Description, batch_size: int
   ) -> None:
     versions = description.augmentations + 1
@@ -216,25 +218,26 @@ class FeatureMaker:
       iterator = tf1.data.make_initializable_iterator(dataset)
       self._initializer = iterator.initializer
       images = iterator.get_next()  # [P, versions, height, width, 3]
-      encoding = self._encode(tf.reshape(images, [-1, *images.shape[2:]]))
+      encoding = self._encode_images(
+          tf.reshape(images, [-1, *images.shape[2:]]))
       self._fetches = {
           key: tf.reshape(encoding[key], [-1, versions, *shape])
           for key, shape in description.shapes.items()}
       self._session = tf1.Session()
       self._loader.load(self._session, self._values)
 
-  def _encode(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    encoding = encoders.make(self._config).encode(images, False, False)
+  def _encode_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    encoding = self._encoder.encode(images, False, False)
     return {feature_cache.POOLED: encoding.pooled,
             feature_cache.REGIONS: encoding.regions}
 
   def _read(
       self, file: tf.Tensor, chosen: tf.Tensor, versions: int
   ) -> tf.data.Dataset:
-    """The plain version of each image and then the distorted ones.
+    """Return the plain version of each image, then the distorted ones.
 
-    Those follow from the image's bytes, so that they are the same whenever it
-    is its turn and whatever was made before.
+    The distortions follow from the bytes of the image, so they do not depend
+    on what was encoded before.
     """
     config = self._config
 
@@ -250,7 +253,7 @@ class FeatureMaker:
           for i in range(1, versions)])
 
     plain = tf.autograph.experimental.do_not_convert
-    # Behind the last one that is chosen the shard may be damaged.
+    # The shard may be damaged after the last chosen record.
     records = tf.data.TFRecordDataset(file).take(
         tf.size(chosen, out_type=tf.int64))
     records = tf.data.Dataset.zip((
@@ -260,14 +263,14 @@ class FeatureMaker:
                  config.num_preprocess_threads))
 
 
-# An encoder keeps all CPUs busy, and has one session: one shard at a time,
-# where a runner has several threads.
+# An encoder keeps all CPUs busy and has one session: it makes one shard at a
+# time, even if a runner has several threads.
 _lock = threading.Lock()
-_makers: dict[str, FeatureMaker] = {}  # By configuration; one, as a rule.
+_makers: dict[str, FeatureMaker] = {}  # By configuration; usually one.
 
 
-def maker_of(config: configuration.ModelConfig) -> FeatureMaker:
-  """This process's encoder, made the first time; see `FeatureMaker`."""
+def get_maker(config: configuration.ModelConfig) -> FeatureMaker:
+  """Return the encoder of this process; the first call makes it."""
   key = repr(config)
   if key not in _makers:
     _makers[key] = FeatureMaker(config)
@@ -275,21 +278,21 @@ def maker_of(config: configuration.ModelConfig) -> FeatureMaker:
 
 
 def close() -> None:
-  """Ends this process's encoders."""
+  """Close the encoders of this process."""
   while _makers:
     _makers.popitem()[1].close()
 
 
 def write_shard(shard: Sequence[Any], recipe: Recipe) -> None:
-  """Writes a shard of features whole or not at all.
+  """Write a shard of features whole or not at all.
 
   Args:
-    shard: a `Shard`, or what JSON has made of it.
-    recipe: how.
+    shard: a `Shard`, or what JSON made of it.
+    recipe: how images become features.
 
   Raises:
-    ValueError: an image cannot be decoded, or this machine has other weights
-      under the name than the one where the work began.
+    ValueError: an image cannot be decoded, or the file of weights of this
+      machine differs from that of the machine where the work began.
     OSError: a file cannot be read or the shard not written.
   """
   with _lock:
@@ -298,9 +301,9 @@ def write_shard(shard: Sequence[Any], recipe: Recipe) -> None:
 
 def _write_shard(shard: Shard, recipe: Recipe) -> None:
   config, description, batch_size = recipe
-  maker = maker_of(config)
-  maker.check(description)
-  features = maker.make(shard.sources, description, batch_size)
+  maker = get_maker(config)
+  maker.check_weights(description)
+  features = maker.encode(shard.sources, description, batch_size)
 
   def records() -> Iterator[bytes]:
     for image_id, digest, captions, place in shard.images:
@@ -312,7 +315,7 @@ def _write_shard(shard: Shard, recipe: Recipe) -> None:
             'than when the work began')
       example = sequence_example.make_image(
           image_id, {feature_cache.DIGEST: bytes.fromhex(digest), **data},
-          image_scan.captions_of(map(base64.b64decode, captions)))
+          image_scan.parse_captions(map(base64.b64decode, captions)))
       yield example.SerializeToString(deterministic=True)
 
   sequence_example.write_records(shard.path, records())

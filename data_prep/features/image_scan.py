@@ -1,4 +1,4 @@
-"""Looks through shards once: which images they hold, and their captions."""
+"""Scans shards once for the images and captions that they hold."""
 
 import base64
 import dataclasses
@@ -17,9 +17,9 @@ from data_prep.runners.runner import Label, Runner
 from im2txt import configuration
 from im2txt.inputs import bad_records, sequence_example, tfrecords
 
-# Of a record: image id, SHA-256 of the image's file in hex, and its serialized
-# FeatureLists in base64, so that JSON has it.
-_Found = tuple[int, str, str]
+# What a scan finds in a record: image id, SHA-256 of the image's file in hex,
+# and its serialized FeatureLists in base64, so that JSON has it.
+_Scanned = tuple[int, str, str]
 
 
 class ScannedImage(NamedTuple):
@@ -28,8 +28,8 @@ class ScannedImage(NamedTuple):
   Attributes:
     image_id: its id.
     digest: SHA-256 of its file.
-    captions: serialized FeatureLists of its records, which take a fraction of
-      the memory of their words.
+    captions: serialized FeatureLists of its records. They take a fraction of
+      the memory of lists of words.
   """
 
   image_id: int
@@ -42,8 +42,8 @@ class Group(NamedTuple):
 
   Attributes:
     files: the shards, in order.
-    first: for each file, for each of its records, whether it is the first one
-      of its image, and none that is left out; bool.
+    first: of each file, bool [records], whether the record is the first one of
+      its image. A record that is left out is not.
     images: in the order of these first records.
   """
 
@@ -52,8 +52,10 @@ class Group(NamedTuple):
   images: list[ScannedImage]
 
 
-def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
-  """How images are read: whatever words the captions have, and how many.
+def without_caption_limits(
+    config: configuration.ModelConfig
+) -> configuration.ModelConfig:
+  """Return a configuration that accepts captions of any words and length.
 
   Args:
     config: of a model that is to be trained on the features.
@@ -67,36 +69,38 @@ def reading(config: configuration.ModelConfig) -> configuration.ModelConfig:
 def scan(
     runner: Runner, files: Sequence[str], config: configuration.ModelConfig
 ) -> list[Group]:
-  """Looks through shards of either layout.
+  """Scan shards of either layout.
 
   Args:
-    runner: looks through one shard.
-    files: the shards; those that differ by their number only are one group.
-    config: keys of the encoded image and of the captions' ids, the size of
+    runner: scans the shards.
+    files: the shards; those that differ only by their number are one group.
+    config: the keys of the encoded image and of the caption ids, the size of
       images, and whether bad records are left out.
 
   Raises:
     ValueError: a record is none of an image with captions, or all are left
       out.
   """
-  skips = bad_records.skips(config)
-  found = runner.find(
-      functools.partial(_scan_file, config=reading(config), skips=skips),
+  skip_bad = bad_records.skips(config)
+  scans = runner.filter_map(
+      functools.partial(
+          _scan_shard, config=without_caption_limits(config),
+          skip_bad=skip_bad),
       files, Label('looking through shards', 'shard'))
-  faults = [tfrecords.Fault(*fault) for _, bad in found for fault in bad]
+  faults = [tfrecords.Fault(*fault) for _, bad in scans for fault in bad]
   groups = {}
-  for file, (records, _) in zip(files, found, strict=True):
+  for file, (records, _) in zip(files, scans, strict=True):
     groups.setdefault(re.sub(r'\d{5}(-of-\d{5})$', r'\1', file), []).append(
         (file, records))
-  scanned = [_group(members) for members in groups.values()]
-  if faults and not any(group.images for group in scanned):
+  grouped = [_make_group(members) for members in groups.values()]
+  if faults and not any(group.images for group in grouped):
     raise faults[0].error()
   tfrecords.say(faults)
-  return scanned
+  return grouped
 
 
 def digest(groups: Sequence[Group]) -> str:
-  """Tells what shards hold from what others do."""
+  """Return a hash of the images and captions of shards."""
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
@@ -107,16 +111,24 @@ def digest(groups: Sequence[Group]) -> str:
   return hashed.hexdigest()
 
 
-def captions_of(found: Iterable[bytes]) -> list[sequence_example.Caption]:
-  """All captions of an image, as it has them."""
-  return [caption for serialized in found
+def parse_captions(
+    feature_lists: Iterable[bytes]
+) -> list[sequence_example.Caption]:
+  """Return all captions of an image.
+
+  Args:
+    feature_lists: the serialized FeatureLists of its records.
+  """
+  return [caption for serialized in feature_lists
           for caption in sequence_example.captions_of(
               tf.train.SequenceExample(
                   feature_lists=tf.train.FeatureLists.FromString(serialized)))]
 
 
-def _group(members: Sequence[tuple[str, Sequence[_Found | None]]]) -> Group:
-  """A group of its files and what each of their records is."""
+def _make_group(
+    members: Sequence[tuple[str, Sequence[_Scanned | None]]]
+) -> Group:
+  """Make a group of files and the scanned records of each."""
   images = {}
   first = []
   for _, records in members:
@@ -126,37 +138,39 @@ def _group(members: Sequence[tuple[str, Sequence[_Found | None]]]) -> Group:
         firsts.append(False)
         continue
       image_id, digest_hex, captions = record
-      found = ScannedImage(image_id, bytes.fromhex(digest_hex),
-                    [base64.b64decode(captions)])
-      known = images.setdefault((found.image_id, found.digest), found)
-      firsts.append(known is found)
-      if known is not found:
-        known.captions.extend(found.captions)
+      image = ScannedImage(image_id, bytes.fromhex(digest_hex),
+                           [base64.b64decode(captions)])
+      known = images.setdefault((image.image_id, image.digest), image)
+      firsts.append(known is image)
+      if known is not image:
+        known.captions.extend(image.captions)
     first.append(np.array(firsts, bool))
   return Group([file for file, _ in members], first, list(images.values()))
 
 
-def _scan_file(
-    file: str, config: configuration.ModelConfig, skips: bool
-) -> tuple[list[_Found | None], list[tfrecords.Fault]]:
-  """What each record of a shard is, in order, and what is left out."""
+def _scan_shard(
+    file: str, config: configuration.ModelConfig, skip_bad: bool
+) -> tuple[list[_Scanned | None], list[tfrecords.Fault]]:
+  """Return what each record of a shard holds, and what is left out."""
   faults = (list(filter(None, bad_records.look_through(config, [file])))
-            if skips else [])
-  found = {}
+            if skip_bad else [])
+  scanned = {}
   for number, record in tfrecords.read(file, faults):
     try:
-      found[number] = _look(
+      scanned[number] = _parse_record(
           record, config.image_feature_name, config.caption_feature_name)
     except ValueError as error:
       fault = tfrecords.Fault(file, number, str(error))
-      if not skips:
+      if not skip_bad:
         raise fault.error() from None
       faults.append(fault)
-  return ([found.get(i) for i in range(max(found, default=-1) + 1)],
+  return ([scanned.get(i) for i in range(max(scanned, default=-1) + 1)],
           sorted(faults))
 
 
-def _look(record: bytes, image_feature: str, caption_feature: str) -> _Found:
+def _parse_record(
+    record: bytes, image_feature: str, caption_feature: str
+) -> _Scanned:
   try:
     example = tf.train.SequenceExample.FromString(record)
     lists = example.feature_lists.feature_list
@@ -172,7 +186,7 @@ def _look(record: bytes, image_feature: str, caption_feature: str) -> _Found:
     raise ValueError(f'no image under {image_feature}; features are made '
                      'from shards of images')
   image_id = sequence_example.image_id_of(example)
-  # Maps are written in any order but for this.
+  # Otherwise maps are written in any order.
   captions = example.feature_lists.SerializeToString(deterministic=True)
   return (image_id, hashlib.sha256(images[0]).hexdigest(),
           base64.b64encode(captions).decode('ascii'))

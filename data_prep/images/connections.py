@@ -1,20 +1,53 @@
-"""What may go wrong with a connection, and what of it passes."""
+"""Failed downloads: which failures may pass, and how long to wait.
+
+`urllib3.util.Retry` counts the retries and reads Retry-After. It is not mounted
+on a session: there it does not see a streamed body that breaks off, cannot
+resume a body by range, and would ask for an unknown host name again.
+"""
 
 import requests
 import urllib3
+from urllib3.util import Retry
 
-BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
+# What requests and urllib3 raise when a connection fails.
+CONNECTION_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
+
+# Too slow, too early, too busy, or a failure of the server; some servers have
+# numbers beyond the standard's. A request refused otherwise is not repeated.
+_TEMPORARY_STATUSES = frozenset((408, 425, 429, *range(500, 1000)))
 
 
-def is_passing(status: int) -> bool:
-  """Whether a server with that HTTP status may well answer later."""
-  # Too slow or too early, too busy, or ill, which has numbers beyond the
-  # standard's; any other refusal would be repeated.
-  return status in (408, 425, 429) or status >= 500
+def check_status(response: requests.Response) -> None:
+  """Raise requests.HTTPError if the server may well answer later."""
+  if response.status_code in _TEMPORARY_STATUSES:
+    raise requests.HTTPError(
+        f'{response.status_code} {response.reason}', response=response)
 
 
-def reason(error: BaseException) -> BaseException:
-  """The socket's own words, which others have wrapped."""
+def wait_secs(retry: Retry, error: Exception) -> float:
+  """Return how long to wait before the next try.
+
+  Args:
+    retry: has the failures so far, without this one. Its backoff factor is
+      the wait after the first one; it is doubled after each next one.
+    error: the failure; the Retry-After of its response counts instead.
+
+  Returns:
+    Seconds.
+  """
+  response = getattr(error, 'response', None)
+  if response is not None:
+    try:
+      after = retry.get_retry_after(response.raw)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+      after = None
+    if after is not None:
+      return after
+  return min(retry.backoff_max, retry.backoff_factor * 2.0**len(retry.history))
+
+
+def root_cause(error: BaseException) -> BaseException:
+  """Return the socket's own error, which others have wrapped."""
   while error.__context__:
     error = error.__context__
   return error

@@ -1,9 +1,10 @@
-"""Judges and reads image files, by content and not by name.
+"""Checks image files and reads them as the JPEGs that records store.
 
-TensorFlow's decode_jpeg must be able to read what goes into a record, so an
-image that is no plain JPEG is re-encoded, and one that cannot be decoded is
-found before any record is written. Images may be shrunk on the way, for that
-is cheaper once than at every step of training.
+The content of a file counts, not its name. TensorFlow's decode_jpeg must be
+able to read what goes into a record. So an image that is no plain JPEG is
+re-encoded, and one that cannot be decoded is found before any record is
+written. Images may be shrunk here: that is cheaper once than at every step of
+training.
 """
 
 import io
@@ -17,11 +18,11 @@ from im2txt.inputs import image_size
 _JPEG_END = b'\xff\xd9'
 
 
-class Form(NamedTuple):
-  """How images lie in records.
+class ImageFormat(NamedTuple):
+  """How images are stored in records.
 
   Attributes:
-    max_side: pixels that the longer side of a larger image is shrunk to; 0
+    max_side: most pixels of the longer side; larger images are shrunk. 0
       shrinks none.
     quality: of JPEGs that are encoded here, 1 to 100.
   """
@@ -29,43 +30,43 @@ class Form(NamedTuple):
   quality: int = 95
 
 
-def problem(path: str, form: Form) -> str | None:
-  """Decodes an image file fully; why it is no usable one, None where it is."""
+def find_problem(path: str, image_format: ImageFormat) -> str | None:
+  """Decode an image file fully; return why it is not usable, or None."""
   try:
     data = _read_file(path)
     with image_size.opened(data) as image:
       if _is_plain_jpeg(data, image):
-        # An eighth of the size takes as much of the file but less time.
+        # At an eighth of the size the whole file is read, in less time.
         image.draft(None, (1, 1))
         image.load()
       else:
-        _encode(image, form)
-  # Damaged files make Pillow raise whatever its decoders stumble over.
+        _encode(image, image_format)
+  # Pillow's decoders raise exceptions of any kind at damaged files.
   except Exception as error:
     reason = ' '.join(str(error).split())
     return reason or type(error).__name__
   return None
 
 
-def read(path: str, form: Form) -> bytes:
-  """Returns the JPEG that goes into the record.
+def read_jpeg(path: str, image_format: ImageFormat) -> bytes:
+  """Return the JPEG that goes into the record.
 
-  Those are the file's bytes if it is a JPEG that TensorFlow reads and not too
-  large a one.
+  It is the file itself if that is a JPEG that TensorFlow reads and not too
+  large.
 
   Args:
-    path: a file that `problem` found none with.
-    form: as `problem` was told.
+    path: a file in which `find_problem` found no problem.
+    image_format: as `find_problem` had it.
 
   Raises:
-    OSError: the file is gone, or no longer the image it was.
+    OSError: the file is gone or has changed.
   """
   data = _read_file(path)
   with image_size.opened(data) as image:
-    large = 0 < form.max_side < max(image.size)
+    large = 0 < image_format.max_side < max(image.size)
     if _is_plain_jpeg(data, image) and not large:
       return data
-    return _encode(image, form)
+    return _encode(image, image_format)
 
 
 def _read_file(path: str) -> bytes:
@@ -83,7 +84,7 @@ def _is_plain_jpeg(data: bytes, image: Image.Image) -> bool:
           and data.endswith(_JPEG_END))
 
 
-def _encode(image: Image.Image, form: Form) -> bytes:
+def _encode(image: Image.Image, image_format: ImageFormat) -> bytes:
   if image.mode.startswith('I;16'):
     # Pillow would clip 16-bit grey to its darkest 256 shades.
     image = image.point(lambda shade: shade / 256).convert('L')
@@ -93,10 +94,10 @@ def _encode(image: Image.Image, form: Form) -> bytes:
     image = Image.alpha_composite(white, image)
   if image.mode != 'RGB':
     image = image.convert('RGB')
-  if form.max_side:
-    # A JPEG not decoded yet is decoded to no more than three times the size.
-    image.thumbnail((form.max_side, form.max_side),
-                      Image.Resampling.LANCZOS, reducing_gap=3.0)
+  if image_format.max_side:
+    # A JPEG that is not decoded yet is decoded to at most three times the size.
+    side = image_format.max_side
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
   jpeg = io.BytesIO()
-  image.save(jpeg, 'JPEG', quality=form.quality)
+  image.save(jpeg, 'JPEG', quality=image_format.quality)
   return jpeg.getvalue()

@@ -1,8 +1,8 @@
 """Runs steps on Apache Beam, which has runners for many machines.
 
-Items travel as files, lines of JSON in a folder that all machines see, for a
-pipeline that held them would be too large for most runners. Only the files'
-names are dealt out. What a step finds comes back in the same way.
+Items travel as files of JSON lines in a folder that all machines see: a
+pipeline that held them would be too large for most runners. The pipeline has
+only the names of these files. The results of a step come back in the same way.
 """
 
 import collections
@@ -25,7 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data_prep.runners.runner import Label, Runner
 from im2txt.files import atomic_files, file_system
 
-# Here and in its workers, which tell pages of each step and of each mistake.
+# In this process and its workers: they log pages about each step and error.
 logging.getLogger('apache_beam.runners').setLevel(logging.CRITICAL)
 
 # In this process; Beam's own default would first look for a program to
@@ -35,12 +35,12 @@ _DEFAULT_OPTIONS = (
     '--direct_running_mode=in_memory')
 
 _MAX_LINES = 1000  # Of a file of items, which one worker goes through.
-_MIN_FILES = 200   # Of many items, so that all workers have some to the end.
+_MIN_FILES = 200   # Of many items, so that all workers are busy to the end.
 _ERROR = 'error-'
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
-  """Reads Beam's own pipeline options; it warns of those it does not know.
+  """Parse Beam's own pipeline options; Beam warns of unknown ones.
 
   Args:
     options: for example `--runner=FlinkRunner`; without any, everything runs
@@ -54,7 +54,7 @@ def parse(options: Sequence[str]) -> PipelineOptions:
     with contextlib.redirect_stderr(complaint):
       parsed = PipelineOptions([*_DEFAULT_OPTIONS, *options])
       parsed.get_all_options(display_warnings=True)
-  except SystemExit:  # So argparse ends a program.
+  except SystemExit:  # Raised by argparse.
     raise ValueError('--beam_options: '
                      + complaint.getvalue().strip().splitlines()[-1]) from None
   return parsed
@@ -62,12 +62,13 @@ def parse(options: Sequence[str]) -> PipelineOptions:
 
 @contextlib.contextmanager
 def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
-  """Makes a runner.
+  """Make a runner.
 
   Args:
     options: Beam's own.
-    scratch: existing folder for files of items, the same one on all machines;
-      they are removed with the block, those of a killed program before it.
+    scratch: existing folder for files of items, the same one on all machines.
+      They are removed when the block ends; what a killed program left there is
+      removed at its start.
   """
   for left in file_system.glob(
       os.path.join(glob.escape(scratch), 'beam-*.tmp')):
@@ -77,55 +78,54 @@ def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
 
 
 class _BeamRunner(Runner):
-  """See the base class; each step is a pipeline."""
+  """Runs each step as a pipeline."""
 
   def __init__(self, options: PipelineOptions, folder: str):
     self._options = options
     self._folder = folder
 
-  def find(
+  def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
-    """See the base class."""
-    found = self._run(
+    numbered = self._run(
         label, items, function,
-        beam.Filter(lambda found: found[1] is not None))
-    return [value for _, value in sorted(found, key=lambda found: found[0])]
+        beam.Filter(lambda numbered: numbered[1] is not None))
+    return [result for _, result in sorted(numbered, key=lambda pair: pair[0])]
 
-  def count(
+  def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, at_least: int,
+      label: Label, min_count: int,
   ) -> collections.Counter[str]:
-    """See the base class; nothing but the sums comes back."""
+    # Only the sums come back from the workers.
     return collections.Counter(dict(self._run(
         label, items, function,
-        'words' >> beam.FlatMap(lambda found: found[1]),
+        'words' >> beam.FlatMap(lambda numbered: numbered[1]),
         'count' >> beam.combiners.Count.PerElement(),
-        'frequent' >> beam.Filter(lambda counted: counted[1] >= at_least))))
+        'frequent' >> beam.Filter(lambda counted: counted[1] >= min_count))))
 
-  def do(
+  def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    """See the base class."""
-    del sizes
+    del sizes  # Beam shows no progress bar.
     self._run(label, items, function, beam.Filter(lambda _: False))
 
   def _run(
       self, label: Label, items: Sequence[Any], function: Callable[[Any], Any],
       *steps: beam.PTransform,
   ) -> list[tuple[Any, Any]]:
-    """Runs a pipeline.
+    """Run a pipeline.
 
     Args:
       label: of the step.
       items: each a line of a file.
-      function: applied to each first; gives (its number, the result).
-      *steps: what follows; gives pairs of a key, each but once, and a value
-        that JSON has.
+      function: applied first to each item. The next step gets pairs of the
+        item's number and the result.
+      *steps: what follows. The last one returns pairs of a key, each only
+        once, and a value that JSON has.
 
     Returns:
-      These, in any order.
+      The pairs, in any order.
     """
     absl_logging.info('%s: %d', label.doing, len(items))
     folder = os.path.join(self._folder, uuid.uuid4().hex)
@@ -144,11 +144,11 @@ class _BeamRunner(Runner):
     except Exception as error:
       if 'KeyboardInterrupt' in str(error):  # Wrapped by Beam.
         raise KeyboardInterrupt from None
-      noted = _noted(folder)
-      if noted:
-        raise noted from None
+      item_error = _read_item_error(folder)
+      if item_error:
+        raise item_error from None
       raise
-    # A runner that tried again may have written some twice.
+    # A runner that retried a step may have written some results twice.
     found = dict(itertools.chain.from_iterable(map(
         _read_lines, file_system.glob(
             os.path.join(glob.escape(folder), 'results-*.jsonl')))))
@@ -157,11 +157,11 @@ class _BeamRunner(Runner):
 
 
 class _WriteResults(beam.DoFn):
-  """Writes what comes into files, one a bundle."""
+  """Writes the values of each bundle into a file."""
 
   def __init__(self, folder: str):
     self._folder = folder
-    self._values = []
+    self._values: list[Any] = []
 
   def start_bundle(self) -> None:
     self._values = []
@@ -176,7 +176,7 @@ class _WriteResults(beam.DoFn):
 
 
 def _write_items(items: Sequence[Any], folder: str) -> Iterator[str]:
-  """Writes items with their numbers, a line each; yields the files."""
+  """Write items with their numbers, a line each; yield the files' paths."""
   lines = min(_MAX_LINES, max(1, len(items) // _MIN_FILES))
   for first in range(0, len(items), lines):
     path = os.path.join(folder, f'items-{first:09d}.jsonl')
@@ -197,21 +197,21 @@ def _read_lines(path: str) -> Iterator[Any]:
 def _apply(
     function: Callable[[Any], Any], folder: str, numbered: tuple[int, Any]
 ) -> tuple[int, Any]:
-  """Applies the function; leaves a note of what is wrong with the item."""
+  """Apply the function; write what is wrong with the item into a file."""
   number, item = numbered
   try:
     return number, function(item)
   except (OSError, ValueError) as error:
-    # A runner tries again and then says it in pages.
+    # Beam retries the item and then wraps its message in pages of others.
     _write_lines(os.path.join(folder, f'{_ERROR}{uuid.uuid4().hex}.json'),
                  [isinstance(error, ValueError), str(error)])
     raise
 
 
-def _noted(folder: str) -> Exception | None:
-  """What an item was wrong with; None: it is something else that failed."""
-  notes = file_system.glob(os.path.join(glob.escape(folder), f'{_ERROR}*.json'))
-  if not notes:
+def _read_item_error(folder: str) -> Exception | None:
+  """Return the error of an item; None if something else failed."""
+  paths = file_system.glob(os.path.join(glob.escape(folder), f'{_ERROR}*.json'))
+  if not paths:
     return None
-  is_value, message = _read_lines(notes[0])
+  is_value, message = _read_lines(paths[0])
   return ValueError(message) if is_value else OSError(message)

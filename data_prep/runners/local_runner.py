@@ -4,7 +4,7 @@ import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import logging
 from tqdm import tqdm
@@ -13,15 +13,17 @@ from data_prep.runners import worker_pool
 from data_prep.runners.runner import Label, Runner
 
 _MAX_CHUNK = 200  # Items that a worker is sent at a time.
-_MIN_CHUNKS = 50  # Of many items, so that all workers have some to the end.
+_MIN_CHUNKS = 50  # Of many items, so that all workers are busy to the end.
+
+_T = TypeVar('_T')
 
 
 @contextlib.contextmanager
 def local_runner(max_workers: int) -> Iterator[Runner]:
-  """Starts worker processes, which end with the block.
+  """Start worker processes, which end with the `with` block.
 
   Args:
-    max_workers: at most, and at most one a CPU.
+    max_workers: at most so many, and at most one a CPU.
 
   Raises:
     ChildProcessError: a worker died.
@@ -35,125 +37,131 @@ def local_runner(max_workers: int) -> Iterator[Runner]:
 
 @contextlib.contextmanager
 def in_this_process() -> Iterator[Runner]:
-  """Makes a runner for steps each of which keeps all CPUs busy."""
+  """Make a runner for steps each of which keeps all CPUs busy."""
   yield _SerialRunner()
 
 
 class _LocalRunner(Runner):
-  """See the base class; what a step raises ends the work."""
+  """Gives the items to worker processes; the first exception ends the work."""
 
   def __init__(self, pool: ProcessPoolExecutor):
     self._pool = pool
 
-  def find(
+  def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
-    """See the base class."""
-    return [value for values in self._in_chunks(_find, function, items, label)
-            for value in values]
+    return [result
+            for results in self._map_chunks(_filter_map, function, items, label)
+            for result in results]
 
-  def count(
+  def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, at_least: int,
+      label: Label, min_count: int,
   ) -> collections.Counter[str]:
-    """See the base class."""
-    counts = collections.Counter()
-    for found in self._in_chunks(_count, function, items, label):
-      counts.update(found)
-    return _frequent(counts, at_least)
+    counts: collections.Counter[str] = collections.Counter()
+    for counted in self._map_chunks(_count_words, function, items, label):
+      counts.update(counted)
+    return _drop_rare(counts, min_count)
 
-  def do(
+  def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    """See the base class."""
     jobs = {self._pool.submit(function, item): size
             for item, size in zip(items, sizes, strict=True)}
-    with _bar(label, sum(sizes)) as bar:
+    with _progress_bar(label, sum(sizes)) as bar:
       for job in as_completed(jobs):
         job.result()
         bar.update(jobs[job])
 
-  def _in_chunks(
-      self, work: Callable, function: Callable, items: Sequence[Any],
+  def _map_chunks(
+      self,
+      work: Callable[[Callable[[Any], Any], Sequence[Any]], _T],
+      function: Callable[[Any], Any],
+      items: Sequence[Any],
       label: Label,
-  ) -> Iterator[Any]:
-    """As pool.map does, but that cancels what is left to do at an exception.
+  ) -> Iterator[_T]:
+    """Yield `work(function, chunk)` of each chunk of the items, in order.
 
-    A pool whose workers are then ended fails over what is cancelled.
+    `pool.map` would cancel the chunks left over at an exception. A pool whose
+    workers are then killed fails on cancelled jobs.
     """
     size = min(_MAX_CHUNK, max(1, len(items) // _MIN_CHUNKS))
     chunks = [items[i:i + size] for i in range(0, len(items), size)]
     jobs = [self._pool.submit(work, function, chunk) for chunk in chunks]
     jobs.reverse()
-    with _bar(label, len(items)) as bar:
+    with _progress_bar(label, len(items)) as bar:
       for chunk in chunks:
         yield jobs.pop().result()
         bar.update(len(chunk))
 
 
 class _SerialRunner(Runner):
-  """See the base class; one item after the other."""
+  """Does one item after the other in this process."""
 
-  def find(
+  def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
-    """See the base class."""
-    with _bar(label, len(items)) as bar:
-      return [value for item in items
-              if (value := _told(bar, function(item))) is not None]
+    with _progress_bar(label, len(items)) as bar:
+      return _filter_map(_advancing(bar, function), items)
 
-  def count(
+  def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, at_least: int,
+      label: Label, min_count: int,
   ) -> collections.Counter[str]:
-    """See the base class."""
-    with _bar(label, len(items)) as bar:
-      counts = _count(lambda item: _told(bar, function(item)), items)
-    return _frequent(counts, at_least)
+    with _progress_bar(label, len(items)) as bar:
+      return _drop_rare(
+          _count_words(_advancing(bar, function), items), min_count)
 
-  def do(
+  def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    """See the base class; where no bar can be shown, the log says how far."""
     total = sum(sizes)
     done = 0
-    with _bar(label, total) as bar:
+    with _progress_bar(label, total) as bar:
       for item, size in zip(items, sizes, strict=True):
         function(item)
         done += size
         bar.update(size)
-        if bar.disable:
+        if bar.disable:  # No terminal.
           logging.info('%s: %d of %d %ss', label.doing, done, total,
                        label.unit)
 
 
-def _told(bar: tqdm, value: Any) -> Any:
-  """Moves the bar by one and passes the value on."""
-  bar.update()
-  return value
+def _advancing(
+    bar: 'tqdm[Any]', function: Callable[[Any], _T]
+) -> Callable[[Any], _T]:
+  """Return the function; each call of it also moves the bar by one."""
+  def advance(item: Any) -> _T:
+    result = function(item)
+    bar.update()
+    return result
+
+  return advance
 
 
-def _frequent(
-    counts: collections.Counter[str], at_least: int
-) -> collections.Counter[str]:
-  return collections.Counter({
-      word: count for word, count in counts.items() if count >= at_least})
+def _filter_map(
+    function: Callable[[Any], Any], items: Sequence[Any]
+) -> list[Any]:
+  return [result for result in map(function, items) if result is not None]
 
 
-def _find(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-  return [value for value in map(function, items) if value is not None]
-
-
-def _count(
+def _count_words(
     function: Callable[[Any], Iterable[str]], items: Sequence[Any]
 ) -> collections.Counter[str]:
-  counts = collections.Counter()
+  counts: collections.Counter[str] = collections.Counter()
   for words in map(function, items):
     counts.update(words)
   return counts
 
 
-def _bar(label: Label, total: int) -> tqdm:
+def _drop_rare(
+    counts: collections.Counter[str], min_count: int
+) -> collections.Counter[str]:
+  return collections.Counter({
+      word: count for word, count in counts.items() if count >= min_count})
+
+
+def _progress_bar(label: Label, total: int) -> 'tqdm[Any]':
   return tqdm(desc=label.doing, total=total, unit=label.unit, disable=None)

@@ -1,8 +1,8 @@
-"""What runs a step of work on many items: this machine or a cluster.
+"""Interface of what applies a function to many items: this machine, a cluster.
 
-A step is a module's function, or a partial of one, that is applied to each
-item. Items are values that JSON has, so that they may travel as files; what
-was a tuple may arrive as a list.
+The function is a module's function, or a partial of one. Items and results are
+values that JSON has, so that they may travel as files; what was a tuple may
+arrive as a list.
 """
 
 import abc
@@ -26,46 +26,46 @@ class Runner(abc.ABC):
   """Applies functions to items."""
 
   @abc.abstractmethod
-  def find(
+  def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
-    """What a function returns, where that is not None.
+    """Return the results of a function that are not None.
 
     Args:
-      function: gives a value that JSON has.
+      function: returns a value that JSON has.
       items: its arguments.
       label: of the progress bar.
 
     Returns:
-      These, in the items' order.
+      The results in the order of their items.
     """
 
   @abc.abstractmethod
-  def count(
+  def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, at_least: int,
+      label: Label, min_count: int,
   ) -> collections.Counter[str]:
-    """How often a function gives each word.
+    """Count the words that a function returns for all items.
 
     Args:
-      function: gives words, each as often as it is to be counted.
+      function: returns words, each as often as it is to be counted.
       items: its arguments.
       label: of the progress bar.
-      at_least: words with fewer are left out.
+      min_count: rarer words are left out.
     """
 
   @abc.abstractmethod
-  def do(
+  def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    """Applies a function for what it does, such as to write a file.
+    """Apply a function for its side effect, such as to write a file.
 
     It may be applied to an item twice, even at the same time.
 
     Args:
       function: what to apply.
       items: its arguments.
-      sizes: of each, in the progress bar's units.
+      sizes: of each item, in units of the progress bar.
       label: of the progress bar.
     """

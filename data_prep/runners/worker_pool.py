@@ -1,4 +1,4 @@
-"""Worker processes that leave nothing behind, however the work ends."""
+"""A pool of worker processes that all end with the work, however it ends."""
 
 import contextlib
 import multiprocessing
@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 
 
 def available_cpus() -> int:
-  """Number of CPUs that this process may use."""
+  """Return the number of CPUs that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -21,10 +21,9 @@ def available_cpus() -> int:
 def worker_pool(
     workers: int, preload: Sequence[str]
 ) -> Iterator[ProcessPoolExecutor]:
-  """Makes a pool of processes whose functions see nothing of this one.
+  """Make a pool of processes that share no memory with this one.
 
-  The end of the `with` block, by an interrupt or what else goes wrong too,
-  ends the workers at once.
+  The workers are killed when the `with` block ends, by an exception too.
 
   Args:
     workers: number of processes.
@@ -45,14 +44,14 @@ def worker_pool(
   try:
     _start_first_worker(pool)
     yield pool
-  # The forkserver's own death shows as an end of file, or of a connection.
+  # EOFError or ConnectionError: the fork server itself died.
   except (process.BrokenProcessPool, EOFError, ConnectionError):
     raise ChildProcessError(
         'a worker process died; if memory ran out, lower --num_threads. '
         'The same command goes on from here') from None
   finally:
-    # They are not asked to end: one that died may have the lock that another
-    # needs to answer, which would be waited for without end.
+    # Killed, not asked to end: a dead worker may hold a lock that another one
+    # needs to answer. Waiting for that answer would never end.
     for child in multiprocessing.active_children():
       if child not in not_ours:
         child.kill()
@@ -60,11 +59,11 @@ def worker_pool(
 
 
 def _start_first_worker(pool: ProcessPoolExecutor) -> None:
-  """Waits for the modules' import, and with Ctrl-C until that is over.
+  """Wait until the modules are imported, and hold back Ctrl-C until then.
 
-  Interrupted halfway, the processes being born would print tracebacks.
+  Interrupted earlier, the starting processes would print tracebacks.
   """
-  interrupts = []
+  interrupts: list[bool] = []
   # A program that starts with Ctrl-C ignored goes on ignoring it.
   handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
@@ -80,10 +79,12 @@ def _start_first_worker(pool: ProcessPoolExecutor) -> None:
 def _start_worker() -> None:
   # Ctrl-C reaches every process of the terminal; the parent ends the workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-  # A killed parent can end nobody, and idle workers would wait for ever.
-  multiprocessing.parent_process().join()
+def _exit_with_parent() -> None:
+  # A killed parent cannot kill its workers; idle ones would wait for ever.
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # This process is a worker.
+  parent.join()
   os._exit(1)

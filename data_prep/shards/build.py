@@ -6,8 +6,9 @@ The folder then holds:
   word_counts.style.json    how its captions became words
   images.tsv                split, id and file of every image in the shards
   bad_images.txt            skipped files and why, if there were any
-  build.json                what was built from what, so that a build that
-                            was cut short goes on and no two are ever mixed
+  build.json                settings and input of the build, so that an
+                            interrupted build is resumed and two different
+                            builds are never mixed
 """
 
 import contextlib
@@ -26,15 +27,27 @@ import PIL
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-  SPLITS,
-  CaptionedImage,
-  Splits,
-  sample_pairs,
+    SPLITS,
+    CaptionedImage,
+    Splits,
+    sample_pairs,
 )
 from data_prep.images import stored_images
 from data_prep.runners.local_runner import local_runner
 from data_prep.runners.runner import Label, Runner
-from data_prep.shards import items as shards
+from data_prep.shards.items import (
+    LAYOUTS,
+    Item,
+    Recipe,
+    Shard,
+    assign_shards,
+    count_records,
+    list_items,
+    shard_path,
+    shard_pattern,
+    temporary_pattern,
+    tokenize,
+)
 from im2txt.files import atomic_files, file_system, json_files, locks
 from im2txt.text import caption_styles, vocabulary
 
@@ -46,7 +59,7 @@ class Options:
   num_shards: Mapping[str, int]  # By split; those not built are ignored.
   # How captions become words.
   style: caption_styles.CaptionStyle = caption_styles.named('nltk')
-  # A seeded sample of so many image-caption pairs is built; None: all.
+  # Build a seeded sample of so many image-caption pairs; None: all.
   max_pairs: int | None = None
   min_word_count: int = 4
   # Most words of a new vocabulary, markers counted; None: any number.
@@ -55,28 +68,28 @@ class Options:
   word_counts_output_file: str | None = None
   # Use this vocabulary and count no words.
   vocab_file: str | None = None
-  layout: str = 'im2txt'  # One of shards.LAYOUTS.
-  max_side: int = 0       # See images.Form, likewise the next.
+  layout: str = 'im2txt'  # One of items.LAYOUTS.
+  max_side: int = 0       # See ImageFormat, likewise the next.
   jpeg_quality: int = 95
   max_bad_fraction: float = 0.01
-  # Starts what does the work.
+  # Starts the runner that does the work.
   runner: Callable[[], AbstractContextManager[Runner]] = functools.partial(
       local_runner, 8)
 
   @property
   def vocabulary_path(self) -> str:
-    """The vocabulary that the records' ids refer to."""
+    """Path of the vocabulary that the word ids of the records refer to."""
     return (self.vocab_file or self.word_counts_output_file
             or os.path.join(self.output_dir, vocabulary.FILE_NAME))
 
   @property
-  def form(self) -> stored_images.Form:
+  def image_format(self) -> stored_images.ImageFormat:
     """How images are stored."""
-    return stored_images.Form(self.max_side, self.jpeg_quality)
+    return stored_images.ImageFormat(self.max_side, self.jpeg_quality)
 
 
 def build(splits: Splits, options: Options) -> None:
-  """Builds the shards of every split, or those that are still to do.
+  """Build the shards of every split, or those that are still missing.
 
   Args:
     splits: the captioned images.
@@ -102,30 +115,30 @@ def build(splits: Splits, options: Options) -> None:
 
 def _build(splits: Splits, options: Options) -> None:
   settings = _settings(splits, options)
-  bad = _bad_before(options.output_dir, settings)
-  if bad is not None and not _unwritten(splits, options):
+  bad = _load_bad_images(options.output_dir, settings)
+  if bad is not None and not _missing_files(splits, options):
     logging.info('%s holds this whole build already; nothing to do',
                  options.output_dir)
     return
   try:
     with options.runner() as runner:
       if bad is None:
-        bad = _find_bad(runner, splits, options.form)
-      _report_bad(bad, splits, options)
+        bad = _find_bad_images(runner, splits, options.image_format)
+      _write_bad_images(bad, splits, options)
       splits = {split: [image for image in captioned if image.path not in bad]
                 for split, captioned in splits.items()}
       _check_request(splits, options)
       vocab = _make_vocabulary(runner, splits, options)
       _write_images_tsv(splits, options.output_dir)
-      # From here on the folder is this build's.
-      _write_json(record_path(options.output_dir),
+      # From here on the folder belongs to this build.
+      _write_json(build_json_path(options.output_dir),
                   {'settings': settings, 'bad': bad})
-      _write_shards(runner, splits, options, shards.Recipe(
-          options.layout, options.form, options.style, vocab))
+      _write_shards(runner, splits, options, Recipe(
+          options.layout, options.image_format, options.style, vocab))
   finally:
     for split in SPLITS:
       for path in file_system.glob(
-          shards.temporary_pattern(options.output_dir, split)):
+          temporary_pattern(options.output_dir, split)):
         with contextlib.suppress(FileNotFoundError):
           file_system.remove(path)
   for split, captioned in splits.items():
@@ -136,14 +149,14 @@ def _build(splits: Splits, options: Options) -> None:
     logging.warning(
         '%d bad images were left out (%s%s); see %s', len(bad),
         ', '.join(list(bad)[:3]), ' ...' * (len(bad) > 3),
-        _report_path(options.output_dir))
+        _bad_images_path(options.output_dir))
 
 
 def _check_request(splits: Splits, options: Options) -> None:
   if not splits:
     raise ValueError('no split to build: give at least one list of images')
   if options.vocab_file:
-    _load_vocabulary(options)  # Says what is wrong before the work begins.
+    _load_vocabulary(options)  # Raises now what is wrong with it.
   else:
     if 'train' not in splits:
       raise ValueError('no training captions to count words in: '
@@ -153,11 +166,11 @@ def _check_request(splits: Splits, options: Options) -> None:
           f'--min_word_count={options.min_word_count} leaves no words: there '
           f'are {_count_pairs(splits["train"])} training captions')
   for split, captioned in splits.items():
-    records = shards.count_records(captioned, options.layout)
+    records = count_records(captioned, options.layout)
     if records < options.num_shards[split]:
       raise ValueError(
           f'--{split}_shards={options.num_shards[split]} is more than the '
-          f'{records} {shards.LAYOUTS[options.layout]}s of the {split} '
+          f'{records} {LAYOUTS[options.layout]}s of the {split} '
           'split; lower it')
 
 
@@ -166,7 +179,7 @@ def _count_pairs(captioned: Sequence[CaptionedImage]) -> int:
 
 
 def _settings(splits: Splits, options: Options) -> dict[str, Any]:
-  """Everything that a shard's bytes depend on, file contents aside."""
+  """Return what the bytes of the shards depend on, except the image files."""
   settings = {
       'start_word': options.style.start_word,
       'end_word': options.style.end_word,
@@ -174,7 +187,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
       'nltk version': nltk.__version__,
       'pillow version': PIL.__version__,
   }
-  # Folders from before there were these must still be recognised.
+  # Build folders older than these options must still be recognised.
   settings |= {name: getattr(options, name)
                for name in ('layout', 'max_side', 'jpeg_quality', 'max_words')
                if getattr(options, name) != getattr(Options, name)}
@@ -190,21 +203,29 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
     for image_id, path, captions in captioned:
       digest.update(json.dumps(
           [image_id, file_system.abspath(path), captions]).encode())
-    settings[f'{split} images and captions'] = digest.hexdigest()
+    # 'pictures', as in folders of earlier builds.
+    settings[f'{split} pictures and captions'] = digest.hexdigest()
     settings[f'{split}_shards'] = options.num_shards[split]
   return settings
 
 
-def _bad_before(
+def _load_bad_images(
     output_dir: str, settings: Mapping[str, Any]
 ) -> dict[str, str] | None:
-  """Why paths are no images, as of earlier; None: it has not begun."""
-  if not any(file_system.glob(shards.shard_pattern(output_dir, split))
+  """Return what an earlier run of this build found wrong, by image path.
+
+  Returns:
+    The problems; None if no shard is there yet.
+
+  Raises:
+    ValueError: the folder holds shards of another build.
+  """
+  if not any(file_system.glob(shard_pattern(output_dir, split))
              for split in SPLITS):
     return None
   advice = 'give another --output_dir or empty that folder'
   try:
-    with file_system.open(record_path(output_dir), encoding='utf-8') as f:
+    with file_system.open(build_json_path(output_dir), encoding='utf-8') as f:
       record = json_files.parse(f.read())
     begun = dict(record['settings'])
     bad = dict(record['bad'])
@@ -219,9 +240,9 @@ def _bad_before(
   return bad
 
 
-def _unwritten(splits: Splits, options: Options) -> list[str]:
-  """Returns the files that a finished build has and this folder has not."""
-  paths = [shards.shard_path(options.output_dir, split, i,
+def _missing_files(splits: Splits, options: Options) -> list[str]:
+  """Return the files of a finished build that are not there yet."""
+  paths = [shard_path(options.output_dir, split, i,
                              options.num_shards[split])
            for split in splits for i in range(options.num_shards[split])]
   if not options.vocab_file:
@@ -230,29 +251,32 @@ def _unwritten(splits: Splits, options: Options) -> list[str]:
   return [path for path in paths if not file_system.exists(path)]
 
 
-def _find_bad(
-    runner: Runner, splits: Splits, form: stored_images.Form
+def _find_bad_images(
+    runner: Runner, splits: Splits, image_format: stored_images.ImageFormat
 ) -> dict[str, str]:
-  """Why paths are no usable images."""
+  """Return what is wrong with images that cannot be used, by path."""
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
-  bad = dict(runner.find(functools.partial(_problem, form=form), paths,
-                         Label('checking images', 'image')))
+  bad = dict(runner.filter_map(
+      functools.partial(_check_image, image_format=image_format), paths,
+      Label('checking images', 'image')))
   logging.info('checked %d images: %d bad', len(paths), len(bad))
   return bad
 
 
-def _problem(path: str, form: stored_images.Form) -> tuple[str, str] | None:
-  problem = stored_images.problem(path, form)
+def _check_image(
+    path: str, image_format: stored_images.ImageFormat
+) -> tuple[str, str] | None:
+  problem = stored_images.find_problem(path, image_format)
   return None if problem is None else (path, problem)
 
 
-def _report_bad(
+def _write_bad_images(
     bad: Mapping[str, str], splits: Splits, options: Options
 ) -> None:
-  report = _report_path(options.output_dir)
+  report = _bad_images_path(options.output_dir)
   if not bad:
-    # One may be left of an attempt before the images were put right.
+    # One may be left from a run before the images were repaired.
     if file_system.exists(report):
       file_system.remove(report)
     return
@@ -272,8 +296,8 @@ def _make_vocabulary(
 ) -> vocabulary.Vocabulary:
   path = options.vocabulary_path
   if not options.vocab_file:
-    counts = runner.count(
-        functools.partial(shards.words_of, style=options.style),
+    counts = runner.count_words(
+        functools.partial(tokenize, style=options.style),
         [caption for image in splits['train'] for caption in image.captions],
         Label('counting words', 'caption'), options.min_word_count)
     file_system.makedirs(os.path.dirname(path) or '.')
@@ -292,31 +316,31 @@ def _load_vocabulary(options: Options) -> vocabulary.Vocabulary:
 
 
 def _write_shards(
-    runner: Runner, splits: Splits, options: Options, recipe: shards.Recipe
+    runner: Runner, splits: Splits, options: Options, recipe: Recipe
 ) -> None:
   total = 0
-  due = []
+  due: list[Shard] = []
   for split, captioned in splits.items():
-    items = shards.list_items(captioned, recipe.layout)
+    items = list_items(captioned, recipe.layout)
     total += len(items)
-    due += [shard for shard in shards.assign_shards(
+    due += [shard for shard in assign_shards(
         options.output_dir, split, items, options.num_shards[split])
             if not file_system.exists(shard.path)]
   sizes = [len(shard.items) for shard in due]
   if sum(sizes) < total:
     logging.info('%d %ss are in finished shards already',
-                 total - sum(sizes), shards.LAYOUTS[recipe.layout])
-  runner.do(functools.partial(_write_shard, recipe=recipe), due, sizes,
-            Label('writing shards', 'record'))
+                 total - sum(sizes), LAYOUTS[recipe.layout])
+  runner.for_each(functools.partial(_write_shard, recipe=recipe), due, sizes,
+                  Label('writing shards', 'record'))
 
 
-def _write_shard(shard: Sequence[Any], recipe: shards.Recipe) -> None:
-  # Importing TensorFlow takes seconds, which this process need not spend.
+def _write_shard(shard: Sequence[Any], recipe: Recipe) -> None:
+  # Imports TensorFlow, which takes seconds; only the workers need it.
   from data_prep.shards import shard_writer
 
   path, items = shard
   shard_writer.write_shard(
-      shards.Shard(path, [shards.Item(*item) for item in items]), recipe)
+      Shard(path, [Item(*item) for item in items]), recipe)
 
 
 def _write_images_tsv(splits: Splits, output_dir: str) -> None:
@@ -338,10 +362,10 @@ def _write_text(path: str, text: str) -> None:
     f.write(text)
 
 
-def record_path(output_dir: str) -> str:
-  """Where a build notes what it is of, as soon as it begins to write."""
+def build_json_path(output_dir: str) -> str:
+  """Return the path of the settings file, written before the first shard."""
   return os.path.join(output_dir, 'build.json')
 
 
-def _report_path(output_dir: str) -> str:
+def _bad_images_path(output_dir: str) -> str:
   return os.path.join(output_dir, 'bad_images.txt')

@@ -1,7 +1,7 @@
-"""The steps from captioned images to shards, as plain functions.
+"""Items, shards and the functions that deal the items out to the shards.
 
-list_items -> assign_shards -> shard_writer.write_shard, with words_of. They
-keep no state, so that any runner can run them.
+list_items -> assign_shards -> shard_writer.write_shard. They keep no state, so
+that any runner can run them.
 """
 
 import glob
@@ -19,14 +19,14 @@ from im2txt.text import caption_styles, vocabulary
 
 _T = TypeVar('_T')
 
-SHUFFLE_SEED = 12345  # im2txt's.
+SHUFFLE_SEED = 12345  # As in im2txt.
 
 # By layout, what a record holds.
 LAYOUTS = {'im2txt': 'image-caption pair', 'image': 'image'}
 
 
 class Item(NamedTuple):
-  """What becomes one record: an image with one or all of its captions.
+  """The content of one record: an image with one or all of its captions.
 
   Attributes:
     image_id: the image's id.
@@ -49,24 +49,24 @@ class Recipe(NamedTuple):
 
   Attributes:
     layout: one of LAYOUTS.
-    form: how its image is stored.
+    image_format: how its image is stored.
     style: how its captions become words.
-    vocab: has the words' ids.
+    vocab: gives the ids of the words.
   """
   layout: str
-  form: stored_images.Form
+  image_format: stored_images.ImageFormat
   style: caption_styles.CaptionStyle
   vocab: vocabulary.Vocabulary
 
 
-def words_of(caption: str, style: caption_styles.CaptionStyle) -> list[str]:
-  """A caption's words, markers included."""
-  # A token may hold a blank, with which it could not stand in a vocabulary.
+def tokenize(caption: str, style: caption_styles.CaptionStyle) -> list[str]:
+  """Return the words of a caption, markers included."""
+  # A token may contain a blank; a line of a vocabulary file cannot.
   return ' '.join(style.tokenize(caption)).split()
 
 
 def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
-  """Returns how many records these images become."""
+  """Return how many records these images become."""
   if layout == 'image':
     return len(captioned)
   return sum(len(image.captions) for image in captioned)
@@ -75,7 +75,7 @@ def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
 def list_items(
     captioned: Iterable[CaptionedImage], layout: str
 ) -> list[Item]:
-  """Returns one split's items, shuffled the same way each time.
+  """Return the items of one split, shuffled the same way each time.
 
   Args:
     captioned: the split's images.
@@ -90,30 +90,30 @@ def list_items(
 
 
 def shard_path(output_dir: str, split: str, number: int, total: int) -> str:
-  """Returns e.g. output_dir/train-00000-of-00256."""
+  """Return e.g. output_dir/train-00000-of-00256."""
   return os.path.join(output_dir, f'{split}-{number:05d}-of-{total:05d}')
 
 
 def assign_shards(
     output_dir: str, split: str, items: Sequence[Item], total: int
 ) -> list[Shard]:
-  """Cuts a split's items into `total` shards of equal size but for one."""
+  """Divide the items of a split among `total` shards; see `split_evenly`."""
   return [Shard(shard_path(output_dir, split, i, total), part)
-          for i, part in enumerate(cut(items, total))]
+          for i, part in enumerate(split_evenly(items, total))]
 
 
-def cut(items: Sequence[_T], total: int) -> list[Sequence[_T]]:
-  """Cuts items into `total` parts of equal size but for one."""
-  cuts = np.linspace(0, len(items), total + 1).astype(int)
-  return [items[start:end] for start, end in itertools.pairwise(cuts)]
+def split_evenly(items: Sequence[_T], total: int) -> list[Sequence[_T]]:
+  """Split items into `total` parts whose sizes differ by at most one."""
+  bounds = np.linspace(0, len(items), total + 1).astype(int)
+  return [items[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def shard_pattern(output_dir: str, split: str) -> str:
-  """Returns the glob of a split's shards, however many they are."""
+  """Return a glob pattern of the shards of a split, however many."""
   digits = '[0-9]' * 5
   return os.path.join(glob.escape(output_dir), f'{split}-{digits}-of-{digits}')
 
 
 def temporary_pattern(output_dir: str, split: str) -> str:
-  """Returns the glob of what killed writers of a split leave behind."""
+  """Return a glob pattern of the files that killed writers leave behind."""
   return f'{shard_pattern(output_dir, split)}.*.tmp'

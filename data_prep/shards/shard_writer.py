@@ -1,16 +1,16 @@
-"""Writes one shard; the only step that needs TensorFlow."""
+"""Writes one shard; the only step of a build that needs TensorFlow."""
 
 from data_prep.images import stored_images
-from data_prep.shards.items import Item, Recipe, Shard, words_of
+from data_prep.shards.items import Item, Recipe, Shard, tokenize
 from im2txt.inputs import sequence_example
 
 
 def make_record(item: Item, recipe: Recipe) -> bytes:
-  """Reads the image and returns the item's serialized SequenceExample."""
-  image = stored_images.read(item.path, recipe.form)
+  """Read the image and return the serialized SequenceExample of the item."""
+  image = stored_images.read_jpeg(item.path, recipe.image_format)
   captions = []
   for raw in item.captions:
-    words = words_of(raw, recipe.style)
+    words = tokenize(raw, recipe.style)
     captions.append(sequence_example.Caption(
         words, list(map(recipe.vocab.word_to_id, words)),
         '' if recipe.style.faithful else raw))
@@ -20,16 +20,16 @@ def make_record(item: Item, recipe: Recipe) -> bytes:
   else:
     [caption] = captions
     example = sequence_example.make_pair(item.image_id, image, caption)
-  # Maps are otherwise written in any order, and a rerun would differ.
+  # Otherwise maps are written in any order, and a rerun would differ.
   return example.SerializeToString(deterministic=True)
 
 
 def write_shard(shard: Shard, recipe: Recipe) -> None:
-  """Writes one shard whole or not at all.
+  """Write one shard whole or not at all.
 
   Args:
-    shard: the file, which other processes may be writing, too.
-    recipe: makes its records.
+    shard: the file, which other processes may be writing too.
+    recipe: how its items become records.
 
   Raises:
     OSError: an image cannot be read or the shard not written.

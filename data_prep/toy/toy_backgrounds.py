@@ -1,6 +1,6 @@
 """Draws the backgrounds of the toy scenes.
 
-Their colours are pale, so that none is taken for the colour of a thing.
+Their colours are pale, so that none looks like the colour of an object.
 """
 
 import math
@@ -30,7 +30,7 @@ def _gradient(top: _Rgb, bottom: _Rgb) -> Image.Image:
 
 def _layer(draw: ImageDraw.ImageDraw, rng: random.Random, y: int, swing: int,
            fill: _Rgb) -> None:
-  """Draws a sheet of paper with a wavy upper edge that catches the light."""
+  """Draw a layer with a wavy, lighter upper edge."""
   waves = [(rng.uniform(0.6, 1.6), rng.uniform(0, 7)),
            (rng.uniform(2, 3.5), rng.uniform(0, 7))]
   edge = [(x, y + swing * sum(math.sin(n * x * 6.3 / _SIZE + phase) / n
@@ -216,12 +216,12 @@ _DRAW: dict[str, Callable[[random.Random, bool], Image.Image]] = {
 def draw_background(
     name: str, on_water: bool, rng: random.Random
 ) -> Image.Image:
-  """Draws a background.
+  """Draw a background.
 
   Args:
     name: beach, city, meadow, night or snow.
     on_water: whether the foreground is water, for boats.
-    rng: what the details follow from.
+    rng: source of randomness of the details.
 
   Returns:
     RGB image, SIZE pixels on a side.

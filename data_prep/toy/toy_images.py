@@ -1,4 +1,4 @@
-"""Draws the toy scenes: paper cut-outs in front of a background."""
+"""Draws the toy scenes: flat objects with a shadow in front of a background."""
 
 import math
 import random
@@ -11,14 +11,14 @@ from data_prep.toy import toy_backgrounds, toy_scenes
 
 SIZE = toy_backgrounds.SIZE  # Pixels on a side of an image.
 
-# Pixels at each edge that no thing touches: the central 80 % show all things.
+# Pixels at each edge without objects: the central 80 % has them all.
 _MARGIN = 26
-# Width of one thing in pixels, by size and count.
+# Width of one object in pixels, by size and count.
 _WIDTHS = {
     'small': {1: 58, 2: 56, 3: 48},
     'large': {1: 84, 2: 76, 3: 62},
 }
-_SPRITE = 400  # Things are drawn at this size, then reduced.
+_SPRITE = 400  # Pixels; objects are drawn at this size, then reduced.
 
 _Rgb = tuple[int, int, int]
 _CREAM = (250, 244, 230)
@@ -33,7 +33,7 @@ class _Paint(NamedTuple):
 
 
 def _mix(a: _Rgb, b: _Rgb, share: float) -> _Rgb:
-  """Returns the colour that lies `share` of the way from a to b."""
+  """Return the colour at `share` of the way from a to b."""
   return tuple(round(x + share * (y - x)) for x, y in zip(a, b, strict=True))
 
 
@@ -44,8 +44,8 @@ def _paint(colour: str, rng: random.Random) -> _Paint:
                 _mix(base, (0, 0, 0), 0.18))
 
 
-# Each thing fills a square of _SPRITE pixels from edge to edge, so that the
-# box it is placed in says where it is.
+# Each object fills a square of _SPRITE pixels from edge to edge, so that its
+# box says where it is.
 
 
 def _draw_balloon(draw: ImageDraw.ImageDraw, paint: _Paint) -> None:
@@ -168,10 +168,10 @@ _DRAW: dict[str, Callable[[ImageDraw.ImageDraw, _Paint], None]] = {
 }
 
 
-def place_things(
+def place_objects(
     scene: toy_scenes.Scene, rng: random.Random
 ) -> list[tuple[int, int, int]]:
-  """Returns (left, top, width) of each thing's square, in pixels."""
+  """Return (left, top, width) of the square of each object, in pixels."""
   width = _WIDTHS[scene.size][scene.count]
   far = SIZE / 2 - _MARGIN - width / 2  # Offset that touches the margin.
   apart = rng.uniform(0.78 * width, far)
@@ -199,7 +199,7 @@ def place_things(
   return boxes
 
 
-def _cut_out(
+def _draw_sprite(
     scene: toy_scenes.Scene, width: int, rng: random.Random
 ) -> Image.Image:
   sprite = Image.new('RGBA', (_SPRITE, _SPRITE))
@@ -213,25 +213,25 @@ def _cut_out(
 
 
 def draw_image(scene: toy_scenes.Scene, rng: random.Random) -> Image.Image:
-  """Draws the scene, RGB, SIZE pixels on a side."""
+  """Draw the scene: an RGB image, SIZE pixels on a side."""
   on_water = toy_scenes.HABITATS[scene.object] == 'water'
-  boxes = place_things(scene, rng)
+  boxes = place_objects(scene, rng)
   image = toy_backgrounds.draw_background(scene.background, on_water, rng)
   for left, top, width in boxes:
-    thing = _cut_out(scene, width, rng)
-    # Light falls from above: the lower, the darker.
-    dusk = Image.linear_gradient('L').resize(thing.size).point(
+    sprite = _draw_sprite(scene, width, rng)
+    # Light comes from above: lower parts are darker.
+    shade = Image.linear_gradient('L').resize(sprite.size).point(
         lambda value: value * 0.16)
-    alpha = thing.getchannel('A')
-    thing.paste(_INK, mask=ImageChops.multiply(dusk, alpha))
-    thing.putalpha(alpha)
+    alpha = sprite.getchannel('A')
+    sprite.paste(_INK, mask=ImageChops.multiply(shade, alpha))
+    sprite.putalpha(alpha)
     whole = Image.new('L', image.size)
     whole.paste(alpha, (left, top))
     image.paste(_INK, mask=ImageChops.offset(whole, 3, 4).filter(
         ImageFilter.GaussianBlur(3)).point(lambda value: value * 0.45))
-    # A dark rim: from pooled EfficientNet-Lite0 features a linear probe tells
-    # 95 % of the colours in new scenes with it, 80 % with a white one.
+    # A dark rim: with it a linear probe on pooled EfficientNet-Lite0 features
+    # classifies 95 % of the colours in new scenes, with a white one 80 %.
     image.paste(_INK, mask=whole.filter(ImageFilter.GaussianBlur(1.2)).point(
         lambda value: value * 5))
-    image.paste(thing, (left, top), thing)
+    image.paste(sprite, (left, top), sprite)
   return image

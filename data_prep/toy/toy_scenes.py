@@ -1,11 +1,10 @@
-"""What the toy scenes are of, and the captions that are true of them."""
+"""The content of the toy scenes, and captions that are true of them."""
 
 import itertools
 import random
 from typing import NamedTuple
 
-# The words that a caption is judged by: captions are written with them here,
-# and score_toy_captions looks for them.
+# Captions are written with these words, and score_toy_captions looks for them.
 COLOURS = {
     'red': (222, 24, 36),
     'orange': (255, 132, 0),
@@ -46,7 +45,7 @@ _VERBS = {
     'mushroom': ('growing', 'standing'),
     'umbrella': ('standing',),
 }
-# Phrases that are true of the background, by where the object lives.
+# Phrases that are true of the background, by the habitat of the object.
 _PLACES = {
     'beach': {
         'air': ('over the beach', 'above the sand by the sea'),
@@ -87,15 +86,15 @@ _TEMPLATES = (
     'there {are} {things} {place}.',
     '{things} {doing} {place}.',
     '{things} {are} {doing} {place}.',
-    'an image of {things} {place}.',
+    'a picture of {things} {place}.',
     'we can see {things} {position}.',
     '{things} {place}, {position}.',
-    'the image shows {things} {doing} {position}.',
+    'the picture shows {things} {doing} {position}.',
 )
 
 
 class Scene(NamedTuple):
-  """The truth about one image.
+  """The content of one image.
 
   Attributes:
     object: a key of PLURALS.
@@ -103,8 +102,8 @@ class Scene(NamedTuple):
     count: how many objects, 1 to 3.
     background: beach, city, meadow, night or snow.
     size: small or large.
-    position: of one object left, middle or right; of two, pair; of three, row
-      or group.
+    position: left, middle or right of one object; pair of two; row or group of
+      three.
   """
 
   object: str
@@ -115,30 +114,31 @@ class Scene(NamedTuple):
   position: str
 
 
-def choose_scenes(number: int, rng: random.Random) -> list[Scene]:
-  """Chooses scenes no two of which differ in their position alone.
+def sample_scenes(number: int, rng: random.Random) -> list[Scene]:
+  """Sample scenes that all differ in more than their position.
 
   Args:
     number: how many.
     rng: source of randomness.
 
   Returns:
-    Scenes in random order.
+    The scenes in random order.
 
   Raises:
-    ValueError: there are not so many different ones.
+    ValueError: there are fewer different scenes.
   """
-  deck = list(itertools.product(PLURALS, COLOURS, _POSITIONS, _PLACES, _SIZES))
-  if number > len(deck):
+  combinations = list(itertools.product(
+      PLURALS, COLOURS, _POSITIONS, _PLACES, _SIZES))
+  if number > len(combinations):
     raise ValueError(f'--num_train and --num_val ask for {number} scenes, but '
-                     f'there are only {len(deck)} different ones')
-  rng.shuffle(deck)
-  return [Scene(*cards, position=rng.choice(list(_POSITIONS[cards[2]])))
-          for cards in deck[:number]]
+                     f'there are only {len(combinations)} different ones')
+  rng.shuffle(combinations)
+  return [Scene(*drawn, position=rng.choice(list(_POSITIONS[drawn[2]])))
+          for drawn in combinations[:number]]
 
 
 def write_captions(scene: Scene, rng: random.Random) -> list[str]:
-  """Returns five differently worded true captions."""
+  """Return five different captions that are true."""
   return [_caption(template, scene, rng)
           for template in rng.sample(_TEMPLATES, 5)]
 

@@ -1,4 +1,4 @@
-"""The encoder's weights: where they come from and which they are."""
+"""Find, read and compare the weights of an encoder."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,32 +6,66 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration, encoders
+from im2txt import configuration
 from im2txt.checkpoints import variable_loader
-from im2txt.inputs import records as shard_records
+from im2txt.checkpoints.reader import Reader
+from im2txt.encoders import Encoder
+from im2txt.files import file_system
+from im2txt.inputs import records
 
 tf1 = tf.compat.v1
 
 
-def find(config: configuration.ModelConfig) -> str | None:
-  """Where the encoder's pretrained weights are, if anywhere."""
-  return (config.inception_checkpoint_file
-          or encoders.make(config).default_weights())
+def find(config: configuration.ModelConfig, encoder: Encoder) -> str | None:
+  """Return the path of the encoder's pretrained weights, if there are any."""
+  return config.inception_checkpoint_file or encoder.default_weights()
 
 
-def variables(config: configuration.ModelConfig) -> list[tf.Variable]:
-  """The encoder's variables in the current graph."""
+def variables(encoder: Encoder) -> list[tf.Variable]:
+  """List the encoder's variables in the current graph."""
   return tf1.get_collection(
-      tf1.GraphKeys.GLOBAL_VARIABLES, f'{encoders.make(config).scope}/')
+      tf1.GraphKeys.GLOBAL_VARIABLES, f'{encoder.scope}/')
+
+
+def read_file(encoder: Encoder, path: str) -> dict[str, np.ndarray]:
+  """Read all of an encoder's weights that a file has.
+
+  Args:
+    encoder: whose weights they are.
+    path: a file of another framework, see `Encoder.weights_suffixes`, or the
+      prefix or `.index` file of a TensorFlow checkpoint, of which moving
+      averages are read where there are any.
+
+  Returns:
+    Values by variable name.
+
+  Raises:
+    OSError: there is no such file.
+    ValueError: it is damaged or of another network.
+  """
+  if path.endswith(encoder.weights_suffixes):
+    return encoder.read_weights(path)
+  prefix = path.removesuffix('.index')
+  if not any(map(file_system.exists, (f'{prefix}.index', prefix))):
+    source = encoder.checkpoint_source
+    raise FileNotFoundError(
+        f'{path}: no such checkpoint' + (f'; {source}' if source else ''))
+  reader = Reader(prefix, averaged=True)
+  values = {name: reader.value(name) for name in reader.shapes
+            if name.startswith(f'{encoder.scope}/')}
+  if not values:
+    raise ValueError(f'{path} has no variables under {encoder.scope}/')
+  return values
 
 
 def read(
-    config: configuration.ModelConfig, wanted: Iterable[tf.Variable]
+    encoder: Encoder, path: str, wanted: Iterable[tf.Variable]
 ) -> dict[str, np.ndarray]:
-  """Reads the encoder's pretrained weights.
+  """Read the encoder's pretrained weights.
 
   Args:
-    config: names the encoder and its weights.
+    encoder: whose weights they are.
+    path: the file, see `read_file`.
     wanted: the encoder's variables.
 
   Returns:
@@ -41,8 +75,7 @@ def read(
     OSError: there is no such file.
     ValueError: it is damaged or of another network.
   """
-  path = find(config)
-  values = encoders.make(config).read_weights(path)
+  values = read_file(encoder, path)
   shapes = {v.op.name: tuple(v.shape.as_list()) for v in wanted}
   for name, shape in shapes.items():
     if name not in values:
@@ -55,40 +88,40 @@ def read(
   return {name: values[name] for name in shapes}
 
 
-def restorer(config: configuration.ModelConfig) -> variable_loader.RestoreFn:
-  """Makes a function that loads the encoder's pretrained weights."""
-  wanted = variables(config)
+def restorer(encoder: Encoder, path: str) -> variable_loader.RestoreFn:
+  """Make a function that loads the pretrained weights into the graph."""
+  wanted = variables(encoder)
   loader = variable_loader.VariableLoader(wanted)
-  return lambda session: loader.load(session, read(config, wanted))
+  return lambda session: loader.load(session, read(encoder, path, wanted))
 
 
-def digest(
-    config: configuration.ModelConfig, values: Mapping[str, np.ndarray]
-) -> str:
-  """Tells the encoder's weights from others.
+def digest(encoder: Encoder, values: Mapping[str, np.ndarray]) -> str:
+  """Compute a digest of the encoder's weights, 16 hexadecimal digits.
 
   Args:
-    config: names the encoder.
-    values: of the model, by variable name; all but the encoder's are ignored.
+    encoder: whose weights count.
+    values: of a model, by variable name.
   """
-  scope = f'{encoders.make(config).scope}/'
+  scope = f'{encoder.scope}/'
   return variable_loader.digest(
       {name: np.asarray(value, np.float32) for name, value in values.items()
        if name.startswith(scope)})
 
 
 def check_features(
-    config: configuration.ModelConfig, values: Mapping[str, np.ndarray]
+    config: configuration.ModelConfig, encoder: Encoder,
+    values: Mapping[str, np.ndarray],
 ) -> None:
-  """Refuses feature shards that other weights than the model's have made.
+  """Refuse feature shards that other weights than the model's have made.
 
   Args:
-    config: names the shards; those of images are always right.
+    config: names the shards; shards of images always pass.
+    encoder: of the model.
     values: of the model, by variable name.
 
   Raises:
-    ValueError: they are of other weights.
+    ValueError: other weights made the features.
   """
-  features = config.input_file_pattern and shard_records.find_features(config)
+  features = config.input_file_pattern and records.find_features(config)
   if features:
-    features.check_weights(digest(config, values), config.input_file_pattern)
+    features.check_weights(digest(encoder, values), config.input_file_pattern)

@@ -19,7 +19,7 @@ VARIABLE_SCOPE = 'optimizer'
 # Names of a variable's slots and averages: of variable v `<scope>/v/<suffix>`.
 AVERAGE = 'ExponentialMovingAverage'
 
-# What a checkpoint may hold beside what is wanted: the step and variables of
+# Variables of a checkpoint that no model has: the step, and those of
 # optimisers, ours, im2txt's and those of its forks.
 TRAINING_ONLY = re.compile(
     rf'^({VARIABLE_SCOPE}|OptimizeLoss)/|'
@@ -28,5 +28,5 @@ TRAINING_ONLY = re.compile(
 
 
 def average_name(name: str) -> str:
-  """Name, in a checkpoint, of a variable's moving average."""
+  """Return the name of a variable's moving average in a checkpoint."""
   return f'{VARIABLE_SCOPE}/{name}/{AVERAGE}'

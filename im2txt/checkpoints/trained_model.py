@@ -1,14 +1,15 @@
-"""A trained model as command lines are given it: a checkpoint and its words."""
+"""A trained model: a checkpoint, its configuration and its vocabulary."""
 
 import importlib.resources
 import os
 from typing import NamedTuple
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import packed_model
+from im2txt.checkpoints import packed_model, run_folder
+from im2txt.checkpoints.folder import latest
+from im2txt.checkpoints.reader import Reader
 from im2txt.files import file_system
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.text import vocabulary
 
 # The model that comes with the package; a card in the folder describes it.
@@ -16,20 +17,25 @@ PRETRAINED = str(importlib.resources.files('im2txt') / 'pretrained')
 
 
 class TrainedModel(NamedTuple):
-  """What one needs to build the graph and to restore it."""
+  """What it takes to build the graph, to restore it and to read its words."""
 
-  prefix: str  # The checkpoint.
-  config: configuration.ModelConfig
+  prefix: str  # The checkpoint or packed model.
+  captioner: Captioner
   vocab: vocabulary.Vocabulary
+
+  @property
+  def config(self) -> configuration.ModelConfig:
+    """The configuration of the model."""
+    return self.captioner.config
 
 
 def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
-  """Finds what belongs to a checkpoint.
+  """Find a checkpoint, its configuration and its vocabulary.
 
   Args:
-    checkpoint_path: checkpoint, or run folder whose newest one is meant. A
-      checkpoint of im2txt itself has no configuration beside it; its own is
-      taken.
+    checkpoint_path: checkpoint, packed model, or a folder whose newest one is
+      meant. A checkpoint of im2txt itself has no configuration beside it; it
+      is derived from its shapes.
     vocab_file: the vocabulary; None: the one beside the checkpoint.
 
   Raises:
@@ -37,9 +43,9 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
     ValueError: there is no vocabulary, or it has more words than the model
       has outputs.
   """
-  prefix = checkpoints.latest(checkpoint_path)
+  prefix = latest(checkpoint_path)
   config = _load_config(prefix)
-  return TrainedModel(prefix, config, load_vocabulary(
+  return TrainedModel(prefix, Captioner(config), load_vocabulary(
       config, os.path.dirname(prefix), vocab_file))
 
 
@@ -47,14 +53,36 @@ def _load_config(prefix: str) -> configuration.ModelConfig:
   folder = os.path.dirname(prefix)
   if packed_model.is_packed(prefix) or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE)):
-    return captioner.load_config(folder).model
-  return checkpoints.im2txt_config(prefix)
+    return run_folder.load_config(folder).model
+  return im2txt_config(prefix)
+
+
+def im2txt_config(prefix: str) -> configuration.ModelConfig:
+  """Derive the configuration of an im2txt checkpoint from its shapes.
+
+  Args:
+    prefix: a checkpoint of Show and Tell without a `config.json` beside it.
+
+  Raises:
+    ValueError: it is no such checkpoint.
+  """
+  shapes = Reader(prefix).shapes
+  try:
+    vocab_size, embedding_size = shapes['seq_embedding/map']
+    num_lstm_units, _ = shapes['logits/weights']
+  except KeyError as error:
+    raise ValueError(
+        f'{prefix} has no variable {error} and no config.json beside it; is '
+        'it an im2txt checkpoint?') from None
+  return configuration.ModelConfig(
+      vocab_size=vocab_size, embedding_size=embedding_size,
+      num_lstm_units=num_lstm_units)
 
 
 def load_vocabulary(
     config: configuration.ModelConfig, folder: str, vocab_file: str | None
 ) -> vocabulary.Vocabulary:
-  """Reads a model's vocabulary.
+  """Read a model's vocabulary.
 
   Args:
     config: the model.

@@ -1,4 +1,4 @@
-"""Values that lie in memory, into the variables of a graph."""
+"""Load values from memory into the variables of a graph."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ RestoreFn = Callable[[tf1.Session], None]
 
 
 class VariableLoader:
-  """Gives variables values that lie in memory; adds its ops to the graph."""
+  """Assigns values to variables; adds its operations to the graph."""
 
   def __init__(self, variables: Iterable[tf.Variable]):
     self._feeds = {}
@@ -27,13 +27,13 @@ class VariableLoader:
   def load(
       self, session: tf1.Session, values: Mapping[str, np.ndarray]
   ) -> None:
-    """Assigns each value to the variable of its name."""
+    """Assign each value to the variable of its name."""
     session.run([self._assigns[name] for name in values],
                 {self._feeds[name]: value for name, value in values.items()})
 
 
 def digest(values: Mapping[str, np.ndarray]) -> str:
-  """Tells values from others of the same names: 16 hexadecimal digits."""
+  """Compute a digest of values by name, 16 hexadecimal digits."""
   hashed = hashlib.sha256()
   for name in sorted(values):
     hashed.update(name.encode() + values[name].tobytes())

@@ -1,4 +1,4 @@
-"""Caption decoders; see `decoder.Decoder` for what each must do."""
+"""Caption decoders, by name; `decoder.Decoder` is their interface."""
 
 from im2txt.decoders.cnn_lstm import CnnLstm, CnnLstmConfig
 from im2txt.decoders.decoder import Decoder
@@ -10,7 +10,7 @@ from im2txt.decoders.show_attend_tell import (
 )
 from im2txt.decoders.transformer import Transformer, TransformerConfig
 
-# What `config.model.decoder` may name.
+# By `config.model.decoder`.
 DECODERS: dict[str, type[Decoder]] = {
     'show_and_tell': ShowAndTell,
     'merge': Merge,

@@ -1,8 +1,8 @@
-"""CNN-LSTM: Show and Tell as PyTorch's COCO tutorial has made it known.
+"""CNN-LSTM: Show and Tell in the form of PyTorch's COCO tutorial.
 
 Choi's "Image Captioning" of pytorch-tutorial, also "Hands-on Natural Language
-Processing with PyTorch", chapter 2: the image is normalised over the batch
-before a stack of LSTMs reads it as the first word.
+Processing with PyTorch", chapter 2: a stack of LSTMs reads the image, after
+batch normalization, as the first word.
 
 Shapes: B images, E embedding.
 """
@@ -14,25 +14,24 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
 from im2txt.inputs.batch import Encoding
-from im2txt.layers import core as layers
-from im2txt.layers import lstm
+from im2txt.layers import core, lstm, normalization
 
 tf1 = tf.compat.v1
 
-_BATCH_NORM_DECAY = 0.99  # PyTorch's momentum of .01.
+_BATCH_NORM_DECAY = 0.99  # 1 - PyTorch's momentum, 0.01.
 _BATCH_NORM_EPSILON = 1e-5
 
 
 @dataclasses.dataclass(slots=True)
 class CnnLstmConfig(configuration.ModelConfig):
-  """Numbers of `CnnLstm`."""
+  """Hyperparameters of `CnnLstm`."""
 
-  # LSTMs on top of each other.
+  # Stacked LSTM layers.
   num_lstm_layers: int = 1
 
 
 class CnnLstm(decoder.Decoder):
-  """LSTMs over [image, word, word, ...]; see the module."""
+  """Stacked LSTMs over [image, word, word, ...]."""
 
   config_class = CnnLstmConfig
   scope = 'lstm'
@@ -40,12 +39,12 @@ class CnnLstm(decoder.Decoder):
   reads_regions = False
 
   def __init__(self, config: CnnLstmConfig, training: bool):
-    """See the base class; dropout is of what each LSTM reads and says."""
+    """Initialize; dropout applies to inputs and outputs of each LSTM."""
     self._training = training
     self._embedding_size = config.embedding_size
     self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
-    self._initializer = layers.uniform(config.initializer_scale)
+    self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)
     self._lstms = [
         lstm.LSTM(config.num_lstm_units, f'{self.scope}/layer_{i}',
@@ -53,23 +52,24 @@ class CnnLstm(decoder.Decoder):
         for i in range(config.num_lstm_layers)]
 
   def prepare(self, encoding: Encoding) -> tf.Tensor:
-    """The image as a word: float32 [B, E].
+    """Embed the image as a word: float32 [B, E].
 
-    The linear layer's bias of the tutorial would be lost in normalising.
+    The tutorial's linear layer has a bias, which batch normalization would
+    cancel.
     """
     scope = 'image_embedding'
-    embedded = layers.dense(
+    embedded = core.dense(
         encoding.pooled, self._embedding_size, scope, self._initializer,
         use_bias=False, dtype=self._dtype)
     with tf1.variable_scope(scope):
-      normalized = layers.batch_norm(
+      normalized = normalization.batch_norm(
           embedded[:, tf.newaxis, tf.newaxis], _BATCH_NORM_DECAY,
           _BATCH_NORM_EPSILON, scale=True, trainable=True,
           training=self._training)
     return tf.squeeze(normalized, [1, 2])
 
   def initial_state(self, memory: tf.Tensor) -> tuple[lstm.State, ...]:
-    """The state after the image was read, of each LSTM."""
+    """Return the state of each LSTM after it has read the image."""
     zeros = self._lstms[0].zero_state(tf.shape(memory)[0])
     _, state = self._read(memory, len(self._lstms) * (zeros,))
     return state
@@ -77,13 +77,12 @@ class CnnLstm(decoder.Decoder):
   def step(
       self, memory: tf.Tensor, words: tf.Tensor, state: tuple[lstm.State, ...]
   ) -> tuple[tf.Tensor, tuple[lstm.State, ...]]:
-    """See the base class; the memory is not looked at."""
     return self._read(self._words.embed(words), state)
 
   def unroll(
       self, memory: tf.Tensor, input_seqs: tf.Tensor, mask: tf.Tensor
   ) -> tf.Tensor:
-    """See the base class; padding follows the words and cannot reach them."""
+    # The mask is not needed: padding comes after the words.
     outputs = self._dropout(self._words.embed(input_seqs))
     for cell, state in zip(
         self._lstms, self.initial_state(memory), strict=True):
@@ -91,19 +90,18 @@ class CnnLstm(decoder.Decoder):
     return outputs
 
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-    """See the base class."""
     return self._words.logits(hidden)
 
   def _read(
       self, inputs: tf.Tensor, state: tuple[lstm.State, ...]
   ) -> tuple[tf.Tensor, tuple[lstm.State, ...]]:
-    """One time step of all LSTMs."""
+    """Run one time step of all LSTMs."""
     outputs, states = self._dropout(inputs), []
-    for cell, before in zip(self._lstms, state, strict=True):
-      outputs, after = cell.step(outputs, before)
+    for cell, previous in zip(self._lstms, state, strict=True):
+      outputs, next_state = cell.step(outputs, previous)
       outputs = self._dropout(outputs)
-      states.append(after)
+      states.append(next_state)
     return outputs, tuple(states)
 
   def _dropout(self, x: tf.Tensor) -> tf.Tensor:
-    return layers.dropout(x, self._keep_prob)
+    return core.dropout(x, self._keep_prob)

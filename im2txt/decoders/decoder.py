@@ -1,9 +1,9 @@
-"""What a caption decoder is: an encoding and words in, the next word out.
+"""The interface of caption decoders: from an encoding and words to logits.
 
-Shapes: B batch, N captions side by side (n of each of the B images when
-decoding: those of the first image stand first), T padded caption length, V
-vocabulary, H width of the last hidden layer, M any number of positions. A nest
-is a tensor or a (named) tuple of nests.
+Shapes: B batch, N captions (when decoding n of each of the B images, those of
+the first image first), T padded caption length, L regions, V vocabulary, H
+width of the last hidden layer, M any number of positions. A nest is a tensor
+or a (named) tuple of nests.
 """
 
 import abc
@@ -18,19 +18,19 @@ Nest = Any
 
 
 class Decoder(abc.ABC):
-  """Constructed with numbers, connected to tensors any number of times.
+  """Constructed with hyperparameters, then connected to tensors repeatedly.
 
   Attributes:
-    config_class: what the constructor takes; a decoder with further numbers
-      derives its own from `configuration.ModelConfig`, with fields that are
-      texts, numbers or truth values (`| None`).
+    config_class: what the constructor takes; a decoder with hyperparameters of
+      its own derives it from `configuration.ModelConfig`, with fields of type
+      str, int, float or bool (`| None`).
     scope: the tensors of the step-by-step search are named
       `<scope>/initial_state`, `<scope>/state_feed` and `<scope>/state`.
-    step_reads_memory: whether `step` looks at the memory, so that a search
-      must carry it along.
-    reads_regions: whether `prepare` looks at the encoding's regions.
-    attends: whether a state has an `alignment` float32 [N, L], the shares of
-      the L regions in what the last step looked at.
+    step_reads_memory: whether `step` uses the memory, so that the step-by-step
+      search must carry it in its state.
+    reads_regions: whether `prepare` uses the encoding's regions.
+    attends: whether a state has an `alignment` float32 [N, L], the attention
+      weights of the last step.
     max_length: most words that it can read; None: any number.
   """
 
@@ -43,33 +43,36 @@ class Decoder(abc.ABC):
 
   @abc.abstractmethod
   def __init__(self, config: configuration.ModelConfig, training: bool):
-    """Notes the numbers.
+    """Initialize with hyperparameters.
 
     Args:
       config: of this decoder's `config_class`.
-      training: whether dropout is wanted, and batch statistics.
+      training: whether to apply dropout and to normalize by batch statistics.
     """
 
   @abc.abstractmethod
   def prepare(self, encoding: Encoding) -> Nest:
-    """Computes what is needed of an image, once: the memory, [B, ...]."""
+    """Compute the memory, a nest of [B, ...]: what `step` needs of images."""
 
   @abc.abstractmethod
   def initial_state(self, memory: Nest) -> Nest:
-    """Returns the state before the first word, each of a fixed [B, ...]."""
+    """Return the state before the first word, a nest of [B, ...].
+
+    All dimensions but the first are static.
+    """
 
   @abc.abstractmethod
   def step(
       self, memory: Nest, words: tf.Tensor, state: Nest
   ) -> tuple[tf.Tensor, Nest]:
-    """Reads one word of each caption.
+    """Read one word of each caption.
 
     Args:
-      memory: of `prepare`, a row an image. N may be a multiple of its B: a
-        decoder that looks at it reshapes its query to [B, n, ...] rather than
+      memory: of `prepare`, a row for each image. N may be a multiple of its B:
+        a decoder that uses it reshapes its query to [B, n, ...] rather than
         repeat the memory.
       words: integers [N].
-      state: each [N, ...], of `initial_state` or of the step before.
+      state: each [N, ...], of `initial_state` or of the previous step.
 
     Returns:
       Hidden float32 [N, H] for `logits`, and the next state.
@@ -79,13 +82,13 @@ class Decoder(abc.ABC):
   def unroll(
       self, memory: Nest, input_seqs: tf.Tensor, mask: tf.Tensor
   ) -> tf.Tensor:
-    """Reads whole captions (teacher forcing); equals `step` repeated.
+    """Read whole captions (teacher forcing); equal to `step` repeated.
 
     Args:
       memory: of `prepare`.
       input_seqs: integers [B, T].
-      mask: integers [B, T], 1 for words and 0 for padding; what is returned
-        for padding means nothing.
+      mask: integers [B, T], 1 for words and 0 for padding, whose outputs are
+        undefined.
 
     Returns:
       Hidden float32 [B, T, H].
@@ -93,4 +96,4 @@ class Decoder(abc.ABC):
 
   @abc.abstractmethod
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-    """Unnormalised log probabilities [M, V] of hidden [M, H]."""
+    """Return unnormalized log probabilities [M, V] of hidden [M, H]."""

@@ -1,7 +1,7 @@
-"""Show, Attend and Tell: before each word a look at the regions.
+"""Show, Attend and Tell: attention to image regions before each word.
 
 Xu et al. 2015, https://arxiv.org/abs/1502.03044, section 3.1, soft attention,
-in the form that TensorFlow's tutorial has made known: additive attention
+in the form of TensorFlow's tutorial: additive attention
 (Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, appendix A.1.2) and a
 GRU.
 
@@ -18,8 +18,7 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.decoders import decoder, word_layers
 from im2txt.inputs.batch import Encoding
-from im2txt.layers import core as layers
-from im2txt.layers import gru, lstm
+from im2txt.layers import core, gru, lstm
 
 tf1 = tf.compat.v1
 
@@ -28,34 +27,34 @@ _CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM}
 
 @dataclasses.dataclass(slots=True)
 class ShowAttendTellConfig(configuration.ModelConfig):
-  """Numbers of `ShowAttendTell`."""
+  """Hyperparameters of `ShowAttendTell`."""
 
   # 'gru', or 'lstm' as in the paper; num_lstm_units is the number of units.
   cell: str = 'gru'
-  # Width in which regions and what has been said are compared.
+  # Width of attention keys and queries.
   attention_size: int = 512
-  # Weight of the doubly stochastic regularisation (Xu et al. 2015, section
-  # 4.2.1), which asks that each region be looked at as much as any other over
-  # a caption; of captions read as they are, without scheduled sampling.
+  # Weight of the doubly stochastic regularization (Xu et al. 2015, section
+  # 4.2.1): over a caption the attention weights of each region should sum to 1.
+  # It has no effect with scheduled sampling.
   attention_regularization: float = 0.0
 
 
 class Memory(NamedTuple):
-  """What is kept of an image."""
+  """What attention needs of images."""
 
   regions: tf.Tensor  # float32 [B, L, E]
   keys: tf.Tensor     # float32 [B, L, A]
 
 
 class State(NamedTuple):
-  """What is remembered from word to word."""
+  """The decoder's state."""
 
-  cell: Any             # the cell's, nest of [N, H]
-  alignment: tf.Tensor  # float32 [N, L]
+  cell: Any             # of the recurrent cell, nest of [N, H]
+  alignment: tf.Tensor  # float32 [N, L], attention weights of the last step
 
 
 class ShowAttendTell(decoder.Decoder):
-  """A recurrent cell over [context, word]; see the module."""
+  """A recurrent cell over [context, word]."""
 
   config_class = ShowAttendTellConfig
   scope = 'show_attend_tell'
@@ -64,13 +63,12 @@ class ShowAttendTell(decoder.Decoder):
   attends = True
 
   def __init__(self, config: ShowAttendTellConfig, training: bool):
-    """See the base class.
+    """Initialize with hyperparameters.
 
-    Dropout is of projected regions, embedded words and what the cell says.
+    Dropout applies to projected regions, embedded words and cell outputs.
 
     Raises:
-      ValueError: there is no such cell, or attention would be paid for being
-        uneven.
+      ValueError: `cell` is unknown, or `attention_regularization` negative.
     """
     if config.attention_regularization < 0.0:
       raise ValueError(f'attention_regularization is '
@@ -79,14 +77,14 @@ class ShowAttendTell(decoder.Decoder):
     self._training = training
     self._config = config
     self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
-    self._initializer = layers.uniform(config.initializer_scale)
+    self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)
     self._cell = configuration.choose(_CELLS, 'cell', config.cell)(
         config.num_lstm_units, self.scope, self._initializer,
         config.compute_dtype)
 
   def prepare(self, encoding: Encoding) -> Memory:
-    """Projects the regions, and once more for attention."""
+    """Project the regions, and these to attention keys."""
     regions = self._dropout(tf.nn.relu(self._dense(
         encoding.regions, self._config.embedding_size, 'image_embedding')))
     return Memory(regions, self._dense(
@@ -94,7 +92,7 @@ class ShowAttendTell(decoder.Decoder):
         use_bias=False))
 
   def initial_state(self, memory: Memory) -> State:
-    """Zeros: the image is only seen by attention."""
+    """Return zeros: the image enters through attention only."""
     batch_size = tf.shape(memory.keys)[0]
     return State(
         self._cell.zero_state(batch_size),
@@ -103,38 +101,37 @@ class ShowAttendTell(decoder.Decoder):
   def step(
       self, memory: Memory, words: tf.Tensor, state: State
   ) -> tuple[tf.Tensor, State]:
-    """See the base class."""
     return self._read(memory, self._embed(words), state)
 
   def unroll(
       self, memory: Memory, input_seqs: tf.Tensor, mask: tf.Tensor
   ) -> tf.Tensor:
-    """See the base class; in training also adds the regularisation."""
+    """Read whole captions; in training also add the regularization loss."""
     inputs = tf.transpose(self._embed(input_seqs), [1, 0, 2])  # [T, B, E]
     length = tf.shape(inputs)[0]
-    # Slices of a tensor would have a padded copy of it each as their gradient.
+    # The gradient of a slice is a padded copy of the whole tensor.
     inputs = tf.TensorArray(tf.float32, length).unstack(inputs)
     weights = tf.cast(tf.transpose(mask), tf.float32)  # [T, B]
 
-    def body(t, state, looked, outputs):
+    def body(t, state, attention_sums, outputs):
       hidden, state = self._read(memory, inputs.read(t), state)
-      looked += weights[t][:, tf.newaxis] * state.alignment
-      return t + 1, state, looked, outputs.write(t, hidden)
+      attention_sums += weights[t][:, tf.newaxis] * state.alignment
+      return t + 1, state, attention_sums, outputs.write(t, hidden)
 
     state = self.initial_state(memory)
-    _, _, looked, outputs = tf.while_loop(
+    _, _, attention_sums, outputs = tf.while_loop(
         lambda t, *_: t < length, body,
         (tf.constant(0), state, tf.zeros_like(state.alignment),
          tf.TensorArray(tf.float32, length)))
     if self._training and self._config.attention_regularization:
       tf1.losses.add_loss(
           self._config.attention_regularization * tf.math.divide_no_nan(
-              tf.reduce_sum((1.0 - looked) ** 2), tf.reduce_sum(weights)),
+              tf.reduce_sum((1.0 - attention_sums) ** 2),
+              tf.reduce_sum(weights)),
           tf1.GraphKeys.REGULARIZATION_LOSSES)
     return tf.transpose(outputs.stack(), [1, 0, 2])
 
   def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-    """See the base class; through a linear layer as wide as the cell."""
     return self._words.logits(self._dense(
         self._dropout(hidden), self._config.num_lstm_units, 'output'))
 
@@ -144,7 +141,7 @@ class ShowAttendTell(decoder.Decoder):
   def _read(
       self, memory: Memory, inputs: tf.Tensor, state: State
   ) -> tuple[tf.Tensor, State]:
-    """One time step with embedded words [N, E]."""
+    """Run one time step with embedded words [N, E]."""
     context, alignment = self._attend(memory, self._cell.output(state.cell))
     output, cell = self._cell.step(
         tf.concat([context, inputs], axis=1), state.cell)
@@ -153,29 +150,32 @@ class ShowAttendTell(decoder.Decoder):
   def _attend(
       self, memory: Memory, hidden: tf.Tensor
   ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What is seen, [N, E], and the regions' shares in it, [N, L].
+    """Compute additive attention.
 
     Args:
       memory: of B images.
-      hidden: float32 [N, H], what the cell has said before.
+      hidden: float32 [N, H], last output of the cell.
+
+    Returns:
+      Context float32 [N, E] and attention weights float32 [N, L].
     """
     width = self._config.attention_size
     query = self._dense(hidden, width, 'attention/query')
     query = tf.reshape(query, [tf.shape(memory.keys)[0], -1, 1, width])
-    compared = tf.tanh(memory.keys[:, tf.newaxis] + query)  # [B, n, L, A]
+    features = tf.tanh(memory.keys[:, tf.newaxis] + query)  # [B, n, L, A]
     scores = self._dense(
-        compared, 1, 'attention/score', use_bias=False)[..., 0]  # [B, n, L]
+        features, 1, 'attention/score', use_bias=False)[..., 0]  # [B, n, L]
     # Not `Softmax`: names in saved models may not differ by case only.
-    shares = tf.nn.softmax(scores, name=f'{self.scope}/shares')
-    context = tf.matmul(shares, memory.regions)  # [B, n, E]
+    weights = tf.nn.softmax(scores, name=f'{self.scope}/shares')
+    context = tf.matmul(weights, memory.regions)  # [B, n, E]
     return (tf.reshape(context, [-1, context.shape[2]]),
-            tf.reshape(shares, [-1, shares.shape[2]]))
+            tf.reshape(weights, [-1, weights.shape[2]]))
 
   def _dense(
       self, x: tf.Tensor, units: int, scope: str, use_bias: bool = True
   ) -> tf.Tensor:
-    return layers.dense(x, units, scope, self._initializer, use_bias,
+    return core.dense(x, units, scope, self._initializer, use_bias,
                         self._config.compute_dtype)
 
   def _dropout(self, x: tf.Tensor) -> tf.Tensor:
-    return layers.dropout(x, self._keep_prob)
+    return core.dropout(x, self._keep_prob)

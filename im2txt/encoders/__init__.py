@@ -1,17 +1,17 @@
-"""Image encoders; see `encoder.Encoder` for what each must do."""
+"""Image encoders; see `encoder.Encoder` for their interface."""
 
 from im2txt import configuration
 from im2txt.encoders.efficientnet_lite import (
-  EfficientNetLite0,
-  EfficientNetLite2,
+    EfficientNetLite0,
+    EfficientNetLite2,
 )
 from im2txt.encoders.encoder import Encoder
 from im2txt.encoders.inception_v3 import InceptionV3
 from im2txt.encoders.mobilenet_v3 import MobileNetV3Small
 from im2txt.encoders.resnet_v1 import (
-  ResNetV1Depth50,
-  ResNetV1Depth101,
-  ResNetV1Depth152,
+    ResNetV1Depth50,
+    ResNetV1Depth101,
+    ResNetV1Depth152,
 )
 from im2txt.inputs.batch import Encoding
 
@@ -28,7 +28,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 
 def make(config: configuration.ModelConfig) -> Encoder:
-  """Constructs the encoder that the configuration names.
+  """Construct the encoder that the configuration names.
 
   Raises:
     ValueError: there is none of this name.
@@ -38,7 +38,7 @@ def make(config: configuration.ModelConfig) -> Encoder:
 
 
 def resolve_sides(config: configuration.ModelConfig) -> None:
-  """Sets image sides of 0 to what the encoder was made for."""
+  """Set image sides of 0 to those that the encoder was designed for."""
   side = make(config).image_side
   config.image_height = config.image_height or side
   config.image_width = config.image_width or side

@@ -4,9 +4,8 @@ Tan and Le 2019, https://arxiv.org/abs/1905.11946, table 1, in the Lite form
 of tensorflow/tpu: ReLU6, and stem and head of the same width in every size.
 """
 
-import importlib
+import importlib.resources
 import math
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import encoder, pytorch_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -41,7 +40,7 @@ _HEAD_CHANNELS = 1280
 
 
 def _round_channels(channels: float) -> int:
-  """Rounds to a multiple of 8, but never down by more than 10 %."""
+  """Round to a multiple of 8, but never down by more than 10 %."""
   rounded = max(8, int(channels + 4) // 8 * 8)
   return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -58,11 +57,12 @@ class EfficientNetLite(encoder.Encoder):
   width: float
   depth: float
   weights_package: str
+  weights_suffixes = ('.pth',)
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
-    """See the base class; C = 1280, one region for each 32 x 32 pixels."""
+    """Build the network: C = 1280, a region for each 32 x 32 pixels."""
     training = trainable and training
     # The published weights expect (pixel - 127) / 128 of pixels in [0, 255].
     net = images * (127.5 / 128.0) + 0.5 / 128.0
@@ -75,26 +75,20 @@ class EfficientNetLite(encoder.Encoder):
     return self._pool(net, training)
 
   def default_weights(self) -> str | None:
-    """ImageNet weights, if the data package of this size is installed."""
+    """Return the path of the data package's ImageNet weights, if installed."""
     try:
-      package = importlib.import_module(
+      package = importlib.resources.files(
           self.weights_package.replace('-', '_'))
     except ImportError:
       return None
-    folder = os.path.join(os.path.dirname(package.__file__), 'models')
-    return os.path.join(
-        folder, next(f for f in os.listdir(folder) if f.endswith('.pth')))
+    return next(str(file) for file in (package / 'models').iterdir()
+                if file.name.endswith(self.weights_suffixes))
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads the data package's (or EfficientNet-PyTorch's) `.pth`.
-
-    Anything else is taken for a checkpoint of a run that trained the encoder.
-    """
-    if not path.endswith('.pth'):
-      return encoder.read_checkpoint(path, self.scope)
-    theirs = pytorch_weights.read(path)
+    """Read the data package's (or EfficientNet-PyTorch's) `.pth`."""
+    tensors = pytorch_weights.read(path)
     try:
-      return dict(self._rename(theirs))
+      return dict(self._rename(tensors))
     except KeyError as error:
       raise ValueError(f'{path} has no tensor {error}: these are not the '
                        f'weights of {self.scope}') from None
@@ -115,7 +109,7 @@ class EfficientNetLite(encoder.Encoder):
     decay = slim.l2_regularizer(self._weight_decay) if trainable else None
     common = {
         'activation_fn': tf.nn.relu6,
-        'normalizer_fn': layers.batch_norm,
+        'normalizer_fn': normalization.batch_norm,
         'normalizer_params': {
             'decay': 0.99, 'epsilon': 1e-3, 'scale': True,
             'trainable': trainable, 'training': training},
@@ -127,17 +121,17 @@ class EfficientNetLite(encoder.Encoder):
         [slim.conv2d, slim.separable_conv2d], **common) as scope:
       return scope
 
-  def _rename(self, theirs: dict[str, np.ndarray]):
+  def _rename(self, tensors: dict[str, np.ndarray]):
     def convolution(ours, conv, norm, depthwise=False):
       kernel = 'depthwise_weights' if depthwise else 'weights'
       # [O, I, H, W] -> [H, W, I, O], for depthwise ones -> [H, W, O, I].
       order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
       yield (f'{self.scope}/{ours}/{kernel}',
-             theirs[f'{conv}.weight'].transpose(order))
+             tensors[f'{conv}.weight'].transpose(order))
       for name, key in (('gamma', 'weight'), ('beta', 'bias'),
                         ('moving_mean', 'running_mean'),
                         ('moving_variance', 'running_var')):
-        yield f'{self.scope}/{ours}/BatchNorm/{name}', theirs[f'{norm}.{key}']
+        yield f'{self.scope}/{ours}/BatchNorm/{name}', tensors[f'{norm}.{key}']
 
     yield from convolution('Stem', '_conv_stem', '_bn0')
     for number, (name, stage, _, _) in enumerate(self._blocks()):

@@ -6,7 +6,7 @@ import tf_slim as slim
 from tf_slim.nets import inception_v3
 
 from im2txt.encoders import encoder, keras_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -26,11 +26,14 @@ class InceptionV3(encoder.Encoder):
 
   scope = 'InceptionV3'
   image_side = 299
+  weights_suffixes = keras_weights.SUFFIXES
+  checkpoint_source = ('fetch it with '
+                       '`python -m data_prep.download inception_v3`')
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
-    """See the base class; C = 2048, 8 x 8 regions of 299 x 299 pixels."""
+    """Build the network: C = 2048, 8 x 8 regions of 299 x 299 pixels."""
     training = trainable and training
     regularizer = (
         slim.l2_regularizer(self._weight_decay) if trainable else None)
@@ -45,32 +48,25 @@ class InceptionV3(encoder.Encoder):
                 stddev=_STDDEV),
             weights_regularizer=regularizer,
             activation_fn=tf.nn.relu,
-            normalizer_fn=layers.batch_norm,
+            normalizer_fn=normalization.batch_norm,
             normalizer_params=normalizer_params,
             trainable=trainable)):
       net, _ = inception_v3.inception_v3_base(images, scope=self.scope)
     return self._pool(net, training)
 
   def grid(self, height: int, width: int) -> tuple[int, int]:
-    """See the base class."""
+    """Return the rows and columns of regions; edges are cut off."""
     for kernel, stride in _CUTTING:
       height, width = ((side - kernel) // stride + 1
                        for side in (height, width))
     return height, width
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads a TensorFlow checkpoint, or Keras's `.h5` converted on load."""
-    if path.endswith(('.h5', '.hdf5')):
-      return keras_weights.read(path, self._convolution_scopes())
-    try:
-      return encoder.read_checkpoint(path, self.scope)
-    except FileNotFoundError as error:
-      raise FileNotFoundError(
-          f'{error}; fetch it with '
-          '`python -m data_prep.download inception_v3`') from None
+    """Read Keras's `.h5`."""
+    return keras_weights.read(path, self._convolution_scopes())
 
   def _convolution_scopes(self) -> list[str]:
-    """Scopes of the 94 convolutions in the order of their making."""
+    """List the scopes of the 94 convolutions in the order of their creation."""
     with tf.Graph().as_default():
       self.encode(tf1.placeholder(tf.float32, [None, 299, 299, 3]),
                   trainable=False, training=False)

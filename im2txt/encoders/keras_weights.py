@@ -1,4 +1,4 @@
-"""Reads convolutions and batch norms of a Keras `.h5` weights file.
+"""Read convolutions and batch norms of a Keras `.h5` weights file.
 
 Keras and slim make the same layers in the same order, so pairing them in that
 order gives the conversion. A file has the order in one of two ways: in the
@@ -15,6 +15,8 @@ import numpy as np
 
 from im2txt.files import file_system
 
+# Ends of the names of Keras's legacy files.
+SUFFIXES = ('.h5', '.hdf5')
 _CONVOLUTION = 'conv2d'
 _MAX_RATIO = 20  # Of an array's bytes to those in the file.
 _NORM = 'batch_normalization'
@@ -26,7 +28,7 @@ _SLIM_NAMES = {
 
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[h5py.Group]:
-  """The group of the layers, in a file of weights or of a whole model."""
+  """Open the group of the layers, in a file of weights or a whole model."""
   try:
     file = file_system.open(path, 'rb')
   except FileNotFoundError:
@@ -42,7 +44,7 @@ def _open(path: str) -> Iterator[h5py.Group]:
 
 @contextlib.contextmanager
 def _explained(path: str) -> Iterator[None]:
-  """Makes a line about the file of whatever is found wrong with it."""
+  """Turn any error into one line about the file."""
   try:
     yield
   except Exception as error:  # Damaged files raise nearly anything.
@@ -59,12 +61,12 @@ def _numbered_layers(root: h5py.Group, kind: str) -> list[h5py.Group]:
 
 
 def _last_name(path: str) -> str:
-  """`kernel` of `conv2d_1/kernel:0`."""
+  """Return `kernel` of `conv2d_1/kernel:0`."""
   return re.sub(r':\d+$', '', path.rsplit('/', 1)[-1])
 
 
 def _value(array: h5py.Dataset) -> np.ndarray:
-  """Reads an array that is all in the file."""
+  """Read an array, if all of it is stored in the file."""
   if array.external or array.is_virtual:
     raise ValueError(f'{array.name} lies in another file')
   # Of a file of any size: what is not stored reads as so many zeros.
@@ -75,7 +77,7 @@ def _value(array: h5py.Dataset) -> np.ndarray:
 
 
 def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
-  """The array of a layer that has this last name."""
+  """Read the array of a layer that has this last name."""
   def visit(path, item):
     if isinstance(item, h5py.Dataset) and _last_name(path) == wanted:
       return _value(item)
@@ -88,7 +90,7 @@ def _array(layer: h5py.Group, wanted: str) -> np.ndarray:
 
 
 def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
-  """Reads the weights of a network whose layers Keras has numbered.
+  """Read the weights of a network whose layers Keras has numbered.
 
   Args:
     path: the `.h5` file; weights only, or a whole Keras model's.
@@ -121,7 +123,7 @@ def read(path: str, scopes: list[str]) -> dict[str, np.ndarray]:
 
 
 def _listed_arrays(root: h5py.Group) -> Iterator[h5py.Dataset]:
-  """Arrays of all layers, unread, in the order that Keras has noted."""
+  """List the arrays of all layers, unread, in the order that Keras stored."""
   for layer_name in root.attrs['layer_names']:
     layer = root[layer_name]
     for name in layer.attrs['weight_names']:
@@ -131,7 +133,7 @@ def _listed_arrays(root: h5py.Group) -> Iterator[h5py.Dataset]:
 def read_in_order(
     path: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-  """Reads the weights of a network whose layers have names of their own.
+  """Read the weights of a network whose layers have names of their own.
 
   Arrays are paired by place, as Keras itself does when it loads such a file;
   kinds and shapes must agree. What follows the network, as a classifier does,

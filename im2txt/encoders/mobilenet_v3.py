@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_slim as slim
 
 from im2txt.encoders import encoder, keras_weights
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -62,11 +62,12 @@ class MobileNetV3Small(encoder.Encoder):
 
   scope = 'MobileNetV3Small'
   image_side = 224
+  weights_suffixes = keras_weights.SUFFIXES
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
-    """See the base class; C = 576, one region for each 32 x 32 pixels."""
+    """Build the network: C = 576, a region for each 32 x 32 pixels."""
     training = trainable and training
     with (tf1.variable_scope(self.scope, reuse=tf1.AUTO_REUSE),
           slim.arg_scope(self._arg_scope(trainable, training))):
@@ -77,16 +78,11 @@ class MobileNetV3Small(encoder.Encoder):
     return self._pool(net, training)
 
   def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads Keras's `.h5`.
-
-    Anything else is taken for a checkpoint of a run that trained the encoder.
-    """
-    if path.endswith(('.h5', '.hdf5')):
-      return keras_weights.read_in_order(path, self._shapes())
-    return encoder.read_checkpoint(path, self.scope)
+    """Read Keras's `.h5`."""
+    return keras_weights.read_in_order(path, self._shapes())
 
   def _shapes(self) -> dict[str, tuple[int, ...]]:
-    """Shapes of the variables by name, in the order of their making."""
+    """Return the variables' shapes by name, in the order of their creation."""
     with tf.Graph().as_default():
       self.encode(
           tf1.placeholder(
@@ -98,7 +94,7 @@ class MobileNetV3Small(encoder.Encoder):
     decay = slim.l2_regularizer(self._weight_decay) if trainable else None
     common = {
         'activation_fn': _hard_swish,
-        'normalizer_fn': layers.batch_norm,
+        'normalizer_fn': normalization.batch_norm,
         'normalizer_params': {
             'decay': _BATCH_NORM_DECAY, 'epsilon': _BATCH_NORM_EPSILON,
             'scale': True, 'trainable': trainable, 'training': training},
@@ -131,7 +127,7 @@ def _connect(block: _Block, inputs: tf.Tensor, scope: str) -> tf.Tensor:
 
 
 def _gates(inputs: tf.Tensor, squeezed: int) -> tf.Tensor:
-  """What share of each channel an image is to keep, float32 [B, 1, 1, C]."""
+  """Compute the squeeze-and-excitation gates, float32 [B, 1, 1, C]."""
   net = tf.reduce_mean(inputs, [1, 2], keepdims=True)
   with slim.arg_scope([slim.conv2d], normalizer_fn=None):
     net = slim.conv2d(

@@ -1,4 +1,4 @@
-"""Reads the tensors of a PyTorch file (legacy format) without PyTorch.
+"""Read the tensors of a PyTorch file (legacy format) without PyTorch.
 
 Such a file is a row of pickles, and a pickle can run code. The unpickler here
 can build nothing but dictionaries and tensors of numbers.
@@ -61,7 +61,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _load(f: BinaryIO) -> Any:
-  """Reads the next pickle.
+  """Read the next pickle.
 
   Raises:
     pickle.UnpicklingError: it holds anything but tensors, or numbers its
@@ -99,7 +99,7 @@ def _check_digest(path: str) -> None:
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-  """Reads every tensor of a legacy `.pth` file.
+  """Read every tensor of a legacy `.pth` file.
 
   Args:
     path: the file. If its name ends in `-<hex>.pth`, as PyTorch's hub names

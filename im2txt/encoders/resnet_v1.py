@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 import tf_slim as slim
 from tf_slim.nets import resnet_v1
 
 from im2txt.encoders import encoder
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -30,31 +29,22 @@ class ResNetV1(encoder.Encoder):
   belongs to PyTorch's weights.
 
   Attributes:
-    network: slim's function that makes it.
-    source: where slim's weights of this depth are to be had.
+    network: slim's function that builds it.
   """
 
   image_side = 224
   network: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
-  source: str
 
   def encode(
       self, images: tf.Tensor, trainable: bool, training: bool
   ) -> encoder.Encoding:
-    """See the base class; C = 2048, one region for each 32 x 32 pixels."""
+    """Build the network: C = 2048, a region for each 32 x 32 pixels."""
     training = trainable and training
     net = (images + 1.0) * 127.5 - tf.constant(_RGB_MEAN)
     with (tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE),
           slim.arg_scope(self._arg_scope(trainable, training))):
       net, _ = self.network(net, global_pool=False, scope=self.scope)
     return self._pool(net, training)
-
-  def read_weights(self, path: str) -> dict[str, np.ndarray]:
-    """Reads a TensorFlow checkpoint."""
-    try:
-      return encoder.read_checkpoint(path, self.scope)
-    except FileNotFoundError as error:
-      raise FileNotFoundError(f'{error}; {self.source}') from None
 
   def _arg_scope(self, trainable: bool, training: bool):
     decay = slim.l2_regularizer(self._weight_decay) if trainable else None
@@ -64,7 +54,7 @@ class ResNetV1(encoder.Encoder):
             weights_initializer=slim.variance_scaling_initializer(),
             weights_regularizer=decay,
             activation_fn=tf.nn.relu,
-            normalizer_fn=layers.batch_norm,
+            normalizer_fn=normalization.batch_norm,
             normalizer_params={
                 'decay': _BATCH_NORM_DECAY, 'epsilon': _BATCH_NORM_EPSILON,
                 'scale': True, 'trainable': trainable, 'training': training},
@@ -78,8 +68,8 @@ class ResNetV1Depth50(ResNetV1):
 
   scope = 'resnet_v1_50'
   network = staticmethod(resnet_v1.resnet_v1_50)
-  source = ('slim publishes it as resnet_v1_50.ckpt in '
-            'resnet_v1_50_2016_08_28.tar.gz')
+  checkpoint_source = ('slim publishes it as resnet_v1_50.ckpt in '
+                       'resnet_v1_50_2016_08_28.tar.gz')
 
 
 class ResNetV1Depth101(ResNetV1):
@@ -87,8 +77,8 @@ class ResNetV1Depth101(ResNetV1):
 
   scope = 'resnet_v1_101'
   network = staticmethod(resnet_v1.resnet_v1_101)
-  source = ('slim publishes it as resnet_v1_101.ckpt in '
-            'resnet_v1_101_2016_08_28.tar.gz')
+  checkpoint_source = ('slim publishes it as resnet_v1_101.ckpt in '
+                       'resnet_v1_101_2016_08_28.tar.gz')
 
 
 class ResNetV1Depth152(ResNetV1):
@@ -96,4 +86,5 @@ class ResNetV1Depth152(ResNetV1):
 
   scope = 'resnet_v1_152'
   network = staticmethod(resnet_v1.resnet_v1_152)
-  source = 'fetch it with `python -m data_prep.download resnet_v1_152`'
+  checkpoint_source = ('fetch it with '
+                       '`python -m data_prep.download resnet_v1_152`')

@@ -1,4 +1,4 @@
-"""Captions the images of evaluation shards and scores the captions."""
+"""Captioning of the images of evaluation shards, and scores of the captions."""
 
 import dataclasses
 import hashlib
@@ -14,10 +14,10 @@ from absl import logging
 from im2txt import configuration
 from im2txt.checkpoints import encoder_weights, variable_loader
 from im2txt.inference import consensus
-from im2txt.inputs import bad_records
+from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.inputs.batch import Encoding
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
@@ -36,36 +36,35 @@ class CaptionEvaluation:
       options: beam_search.Options,
       consensus_config: configuration.ModelConfig | None = None,
   ):
-    """Reads the references and builds the graph.
+    """Read the references and build the graph.
 
     Args:
-      config: the model; `input_file_pattern` says what to caption.
-      training_pattern: the shards that it was trained on; None, or where they
-        cannot be read any more: what is said of captions lacks them.
+      config: the model; `input_file_pattern` names the evaluation shards.
+      training_pattern: the training shards; if they are None or cannot be read
+        any more, no caption counts as novel and constant captions come from
+        the references.
       rules: what a caption may be, and its vocabulary.
       options: how to search; the best caption of each image is scored.
-      consensus_config: names the shards by whose images the best one is
-        chosen, see `consensus.read`; None: it is the search that says.
+      consensus_config: names the shards by whose images the best caption is
+        chosen, see `consensus.read`; None: the search chooses it.
 
     Raises:
       ValueError: the shards cannot be used, or pycocoevalcap is missing, or
-        the choice would be made with the references themselves.
+        the consensus shards hold evaluation images.
     """
     metrics.check_available()
     self._config = config
+    self._captioner = Captioner(config)
     self._vocab = rules.vocab
     found = shard_captions.read(
         config.input_file_pattern, bad_records.left_out(config))
     self._num_images = len(found.of_images)
     training = training_pattern and _read(training_pattern)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
-    settings = dataclasses.asdict(options) | {
-        field.name: getattr(rules, field.name)
-        for field in dataclasses.fields(rules) if field.name != 'vocab'}
-    settings['vocabulary'] = _digest(
-        map(rules.vocab.id_to_word, range(len(rules.vocab))))
-    settings['images'] = digest_of_images(found)
-    settings['training_captions'] = training and _digest(training)
+    # 'pictures', as in the metrics.jsonl of earlier evaluations.
+    settings = _settings(options, rules) | {
+        'pictures': digest_of_images(found),
+        'training_captions': training and _digest(training)}
     self._consensus_config = consensus_config
     self._consensus = None
     if consensus_config:
@@ -75,38 +74,43 @@ class CaptionEvaluation:
       _check_differ(found, images, consensus_config.input_file_pattern)
       self._consensus = consensus.read(consensus_config, images)
       settings['consensus'] = digest_of_images(images)
-    # As they are when they are read again.
+    # Compared with settings that were read from JSON.
     self._settings = json.loads(json.dumps(settings))
     self._graph = tf.Graph()
     with self._graph.as_default():
-      # Of first values, which no one sees; seeded training asks for one.
+      # Deterministic training demands a seed; the initial values are not used.
       tf1.set_random_seed(0)
-      encoding = captioner.encode(
-          config, inputs.make_images(config, found.first))
-      decoder, memory = captioner.build_memory(config, encoding)
-      captions = beam_search.beam_search(
-          decoder, memory, rules, dataclasses.replace(
-              options, num_captions=None if self._consensus else 1))
-      self._fetches = (
-          encoding.pooled, captions.sentences, captions.log_probabilities)
+      images = pipeline.make_images(config, found.first)
+      self._fetches = self._search(images, rules, options)
       self._loader = variable_loader.VariableLoader(tf1.global_variables())
       self._init = tf1.tables_initializer()
 
+  def _search(
+      self, images: tf.Tensor | Encoding, rules: Rules,
+      options: beam_search.Options,
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Build the search: pooled features, sentences and log probabilities."""
+    decoder, memory, features = self._captioner.connect(images)
+    captions = beam_search.beam_search(
+        decoder, memory, rules, dataclasses.replace(
+            options, num_captions=None if self._consensus else 1))
+    return features, captions.sentences, captions.log_probabilities
+
   @property
   def names(self) -> tuple[str, ...]:
-    """The scores that there will be; METEOR needs Java."""
+    """Names of the scores; METEOR needs Java."""
     return self._scorer.names
 
   def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
-    """Whether earlier scores are what this would find, all of it."""
+    """Return whether earlier scores have the same settings and all names."""
     return (bool(scores) and scores.get('settings') == self._settings
             and set(self.names) <= set(scores.get('captions', ())))
 
   def evaluate(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Captions and scores.
+    """Caption all images and score the captions.
 
     Args:
-      values: of the model's variables.
+      values: of the model's variables, by name.
 
     Returns:
       `metrics.Evaluation.summary` and the `settings` of the search.
@@ -114,9 +118,8 @@ class CaptionEvaluation:
     Raises:
       ValueError: the data cannot be used, or is of another encoder.
     """
-    encoder_weights.check_features(self._config, values)
-    if self._consensus_config:
-      encoder_weights.check_features(self._consensus_config, values)
+    for shards in filter(None, (self._config, self._consensus_config)):
+      encoder_weights.check_features(shards, self._captioner.encoder, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)
@@ -137,20 +140,30 @@ class CaptionEvaluation:
       self, features: np.ndarray, sentences: np.ndarray,
       log_probabilities: np.ndarray,
   ) -> str:
-    """The best caption found of an image; '' if there is none."""
-    there = np.isfinite(log_probabilities)
-    captions = list(map(self._vocab.to_sentence, sentences[there]))
+    """Return the best caption of an image; '' if none was found."""
+    found = np.isfinite(log_probabilities)
+    captions = list(map(self._vocab.to_sentence, sentences[found]))
     if self._consensus:
       order = self._consensus.rank(
-          features, captions, log_probabilities[there])
+          features, captions, log_probabilities[found])
       captions = [captions[i] for i in order]
     return captions[0] if captions else ''
 
 
-def digest_of_images(found: shard_captions.ShardCaptions) -> str:
-  """Tells images, by their ids and references, from others.
+def _settings(options: beam_search.Options, rules: Rules) -> dict[str, Any]:
+  """Return what the captions of a model depend on besides its values."""
+  settings = dataclasses.asdict(options) | {
+      field.name: getattr(rules, field.name)
+      for field in dataclasses.fields(rules) if field.name != 'vocab'}
+  settings['vocabulary'] = _digest(
+      map(rules.vocab.id_to_word, range(len(rules.vocab))))
+  return settings
 
-  Shards of either layout and any caption style have the same one.
+
+def digest_of_images(found: shard_captions.ShardCaptions) -> str:
+  """Return a digest of the images' ids and references.
+
+  It depends neither on the layout of the shards nor on the caption style.
   """
   return _digest(sorted(
       ' '.join([str(image_id), *sorted(map(_letters, references))])
@@ -162,10 +175,10 @@ def _check_differ(
     found: shard_captions.ShardCaptions, images: shard_captions.ShardCaptions,
     pattern: str,
 ) -> None:
-  """Refuses to choose by images that are evaluated.
+  """Refuse to choose captions by images that are evaluated.
 
-  Those have the same id and a caption in common: ids alone may be the same in
-  two data sets, and so may captions.
+  An image is the same if its id and one of its captions are: two data sets may
+  share ids alone, or captions alone.
   """
   known = set(_captions_with_ids(found))
   shared = {image_id for image_id, caption in _captions_with_ids(images)
@@ -183,8 +196,8 @@ def _captions_with_ids(
 
 
 def _letters(caption: str) -> str:
-  # What nltk's tokens keep of a caption whatever it holds. The scorer's words
-  # will not do: its tokenizer reads `D.C.` and nltk's `d.c .` differently.
+  # The part of a caption that tokenizing never changes. The scorer's words are
+  # no such part: its tokenizer reads `D.C.` and nltk's `d.c .` differently.
   return ''.join(filter(str.isalnum, caption.lower()))
 
 
@@ -199,6 +212,6 @@ def _read(training_pattern: str) -> list[str] | None:
 
 
 def _digest(texts: Iterable[str]) -> str:
-  """Tells texts from others: 16 hexadecimal digits."""
+  """Return a digest of texts, 16 hexadecimal digits."""
   return hashlib.sha256('\n'.join(texts).encode(
       errors='surrogateescape')).hexdigest()[:16]

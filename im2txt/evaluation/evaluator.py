@@ -8,12 +8,12 @@ import tensorflow as tf
 import tqdm
 
 from im2txt import configuration
-from im2txt.checkpoints import encoder_weights, variable_loader
-from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import encoder_weights, restore, variable_loader
+from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.evaluation.metrics_file import Result
 from im2txt.inputs import bad_records, pipeline
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
 
@@ -45,6 +45,7 @@ class Evaluator:
     """
     self.pattern = config.input_file_pattern
     self._config = config
+    self._captioner = Captioner(config)
     self.num_examples = num_examples
     self._captions = captions
     self._graph = tf.Graph()
@@ -52,7 +53,7 @@ class Evaluator:
       # Deterministic training demands a seed; the initial values are not used.
       tf1.set_random_seed(0)
       batch = pipeline.make_batch(config, training=False)
-      outputs = captioner.build(config, captioner.Mode.EVAL, batch)
+      outputs = self._captioner.build(Mode.EVAL, batch)
       shape = tf.shape(batch.input_mask)
       self._fetches = [  # Each [B, T].
           tf.reshape(outputs.caption_loss.losses, shape),
@@ -72,7 +73,7 @@ class Evaluator:
     Raises:
       ValueError: the checkpoint cannot be read.
     """
-    reader = checkpoints.Reader(prefix, averaged=True)
+    reader = Reader(prefix, averaged=True)
     return variable_loader.digest({
         v.op.name: reader.value(v.op.name) for v in self._variables
         if v.op.name in reader.shapes})
@@ -83,8 +84,9 @@ class Evaluator:
     Raises:
       ValueError: the checkpoint or the data cannot be used.
     """
-    values = checkpoints.read_values(prefix, self._variables, averaged=True)
-    encoder_weights.check_features(self._config, values)
+    values = restore.read_values(prefix, self._variables, averaged=True)
+    encoder_weights.check_features(
+        self._config, self._captioner.encoder, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
           bad_records.explained_errors(self._config),

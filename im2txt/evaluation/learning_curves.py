@@ -1,4 +1,4 @@
-"""Draws training runs' learning curves."""
+"""Learning curves of training runs, drawn by matplotlib."""
 
 import math
 import os
@@ -18,11 +18,11 @@ _PERPLEXITY = 'perplexity in evaluation'
 
 
 def plot(runs: Sequence[Run], path: str) -> None:
-  """Draws the learning curves into a file; its ending says which form.
+  """Draw the learning curves into a file, in the format of its ending.
 
   Raises:
     OSError: it cannot be written.
-    ValueError: there is nothing to draw, no matplotlib, or no such form.
+    ValueError: there is nothing to draw, no matplotlib, or no such format.
   """
   sheet = draw(runs)
   form = os.path.splitext(path)[1].removeprefix('.') or 'png'
@@ -35,7 +35,7 @@ def plot(runs: Sequence[Run], path: str) -> None:
 
 
 def draw(runs: Sequence[Run]) -> Any:
-  """The learning curves as a matplotlib Figure, a panel a figure.
+  """Draw the learning curves as a matplotlib Figure, one panel a quantity.
 
   Raises:
     ValueError: there is nothing to draw, or no matplotlib.
@@ -73,7 +73,7 @@ def draw(runs: Sequence[Run]) -> Any:
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
     axes.grid(alpha=0.3)
     if title == _PERPLEXITY:
-      # A model that has learnt nothing would make a line of all the others.
+      # One model that has learnt nothing would flatten all other curves.
       limit = 3 * max(min(y for _, y in curve) for curve in curves if curve)
       if max(y for curve in curves for _, y in curve) > limit:
         axes.set_ylim(0, limit)
@@ -86,7 +86,7 @@ def draw(runs: Sequence[Run]) -> Any:
 
 
 def _panels(runs: Sequence[Run]) -> dict[str, list[Curve]]:
-  """A curve a run, perhaps an empty one, under each panel's title."""
+  """Return, by the panel's title, one curve a run, which may be empty."""
   return {
       _LOSS: [smoothed(run.losses) for run in runs],
       _PERPLEXITY: [_results(run, 'perplexity') for run in runs],
@@ -94,15 +94,15 @@ def _panels(runs: Sequence[Run]) -> dict[str, list[Curve]]:
 
 
 def _results(run: Run, name: str) -> Curve:
-  """A figure of the evaluations on the data of the best one."""
-  # Of a step that was evaluated several times the last result.
+  """Return a score of the comparable evaluations, by step."""
+  # The last result of a step that was evaluated several times.
   known = {e.step: e.figures[name] for e in run.comparable
            if name in e.figures}
   return [point for point in sorted(known.items()) if math.isfinite(point[1])]
 
 
 def smoothed(curve: Curve) -> Curve:
-  """The running mean over a tenth of a curve, half of it on either side."""
+  """Return the running mean over a tenth of a curve, centred."""
   if not curve:
     return []
   steps, values = zip(*curve, strict=True)

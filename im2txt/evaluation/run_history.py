@@ -1,4 +1,4 @@
-"""What a run folder says of a training run: its losses and evaluations."""
+"""The history of a training run, read from its folder: losses, evaluations."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from im2txt import configuration
+from im2txt.checkpoints import run_folder
 from im2txt.evaluation import metrics_file
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -30,24 +30,24 @@ class Conditions(NamedTuple):
   num_images: int | None  # captioned; None: none was
   settings: str           # of the search, JSON
   beam_size: int | None   # one of them
-  images: str | None    # digest, their references too; None: not known
+  images: str | None      # digest, with their references; None: not known
   vocabulary: str | None  # digest; None: not known
 
   @property
   def of_scores(self) -> tuple[Any, ...]:
-    """What the scores of captions depend on: not on what a word is."""
+    """Those that the scores of captions depend on: all but the vocabulary."""
     return (self.num_pairs, self.num_images, self.settings,
             self.images or self.num_words)
 
 
 class Evaluation(NamedTuple):
-  """A line of `metrics.jsonl`, as far as it is reported."""
+  """The reported part of a line of `metrics.jsonl`."""
 
   step: int
   pattern: str                   # of the shards
   conditions: Conditions
-  figures: Mapping[str, float]   # by their names there, those that are known
-  # Constant captions and what they score.
+  figures: Mapping[str, float]   # known values, by their names there
+  # Constant captions and their scores.
   constants: Sequence[tuple[str, Mapping[str, float]]]
 
 
@@ -62,8 +62,8 @@ class Run(NamedTuple):
 
   @property
   def comparable(self) -> list[Evaluation]:
-    """Those made as most of them were; the latest, of as many."""
-    # Scores only say something among evaluations that have them.
+    """Evaluations under the most frequent conditions, the latest of several."""
+    # Evaluations without scores do not count where others have scores.
     scored = [e for e in self.evaluations if 'CIDEr' in e.figures]
     conditions = [e.conditions for e in (scored or self.evaluations)[::-1]]
     if not conditions:
@@ -73,29 +73,29 @@ class Run(NamedTuple):
 
   @property
   def best(self) -> Evaluation | None:
-    """The evaluation that speaks for the run."""
+    """The best evaluation: by CIDEr, or by perplexity if none has scores."""
     scored = [e for e in self.comparable if 'CIDEr' in e.figures]
     if scored:
       return max(scored, key=lambda e: e.figures['CIDEr'])
 
     def perplexity(e: Evaluation) -> tuple[bool, float]:
       value = e.figures['perplexity']
-      return math.isnan(value), value  # min() would take a first nan.
+      return math.isnan(value), value  # min() would return a leading nan.
 
     return min(self.comparable, key=perplexity, default=None)
 
 
 def read_run(folder: str) -> Run:
-  """Reads what a run folder says of its training.
+  """Read the history of a run.
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: the folder is none of a run, or a file in it is damaged.
+    ValueError: it is no run folder, or a file in it is damaged.
   """
   if not file_system.isfile(os.path.join(folder, configuration.CONFIG_FILE)):
     raise ValueError(f'{folder} is no run folder: it has no '
                      f'{configuration.CONFIG_FILE}')
-  config = captioner.load_config(folder)
+  config = run_folder.load_config(folder)
   seconds, losses = _read_events(folder)
   eval_dir = os.path.join(folder, metrics_file.EVAL_FOLDER)
   evaluations = []
@@ -114,7 +114,7 @@ def read_run(folder: str) -> Run:
 
 
 def _read_events(folder: str) -> tuple[float | None, Curve]:
-  """Seconds of training, all processes together, and its losses."""
+  """Read the seconds of training, summed over processes, and the losses."""
   logs = []
   for name in file_system.listdir(folder):
     if not name.startswith(_EVENTS_PREFIX):
@@ -127,7 +127,7 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
         losses += [(event.step, value.simple_value)
                    for value in event.summary.value if value.tag == _LOSS_TAG]
     except tf.errors.DataLossError:
-      pass  # Half a record at the end: training was killed, or goes on.
+      pass  # Half a record at the end: training was killed, or still runs.
     except tf.errors.OpError as error:
       raise OSError(f'{path}: {graph_errors.reason(error)}') from None
     if times:
@@ -136,7 +136,7 @@ def _read_events(folder: str) -> tuple[float | None, Curve]:
   curve = []
   for _, losses in logs:
     if losses:
-      # What a process does after its last checkpoint is done once more.
+      # Steps after a process's last checkpoint are repeated by the next one.
       curve = [point for point in curve if point[0] < losses[0][0]] + losses
   if not logs:
     return None, curve
@@ -153,8 +153,8 @@ def _parse(result: metrics_file.Result) -> Evaluation:
     figures |= _known(scores['captions'])
     figures |= _known(scores['diversity'])
     settings = dict(scores['settings'])
-    # Not how the search went, but of what.
-    images = settings.pop('images', None)
+    # Not of the search: conditions of their own, or none.
+    images = settings.pop('pictures', None)
     vocabulary = settings.pop('vocabulary', None)
     settings.pop('training_captions', None)
     constants = [(str(constant['caption']), _known(constant['scores']))
@@ -168,6 +168,6 @@ def _parse(result: metrics_file.Result) -> Evaluation:
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, float]:
-  """The figures among them that are known."""
+  """Return the known values."""
   return {name: float(value) for name, value in fields.items()
           if value is not None}

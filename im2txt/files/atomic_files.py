@@ -1,10 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written whole or not at all."""
 
 import contextlib
 import re
 import uuid
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO
 
 from im2txt.files import file_system
 
@@ -12,12 +12,12 @@ _ENDING = '.tmp'
 
 
 def is_temporary(name: str) -> bool:
-  """Whether a file's name is one that a file has until it is whole."""
+  """Return whether a file's name is the one of a file that is being written."""
   return name.endswith(_ENDING)
 
 
 def target_of(name: str) -> str:
-  """The name that a file of a temporary name has once it is whole."""
+  """Return the final name of a temporary name."""
   return re.sub(rf'(\.[0-9a-f]{{32}})?{re.escape(_ENDING)}$', '', name)
 
 
@@ -25,22 +25,22 @@ def target_of(name: str) -> str:
 def replacing(
     path: str, shared: bool = False, synced: bool = True
 ) -> Iterator[str]:
-  """Lets a block write a file under another name until it is whole.
+  """Give a block a temporary name to write to; rename the file at its end.
 
-  If the block fails, an older file of that name stays as it was.
+  If the block fails, an older file of the final name stays as it was.
 
   Args:
-    path: the file, here or remote.
-    shared: whether others may be writing it at the same time. What one of them
-      leaves behind when it is killed no other then writes over.
-    synced: whether it is whole even if the machine goes down at once, which
-      takes milliseconds; not for a file of many that can be had again.
+    path: the final name, local or remote.
+    shared: whether other processes may write the same file at the same time:
+      each then writes to a temporary name of its own.
+    synced: whether the file survives a power failure right afterwards, which
+      costs milliseconds; not needed for many files that can be made again.
 
   Yields:
-    The name to write to, `<path>.tmp` or, if shared, `<path>.<random>.tmp`.
+    The temporary name, `<path>.tmp` or, if shared, `<path>.<random>.tmp`.
 
   Raises:
-    OSError: the file cannot take its name.
+    OSError: the file cannot be renamed.
   """
   temporary = f'{path}.{uuid.uuid4().hex}{_ENDING}' if shared else (
       f'{path}{_ENDING}')
@@ -56,12 +56,12 @@ def replacing(
 
 
 @contextlib.contextmanager
-def write(path: str) -> Iterator[TextIO]:
-  """Opens a text file to be written, see `replacing`.
+def write(path: str) -> Iterator[IO[str]]:
+  """Open a text file for writing, see `replacing`.
 
   Args:
-    path: the file. File names that are no UTF-8, as Python has them, can be
-      written: their bytes as `\\udc..`.
+    path: the file. Bytes that are not UTF-8, as in file names that Python has
+      read, are written as `\\udc..`.
 
   Raises:
     OSError: it cannot be written.
@@ -73,7 +73,7 @@ def write(path: str) -> Iterator[TextIO]:
 
 
 def write_bytes(path: str, data: bytes) -> None:
-  """Writes a file of bytes, see `replacing`.
+  """Write a file of bytes, see `replacing`.
 
   Raises:
     OSError: it cannot be written.
@@ -83,7 +83,7 @@ def write_bytes(path: str, data: bytes) -> None:
 
 
 def copy(source: str, path: str) -> None:
-  """Copies a file, see `replacing`.
+  """Copy a file, see `replacing`.
 
   Raises:
     OSError: it cannot be read or written.

@@ -1,9 +1,9 @@
-"""All files and folders that users name, here or where TensorFlow reaches.
+"""Access to all files and folders that users name, local or remote.
 
-A path with `://` (gs://, ram:// and what else this TensorFlow knows) is for
-TensorFlow's file systems, any other is Python's own, as quick and with the
-same errors. Every function raises OSError, in one line that names the path.
-Paths are joined and taken apart with os.path, wherever they lead.
+A path with `://` (gs://, ram:// and whatever else this TensorFlow knows) goes
+to TensorFlow's file systems, any other path to Python's own functions, as fast
+and with the same errors. Every function raises OSError, in one line that names
+the path. Use os.path to join and split paths of either kind.
 """
 
 import builtins
@@ -16,18 +16,21 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from typing_extensions import Buffer
 
 _CHUNK_BYTES = 1 << 20  # Of a remote file, read or written at a time.
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-  """Whether a path is another system's; a Path is always this machine's."""
+  """Return whether a path is of a remote system; a pathlib.Path never is."""
   return '://' in os.fspath(path)
 
 
 def check_local(path: str, flag: str, why: str) -> None:
-  """Refuses a remote path where only a local one will do.
+  """Refuse a remote path where only a local one works.
 
   Args:
     path: the flag's value.
@@ -41,84 +44,87 @@ def check_local(path: str, flag: str, why: str) -> None:
     raise ValueError(f'--{flag}={path} must be on this machine: {why}')
 
 
-def open(path: str, mode: str = 'r', **options: Any) -> IO:
-  """Opens a file as Python's `open` does.
+def open(path: str, mode: str = 'r', **options: Any) -> IO[Any]:
+  """Open a file as Python's `open` does.
 
-  A remote file can be read, written and appended to, but not both at once.
-  Some remote systems (gs://) keep a file only once it is closed, and write all
-  of it anew to append.
+  A remote file can be read, written or appended to, but not two of these at
+  once. Some remote systems (gs://) store a file only when it is closed, and
+  write all of it anew to append.
 
   Args:
     path: the file.
-    mode: as Python has it.
-    **options: likewise, of texts only.
+    mode: mode of Python's `open`.
+    **options: options of Python's `open`; if the file is remote, for text only.
   """
   if not is_remote(path):
     return builtins.open(path, mode, **options)
   raw = _RemoteFile(path, mode.replace('t', '').replace('b', ''))
-  whole = (io.BufferedReader if raw.readable() else io.BufferedWriter)(
-      raw, _CHUNK_BYTES)
+  whole: io.BufferedReader[_RemoteFile] | io.BufferedWriter[_RemoteFile]
+  if raw.readable():
+    whole = io.BufferedReader(raw, _CHUNK_BYTES)
+  else:
+    whole = io.BufferedWriter(raw, _CHUNK_BYTES)
   return whole if 'b' in mode else io.TextIOWrapper(whole, **options)
 
 
 def read_part(path: str, offset: int, size: int) -> bytes:
-  """Reads so many bytes from a place of a file on, and no more."""
+  """Read up to `size` bytes from a byte offset of a file, and no more."""
   if not is_remote(path):
     with builtins.open(path, 'rb') as f:
       f.seek(offset)
       return f.read(size)
   with _remote(path) as system, system.GFile(path, 'rb') as f:
     f.seek(offset)
-    return f.read(size)
+    return bytes(f.read(size))
 
 
 def exists(path: str) -> bool:
-  """Whether there is a file or folder of this path."""
+  """Return whether there is a file or folder of this path."""
   if not is_remote(path):
     return os.path.exists(path)
   with _remote(path) as system:
-    return system.exists(path)
+    return bool(system.exists(path))
 
 
 def isdir(path: str) -> bool:
-  """Whether there is a folder of this path."""
+  """Return whether there is a folder of this path."""
   if not is_remote(path):
     return os.path.isdir(path)
   with _remote(path) as system:
-    # `isdir` keeps quiet about a system that is not there.
-    return system.exists(path) and system.isdir(path)
+    # `isdir` alone raises nothing for a system that is unknown.
+    return bool(system.exists(path) and system.isdir(path))
 
 
 def isfile(path: str) -> bool:
-  """Whether there is a file of this path, no folder and no pipe."""
+  """Return whether this path is a file, not a folder or pipe."""
   if not is_remote(path):
     return os.path.isfile(path)
   return exists(path) and not isdir(path)
 
 
 def size(path: str) -> int:
-  """Bytes of a file."""
+  """Return the size of a file in bytes."""
   if not is_remote(path):
     return os.path.getsize(path)
   with _remote(path) as system:
-    return system.stat(path).length
+    return int(system.stat(path).length)
 
 
 def listdir(path: str) -> list[str]:
-  """Names of a folder's files and folders, in order."""
+  """Return the names of a folder's files and folders, sorted."""
   if not is_remote(path):
     return sorted(os.listdir(path))
   with _remote(path) as system:
-    system.stat(path)  # Says what `listdir` keeps quiet about.
-    # Some mark a folder with a slash, and a folder may be a file of no name.
+    system.stat(path)  # Raises if there is no folder; `listdir` does not.
+    # Some systems end folders' names with a slash, and list a file of no name.
     return sorted(filter(None, (
         name.rstrip('/') for name in system.listdir(path))))
 
 
 def list_files(path: str) -> Iterator[str]:
-  """Names of a folder's files without its folders, millions at no great cost.
+  """Yield the names of a folder's files, quickly even if there are millions.
 
-  Some remote systems do not tell folders, which are then among them.
+  Folders are left out, except on remote systems that do not mark them.
   """
   if is_remote(path):
     with _remote(path) as system:
@@ -129,7 +135,7 @@ def list_files(path: str) -> Iterator[str]:
 
 
 def glob(pattern: str) -> list[str]:
-  """Paths that match a pattern, in order."""
+  """Return the paths that match a pattern, sorted."""
   if not is_remote(pattern):
     return sorted(local_glob.glob(pattern))
   with _remote(pattern) as system:
@@ -137,7 +143,7 @@ def glob(pattern: str) -> list[str]:
 
 
 def walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
-  """As os.walk: each folder with the names of its folders and files.
+  """Yield each folder with the names of its folders and files, as os.walk.
 
   Links to folders are not followed.
   """
@@ -152,7 +158,7 @@ def walk(path: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def abspath(path: str) -> str:
-  """The path from the root, without `.` and `..`."""
+  """Return the absolute path, without `.` and `..`."""
   if not is_remote(path):
     return os.path.abspath(path)
   scheme, rest = path.split('://', 1)
@@ -160,12 +166,12 @@ def abspath(path: str) -> str:
 
 
 def realpath(path: str) -> str:
-  """The path from the root, without links where there are such."""
+  """Return the absolute path, without links if it is local."""
   return abspath(path) if is_remote(path) else os.path.realpath(path)
 
 
 def makedirs(path: str) -> None:
-  """Makes a folder, and those that it lies in, where they are not there."""
+  """Make a folder and its parents unless they are there."""
   if not is_remote(path):
     os.makedirs(path, exist_ok=True)
     return
@@ -174,7 +180,7 @@ def makedirs(path: str) -> None:
 
 
 def remove(path: str) -> None:
-  """Removes a file."""
+  """Remove a file."""
   if not is_remote(path):
     os.remove(path)
     return
@@ -183,7 +189,7 @@ def remove(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-  """Removes a folder with all that is in it."""
+  """Remove a folder with everything in it."""
   if not is_remote(path):
     shutil.rmtree(path)
     return
@@ -193,15 +199,15 @@ def remove_tree(path: str) -> None:
 
 @contextlib.contextmanager
 def scratch_folder(path: str, prefix: str, suffix: str) -> Iterator[str]:
-  """Makes a folder that is gone with the block.
+  """Make a folder that is removed at the end of the block.
 
   Args:
-    path: the folder that it is to lie in; made if it is not there.
-    prefix: what its name begins with.
-    suffix: what it ends with.
+    path: its parent folder; made if it is not there.
+    prefix: start of its name.
+    suffix: end of its name.
 
   Yields:
-    The folder.
+    The folder's path.
   """
   folder = os.path.join(path, f'{prefix}{uuid.uuid4().hex}{suffix}')
   makedirs(folder)
@@ -212,11 +218,11 @@ def scratch_folder(path: str, prefix: str, suffix: str) -> Iterator[str]:
 
 
 def replace(path: str, target: str) -> None:
-  """Renames a file, over an older one of that name if need be, or a folder.
+  """Rename a file, replacing one of the new name, or rename a folder.
 
-  That is one step on this machine. An object store (gs://) copies and then
-  deletes: a file has its new name there, too, only when it is whole, but a
-  folder gets its files one by one.
+  It is atomic on this machine. An object store (gs://) copies and then deletes:
+  there, too, a file has its new name only when it is whole, but a folder gets
+  its files one by one.
   """
   if not is_remote(path):
     os.replace(path, target)
@@ -226,9 +232,9 @@ def replace(path: str, target: str) -> None:
 
 
 def sync(path: str) -> None:
-  """Returns once a file's bytes are on the disk, whatever happens then.
+  """Wait until a file's bytes are on the disk.
 
-  Otherwise a machine that goes down can leave a renamed file without them.
+  Otherwise a power failure can leave a renamed file without its bytes.
   """
   if not is_remote(path):
     with builtins.open(path, 'rb') as f:
@@ -236,7 +242,7 @@ def sync(path: str) -> None:
 
 
 def copy(path: str, target: str) -> None:
-  """Copies a file's bytes, over those of an older file if need be."""
+  """Copy a file's bytes, replacing those of an older file."""
   if not (is_remote(path) or is_remote(target)):
     shutil.copyfile(path, target)
     return
@@ -245,13 +251,13 @@ def copy(path: str, target: str) -> None:
 
 
 def same(path: str, other: str) -> bool:
-  """Whether two files have the same bytes."""
+  """Return whether two files have the same bytes."""
   with open(path, 'rb') as f, open(other, 'rb') as g:
-    return f.read() == g.read()
+    return bool(f.read() == g.read())
 
 
 class _RemoteFile(io.RawIOBase):
-  """What Python's own buffers and texts need of a remote file."""
+  """A remote file as Python's buffered and text files need it."""
 
   def __init__(self, path: str, mode: str):
     if mode not in ('r', 'w', 'a'):
@@ -260,10 +266,10 @@ class _RemoteFile(io.RawIOBase):
     self._path = path
     self._reads = mode == 'r'
     if mode == 'w' and isfile(path):
-      remove(path)  # ram:// would go on behind what is there.
+      remove(path)  # ram:// would append to it.
     with _remote(path) as system:
       self._file = system.GFile(path, f'{mode}b')
-      # Mistakes show now, as they do on this machine.
+      # To raise now rather than later, as Python's `open` does.
       if self._reads:
         self._file.size()
       else:
@@ -278,23 +284,25 @@ class _RemoteFile(io.RawIOBase):
   def seekable(self) -> bool:
     return self._reads
 
-  def readinto(self, buffer: memoryview) -> int:
+  def readinto(self, buffer: 'Buffer') -> int:
+    view = memoryview(buffer)
     with _remote(self._path):
-      data = self._file.read(len(buffer))
-    buffer[:len(data)] = data
+      data = self._file.read(len(view))
+    view[:len(data)] = data
     return len(data)
 
-  def write(self, data: memoryview) -> int:
+  def write(self, data: 'Buffer') -> int:
+    content = bytes(data)
     with _remote(self._path):
-      self._file.write(bytes(data))
-    return len(data)
+      self._file.write(content)
+    return len(content)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     if not self._reads:
       raise io.UnsupportedOperation(f'{self._path}: written from end to end')
     with _remote(self._path):
       self._file.seek(offset, whence)
-      return self._file.tell()
+      return int(self._file.tell())
 
   def close(self) -> None:
     if not self.closed:
@@ -307,8 +315,8 @@ class _RemoteFile(io.RawIOBase):
 
 @contextlib.contextmanager
 def _remote(path: str) -> Iterator[Any]:
-  """Gives TensorFlow's file systems; what they raise becomes OSError."""
-  # It takes seconds, which whoever has local files only need not spend.
+  """Yield TensorFlow's file systems; turn their errors into OSError."""
+  # The import takes seconds, which local files do not need.
   import tensorflow as tf
 
   try:

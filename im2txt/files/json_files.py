@@ -1,4 +1,4 @@
-"""JSON that others wrote, mistrusted: one clear line for what is wrong."""
+"""JSON files from outside: every fault of theirs is one clear message."""
 
 import contextlib
 import gzip
@@ -6,14 +6,14 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import IO, Any, TextIO, TypeVar
 
 from im2txt.files import file_system
 
-# What reading raises if a file is no text, or no gzip, or cut off.
+# Raised by reading a file that is no text, or no gzip, or cut off.
 NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 
-# Texts shrink to a tenth; of what shrinks more, there is little.
+# Texts compress to a tenth; whatever compresses better is short.
 _MAX_RATIO = 100
 _SMALL = 2**24  # Bytes.
 
@@ -21,9 +21,12 @@ _Kind = TypeVar('_Kind')
 
 
 class _BoundedGzip(gzip.GzipFile):
-  """Gives no more than text may unpack to: some 10 MB could be 10 GB."""
+  """A gzip file that refuses to unpack to far more than text does.
 
-  def __init__(self, opened: BinaryIO, size: int):
+  Otherwise 10 MB could become 10 GB.
+  """
+
+  def __init__(self, opened: IO[bytes], size: int):
     super().__init__(fileobj=opened)
     self._most = _SMALL + _MAX_RATIO * size
 
@@ -41,7 +44,7 @@ class _BoundedGzip(gzip.GzipFile):
 
 @contextlib.contextmanager
 def open_text(path: str) -> Iterator[TextIO]:
-  """Opens a file of UTF-8 text; gzipped, if its name ends in .gz."""
+  """Open a file of UTF-8 text; gzipped, if its name ends in .gz."""
   with file_system.open(path, 'rb') as f, io.TextIOWrapper(
       _BoundedGzip(f, file_system.size(path)) if path.endswith('.gz') else f,
       encoding='utf-8-sig') as text:
@@ -49,7 +52,7 @@ def open_text(path: str) -> Iterator[TextIO]:
 
 
 def read(path: str) -> Any:
-  """Reads a JSON file; gzipped, if its name ends in .gz.
+  """Read a JSON file; gzipped, if its name ends in .gz.
 
   Raises:
     OSError: the file cannot be read.
@@ -66,15 +69,15 @@ def read(path: str) -> Any:
 
 
 def parse(text: str | bytes, constants: bool = False) -> Any:
-  """Reads JSON as its standard has it, which is stricter than Python's reader.
+  """Parse JSON by its standard, which is stricter than Python's parser.
 
   Args:
     text: the JSON.
-    constants: whether NaN and Infinity, which Python writes, may be in it.
+    constants: whether NaN and Infinity, which Python writes, are allowed.
 
   Raises:
-    ValueError: it is none, or has NaN or an object with a key twice, or is
-      nested too deeply to be read.
+    ValueError: it is no JSON, or has NaN or an object with a key twice, or is
+      nested too deeply.
   """
   try:
     return json.loads(
@@ -98,19 +101,19 @@ def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def get(entry: Any, key: str, kind: type[_Kind], where: str) -> _Kind:
-  """Returns a value of an object.
+  """Return a value of an object.
 
   Args:
     entry: the object.
     key: of the value.
-    kind: what the value must be.
+    kind: type of the value.
     where: file and place of the object, for the message.
 
   Raises:
-    ValueError: the object is none, or has no such value.
+    ValueError: it is no object, or has no such value.
   """
   value = entry.get(key) if isinstance(entry, dict) else None
-  # JSON's true is an int to Python.
+  # To Python, true is an int.
   if not isinstance(value, kind) or isinstance(value, bool):
     raise ValueError(f'{where}: {key!r} is missing or no {kind.__name__}')
   return value

@@ -1,9 +1,8 @@
-"""Files and folders that one process at a time writes.
+"""Locks of files and folders that one process at a time may write.
 
-A lock is the kernel's: it ends with its process, however that ends, and a
-lock's file that a killed process leaves behind bars nobody. Where a file
-system has no locks, as those of addresses like gs:// have none, nothing is
-barred, and a warning says so.
+A lock is the kernel's: it ends with its process, however that ends, and the
+lock file that a killed process leaves behind locks nothing. Where a file system
+has no locks, as remote ones (gs://) have none, a warning is logged instead.
 """
 
 import contextlib
@@ -12,7 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -25,14 +24,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def folder(path: str) -> Iterator[None]:
-  """Bars a folder to every other process that asks so, during a block.
-
-  Args:
-    path: the folder, which must be there.
+  """Lock an existing folder during a block.
 
   Raises:
-    BlockingIOError: another process has it.
-    OSError: the lock's file cannot be written.
+    BlockingIOError: another process has locked it.
+    OSError: the lock file cannot be written.
   """
   if file_system.is_remote(path):
     _warn(path)
@@ -69,16 +65,16 @@ def _open_locked(path: str, of_folder: str) -> IO[str]:
     f.close()
 
 
-def file(opened: IO, path: str, doing: str) -> None:
-  """Bars an open file to every other process that asks so, until it is closed.
+def file(opened: IO[Any], path: str, doing: str) -> None:
+  """Lock an open file until it is closed.
 
   Args:
     opened: the file, open for writing.
-    path: stands in the message.
+    path: its name, for the message.
     doing: what the other process is doing, for the message.
 
   Raises:
-    BlockingIOError: another process has it.
+    BlockingIOError: another process has locked it.
   """
   _lock(opened, path, doing)
   if not _is_there(opened, path):
@@ -86,13 +82,13 @@ def file(opened: IO, path: str, doing: str) -> None:
                           'try again')
 
 
-def _is_there(opened: IO, path: str) -> bool:
-  """Whether whoever had it has not removed it before it became ours."""
+def _is_there(opened: IO[Any], path: str) -> bool:
+  """Return whether the file was not removed before it was locked."""
   return os.path.exists(path) and os.path.samestat(
       os.fstat(opened.fileno()), os.stat(path))
 
 
-def _lock(opened: IO, path: str, doing: str) -> None:
+def _lock(opened: IO[Any], path: str, doing: str) -> None:
   try:
     fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

@@ -4,9 +4,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from im2txt.checkpoints import trained_model
 from im2txt.flags.search import SearchFlags
-from im2txt.inference import ensemble
+from im2txt.inference import loaded_model
 from im2txt.search import beam_search
 
 # The flags are the command's that constructs them, and in its --help.
@@ -31,8 +30,8 @@ class CaptioningFlags:
         'num_captions', None, 'Captions of each image, at most --beam_size. '
         'Default: as many.', lower_bound=1, flag_values=values)
 
-  def models(self) -> list[trained_model.TrainedModel]:
-    """Find the models and read their vocabulary.
+  def model(self) -> loaded_model.LoadedModel:
+    """Find the model, or the models that choose each word together.
 
     Raises:
       OSError: there is no such checkpoint, or the vocabulary can't be read.
@@ -45,10 +44,8 @@ class CaptioningFlags:
                          '--checkpoint_path is missing')
       logging.info('no --checkpoint_path: the model that comes with the '
                    'package, for research use')
-    paths = self.checkpoint_path.value or [trained_model.PRETRAINED]
-    found = [trained_model.find(path, self.vocab_file.value) for path in paths]
-    ensemble.check(found)
-    return found
+      return loaded_model.load()
+    return loaded_model.load(self.checkpoint_path.value, self.vocab_file.value)
 
   def options(self) -> beam_search.Options:
     """Return how to search.

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from importlib import resources
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -14,10 +15,10 @@ from im2txt.files import file_system
 flags.disclaim_key_flags()
 
 
-class _NameOrPath(flags.ArgumentParser):
+class _NameOrPath(flags.ArgumentParser[Any]):
   """Parses the path of a configuration, or the name of one in `configs`."""
 
-  def __init__(self, path_parser: flags.ArgumentParser):
+  def __init__(self, path_parser: flags.ArgumentParser[Any]):
     self._path_parser = path_parser
 
   def parse(self, argument: str) -> object:
@@ -62,9 +63,10 @@ class ConfigFlag:
         flag_values=values)
     flag = values[self.config.name]
     flag.parser = _NameOrPath(path_parser=flag.parser)
-    flags.register_validator('config', self._check, flag_values=values)
+    flags.register_validator(  # type: ignore[no-untyped-call]  # absl's.
+        'config', self._check, flag_values=values)
 
-  def _check(self, config: object) -> bool:
+  def _check(self, config: Any) -> bool:
     """Hold the file of --config to what `value` expects."""
     if config is None and not self.config.present:
       return True

@@ -5,11 +5,9 @@ from typing import Any
 
 from absl import flags, logging
 
-from im2txt import configuration, encoders
-from im2txt.checkpoints import encoder_weights, trained_model
-from im2txt.checkpoints import folder as checkpoints
+from im2txt import configuration
 from im2txt.files import file_system
-from im2txt.inference import consensus
+from im2txt.inference import consensus, loaded_model
 from im2txt.inputs import bad_records, captions, records
 
 # The flags are the command's that constructs them, and in its --help.
@@ -33,10 +31,12 @@ class ConsensusFlags:
   ) -> configuration.ModelConfig | None:
     """Return a model's configuration to read the shards with, if any."""
     pattern = self.consensus_file_pattern.value
-    return pattern and dataclasses.replace(config, input_file_pattern=pattern)
+    if not pattern:
+      return None
+    return dataclasses.replace(config, input_file_pattern=pattern)
 
   def read(
-      self, model: trained_model.TrainedModel
+      self, model: loaded_model.LoadedModel
   ) -> consensus.Consensus | None:
     """Read the images, if the flag names any.
 
@@ -48,11 +48,9 @@ class ConsensusFlags:
       ValueError: the shards cannot be used, or another encoder made them.
     """
     config = self.shards(model.config)
-    if not config:
+    if not config or not config.input_file_pattern:
       return None
-    encoder_weights.check_features(
-        config, checkpoints.read_scope(
-            model.prefix, f'{encoders.make(config).scope}/'))
+    model.check_features(config)
     logging.info('reading images and captions of %s', config.input_file_pattern)
     return consensus.read(config, captions.read(
         config.input_file_pattern, bad_records.left_out(config)))

@@ -1,6 +1,6 @@
-"""Captions files of images, a batch at a time, in the order given.
+"""Caption image files, a batch at a time, in the order given.
 
-Shapes: B images of a batch, T longest caption, L regions.
+Shapes: B images of a batch, C channels, T longest caption, L regions.
 """
 
 import os
@@ -10,19 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from im2txt import configuration, encoders
-from im2txt.checkpoints.trained_model import TrainedModel
+from im2txt import configuration
 from im2txt.decoders import Decoder
-from im2txt.inference import ensemble
+from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs import graph_errors, image_processing, image_size
-from im2txt.results import result as results
+from im2txt.results.result import Caption, Result
 from im2txt.search.beam_search import Captions
 
 tf1 = tf.compat.v1
 
 Search = Callable[[Decoder, Any], Captions]
-Choose = Callable[
-    [np.ndarray, Sequence[results.Caption]], Sequence[results.Caption]]
+Rerank = Callable[[np.ndarray, Sequence[Caption]], Sequence[Caption]]
 
 
 class _Batch(NamedTuple):
@@ -34,27 +32,180 @@ class _Batch(NamedTuple):
   readable: tf.Tensor    # bool [B]; where not, the image is black
 
 
+class _Encoded(NamedTuple):
+  """A batch on its way from the encoder to the search."""
+
+  files: tf.Tensor       # string [B]
+  thumbnails: tf.Tensor  # string [B]
+  readable: tf.Tensor    # bool [B]
+  features: tf.Tensor    # float32 [B, C]
+  memory: Any            # the decoder's, nest of [B, ...]
+
+
+class BatchCaptioner:
+  """The graph from image files to captions, and the session that runs it.
+
+  Use it in a `with` statement, which closes the session.
+  """
+
+  def __init__(
+      self,
+      model: LoadedModel,
+      search: Search,
+      batch_size: int,
+      thumbnail_side: int | None = None,
+      rerank: Rerank | None = None,
+  ):
+    """Build the graph and restore the model.
+
+    Args:
+      model: what captions the images.
+      search: finds captions with a decoder and its memory.
+      batch_size: images that go through the graph at once.
+      thumbnail_side: pixels of the thumbnails; None: none are made.
+      rerank: orders and chooses the captions of an image by its features,
+        float32 [C]; None: they stay as the search found them.
+
+    Raises:
+      ValueError: a checkpoint is damaged or of another model.
+    """
+    self._model = model
+    self._rerank = rerank
+    with tf.Graph().as_default() as graph:
+      self._names = tf1.placeholder(tf.string, [None])
+      self._iterator = tf1.data.make_initializable_iterator(_batches(
+          self._names, model.config, batch_size, thumbnail_side))
+      batch = _Batch(*self._iterator.get_next())
+      decoder, memory, features = model.captioner.connect(batch.images)
+      self._encoded = _Encoded(
+          batch.files, batch.thumbnails, batch.readable, features, memory)
+      # Neither encoder nor search keeps every core busy: while one batch is
+      # searched for, its memory fed, the next is encoded.
+      self._memory_feed = tf.nest.map_structure(
+          lambda x: tf1.placeholder(x.dtype, [None, *x.shape[1:]]), memory)
+      self._captions = search(decoder, self._memory_feed)
+      self._name = tf1.placeholder(tf.string, [])
+      self._reading = _read(self._name, model.config, None).images.op
+      restore = model.restorer()
+    self._session = tf1.Session(graph=graph)
+    restore(self._session)
+
+  def __enter__(self) -> 'BatchCaptioner':
+    """Return itself."""
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Close the session."""
+    self._session.close()
+
+  def caption(self, files: Sequence[str]) -> Iterator[list[Result]]:
+    """Caption image files, which are read and decoded beside the graph.
+
+    Yields:
+      The results of a batch, in the order of the files.
+    """
+    if not files:
+      return
+    # Fed, not a part of the graph: there may be very many.
+    self._session.run(self._iterator.initializer, {
+        self._names: [os.fsencode(file) for file in files]})
+    encoded = self._session.run(self._encoded)
+    while encoded:
+      captions, following = self._search_and_encode(encoded)
+      yield self._results(encoded, captions)
+      encoded = following
+
+  def _search_and_encode(
+      self, encoded: _Encoded
+  ) -> tuple[Captions, _Encoded | None]:
+    """Search for the captions of a batch while the next is encoded."""
+    feeds = dict(zip(
+        tf.nest.flatten(self._memory_feed), tf.nest.flatten(encoded.memory),
+        strict=True))
+    try:
+      return self._session.run((self._captions, self._encoded), feeds)
+    except tf.errors.OutOfRangeError:
+      return self._session.run(self._captions, feeds), None
+
+  def _results(self, encoded: _Encoded, captions: Captions) -> list[Result]:
+    """Make the results of a batch."""
+    visible = (image_processing.seen(self._model.config)
+               if self._model.captioner.attends else 1.0)
+    results = []
+    for i, file in enumerate(encoded.files):
+      name = os.fsdecode(file)
+      if not encoded.readable[i]:
+        results.append(Result(name, error=self._failure(file)))
+        continue
+      found = self._found(
+          captions.sentences[i], captions.log_probabilities[i],
+          captions.alignments[i])
+      if self._rerank:
+        found = self._rerank(encoded.features[i], found)
+      results.append(Result(
+          name, tuple(found), thumbnail=encoded.thumbnails[i] or None,
+          visible_fraction=visible))
+    return results
+
+  def _found(
+      self, sentences: np.ndarray, log_probabilities: np.ndarray,
+      alignments: np.ndarray,
+  ) -> list[Caption]:
+    """List the captions that were found of an image.
+
+    Args:
+      sentences: int32 [n, T].
+      log_probabilities: float32 [n], nats; -inf where there is no caption.
+      alignments: float32 [n, T, L].
+    """
+    return [
+        Caption(self._model.vocab.to_sentence(sentence), float(log_probability),
+                self._attention(sentence, alignment))
+        for sentence, log_probability, alignment in zip(
+            sentences, log_probabilities, alignments, strict=True)
+        if np.isfinite(log_probability)]
+
+  def _attention(
+      self, sentence: np.ndarray, alignment: np.ndarray
+  ) -> np.ndarray | None:
+    """Return a caption's attention, float32 [words, rows, columns], if any.
+
+    Args:
+      sentence: int32 [T]; markers have no attention.
+      alignment: float32 [T, L].
+    """
+    if not self._model.captioner.attends:
+      return None
+    vocab = self._model.vocab
+    is_word = ~np.isin(sentence, (vocab.start_id, vocab.end_id))
+    return alignment[is_word].reshape(-1, *self._model.captioner.grid)
+
+  def _failure(self, file: bytes) -> str:
+    """Say in one line why a file cannot be read."""
+    try:
+      self._session.run(self._reading, {self._name: file})
+    except tf.errors.OpError as error:
+      return graph_errors.reason(error)
+    return 'it could not be read at first, but now it can: is it being written?'
+
+
 def caption_files(
-    models: Sequence[TrainedModel],
+    model: LoadedModel,
     files: Sequence[str],
     search: Search,
     batch_size: int,
     thumbnail_side: int | None = None,
-    choose: Choose | None = None,
-) -> Iterator[list[results.Result]]:
-  """Captions files of images.
-
-  The files are read and decoded beside the graph, which so need not wait.
+    rerank: Rerank | None = None,
+) -> Iterator[list[Result]]:
+  """Caption image files with a graph and session of their own.
 
   Args:
-    models: what captions them, together if they are several; see
-      `ensemble.check`.
+    model: what captions them.
     files: the images.
-    search: finds captions with a decoder and its memory.
+    search: see `BatchCaptioner`, as of what follows.
     batch_size: images that go through the graph at once.
     thumbnail_side: pixels of the thumbnails; None: none are made.
-    choose: of the captions found, by the features, float32 [C], that the
-      first model's encoder sees in the image; None: all.
+    rerank: orders and chooses the captions of an image.
 
   Yields:
     The results of a batch, in the order of the files.
@@ -62,66 +213,16 @@ def caption_files(
   Raises:
     ValueError: the checkpoint is damaged or of another model.
   """
-  model = models[0]
-  with tf.Graph().as_default(), tf1.Session() as session:
-    names = tf1.placeholder(tf.string, [None])
-    iterator = tf1.data.make_initializable_iterator(
-        _batches(names, model.config, batch_size, thumbnail_side))
-    batch = _Batch(*iterator.get_next())
-    encodings = ensemble.encode(models, batch.images)
-    decoder, memory = ensemble.build_memory(models, encodings)
-    encoded = batch._replace(images=()), encodings[0].pooled, memory
-    # Neither encoder nor search keeps every core busy: while one batch is
-    # searched for, its memory fed, the next is encoded.
-    memory_feed = tf.nest.map_structure(
-        lambda x: tf1.placeholder(x.dtype, [None, *x.shape[1:]]), memory)
-    captions = search(decoder, memory_feed)
-    name = tf1.placeholder(tf.string, [])
-    why_unreadable = _read(name, model.config, None).images.op
-    ensemble.restorer(models)(session)
-    # Fed, not a part of the graph: there may be very many.
-    session.run(iterator.initializer,
-                {names: [os.fsencode(file) for file in files]})
-
-    def to_caption(sentence, log_probability, looked):
-      return results.Caption(
-          model.vocab.to_sentence(sentence), float(log_probability),
-          _attention(sentence, looked, model) if decoder.attends else None)
-
-    def to_result(
-        file, thumbnail, readable, features, sentences, log_probabilities,
-        looked):
-      if not readable:
-        return results.Result(os.fsdecode(file), error=_failure(
-            session, why_unreadable, {name: file}))
-      found = [to_caption(*caption) for caption in zip(
-          sentences, log_probabilities, looked, strict=True)
-          if np.isfinite(caption[1])]
-      return results.Result(
-          os.fsdecode(file),
-          tuple(choose(features, found) if choose else found),
-          thumbnail=thumbnail or None,
-          seen=image_processing.seen(model.config) if decoder.attends else 1.0)
-
-    following = session.run(encoded) if files else None
-    while following:
-      current, features, values = following
-      feeds = dict(zip(tf.nest.flatten(memory_feed), tf.nest.flatten(values),
-                       strict=True))
-      try:
-        found, following = session.run((captions, encoded), feeds)
-      except tf.errors.OutOfRangeError:
-        found, following = session.run(captions, feeds), None
-      yield list(map(to_result, current.files, current.thumbnails,
-                     current.readable, features, found.sentences,
-                     found.log_probabilities, found.alignments))
+  with BatchCaptioner(
+      model, search, batch_size, thumbnail_side, rerank) as captioner:
+    yield from captioner.caption(files)
 
 
 def _batches(
     files: tf.Tensor, config: configuration.ModelConfig, batch_size: int,
     thumbnail_side: int | None,
 ) -> tf.data.Dataset:
-  """Reads and decodes files, string [n], in parallel; keeps their order."""
+  """Read and decode files, string [n], in parallel; keep their order."""
   def read_or_blank(file: tf.Tensor) -> _Batch:
     blank = tf.data.Dataset.from_tensors(_Batch(
         file, tf.zeros([config.image_height, config.image_width, 3]),
@@ -143,7 +244,7 @@ def _read(
     file: tf.Tensor, config: configuration.ModelConfig,
     thumbnail_side: int | None,
 ) -> _Batch:
-  """One file, string [], as a batch without its first dimension."""
+  """Read one file, string [], as a batch without its first dimension."""
   data = tf.io.read_file(file)
   problem = tf.numpy_function(image_size.problem, [data], tf.string)
   with tf.control_dependencies([
@@ -155,34 +256,3 @@ def _read(
       tf.constant('') if thumbnail_side is None
       else image_processing.thumbnail(image, thumbnail_side),
       tf.constant(True))
-
-
-def _attention(
-    sentence: np.ndarray, looked: np.ndarray, model: TrainedModel
-) -> np.ndarray:
-  """Where the model looked for each word of a caption.
-
-  Args:
-    sentence: int32 [T].
-    looked: float32 [T, L].
-    model: has the markers, which are left out, and the images' sides.
-
-  Returns:
-    float32 [words, rows, columns].
-  """
-  markers = (model.vocab.start_id, model.vocab.end_id)
-  rows, columns = encoders.make(model.config).grid(
-      model.config.image_height, model.config.image_width)
-  return looked[~np.isin(sentence, markers)].reshape(-1, rows, columns)
-
-
-def _failure(
-    session: tf1.Session, operation: tf.Operation,
-    feeds: dict[tf.Tensor, bytes],
-) -> str:
-  """Says in a line why an operation fails."""
-  try:
-    session.run(operation, feeds)
-  except tf.errors.OpError as error:
-    return graph_errors.reason(error)
-  return 'it could not be read at first, but now it can: is it being written?'

@@ -1,4 +1,4 @@
-"""Ranks captions of an image by what people wrote of images like it.
+"""Rank captions of an image by the captions of similar images.
 
 Consensus re-ranking: the best of the captions that a search found is the one
 that agrees most with the captions of the nearest images (Devlin et al. 2015,
@@ -35,16 +35,16 @@ _OWN_SHARE = 0.02
 
 
 class Consensus:
-  """Captioned images, found by features of an image."""
+  """Captioned images, to be searched by an image's features."""
 
   def __init__(
       self, features: np.ndarray, captions: Sequence[Sequence[str]]
   ):
-    """Counts in how many images each n-gram is.
+    """Count in how many images each n-gram is.
 
     Args:
-      features: float [P, C], what an encoder says of each image.
-      captions: what people wrote of each.
+      features: float [P, C], pooled encoder outputs of each image.
+      captions: of each image, written by people.
 
     Raises:
       ValueError: there is no caption.
@@ -56,26 +56,26 @@ class Consensus:
     features = features[captioned].astype(np.float32, copy=False)
     self._mean = features.mean(0)
     deviation = features.std(0)
-    # What is the same in all images says nothing. Its deviation may be a
-    # little above 0, as its mean is rounded.
+    # A feature that is equal in all images is ignored. Its deviation may be
+    # a little above 0, as its mean is rounded.
     self._scale = np.divide(
         1.0, deviation, out=np.zeros_like(deviation),
         where=np.ptp(features, 0) > 0.0)
-    self._directions = self._direct(features)
+    self._directions = self._normalize(features)
 
   def rank(
       self, features: np.ndarray, captions: Sequence[str],
       log_probabilities: Sequence[float],
   ) -> list[int]:
-    """Orders captions of an image.
+    """Order captions of an image by agreement.
 
     Args:
-      features: float [C], what the encoder says of it.
-      captions: of the image; where two agree as much, the earlier is better.
+      features: float [C], pooled encoder outputs of the image.
+      captions: of the image; of two that agree equally the earlier is better.
       log_probabilities: of the captions, nats.
 
     Returns:
-      The captions' places, the best one's first.
+      The captions' indices, best first.
     """
     if not captions:
       return []
@@ -93,7 +93,7 @@ class Consensus:
     """Return the captions of an image that agree most, best first.
 
     Args:
-      features: float32 [C], the encoder's features of it.
+      features: float32 [C], pooled encoder outputs of the image.
       captions: found by the search.
       number: of captions to keep; None: all.
     """
@@ -105,10 +105,10 @@ class Consensus:
   def _nearest(
       self, features: np.ndarray
   ) -> tuple[list[list[str]], list[float]]:
-    """Captions of the nearest images, and how much each counts."""
-    cosines = self._directions @ self._direct(features)
+    """Return the captions of the nearest images, and their weights."""
+    cosines = self._directions @ self._normalize(features)
     nearest = np.argsort(-cosines, kind='stable')[:_NUM_NEIGHBORS]
-    # Where no image is near, all are as good.
+    # If no image is similar, all weigh the same.
     weights = (np.maximum(cosines[nearest], 0.0) ** _SHARPNESS
                if cosines[nearest[0]] > 0.0 else np.ones(len(nearest)))
     weights /= weights.sum()
@@ -119,8 +119,8 @@ class Consensus:
       shares += [weight / len(of_image)] * len(of_image)
     return captions, shares
 
-  def _direct(self, features: np.ndarray) -> np.ndarray:
-    """Standardised features, [..., C], as vectors of length 1 or 0."""
+  def _normalize(self, features: np.ndarray) -> np.ndarray:
+    """Standardise features, [..., C], to vectors of length 1 or 0."""
     standard = features - self._mean
     standard *= self._scale
     lengths = np.linalg.norm(standard, axis=-1, keepdims=True)
@@ -131,11 +131,11 @@ class Consensus:
 def read(
     config: configuration.ModelConfig, found: shard_captions.ShardCaptions
 ) -> Consensus:
-  """Reads the images of feature shards.
+  """Read the images of feature shards.
 
   Args:
-    config: of the model; `input_file_pattern` names the shards. That its
-      encoder made them is to be seen by `encoder_weights.check_features`.
+    config: of the model; `input_file_pattern` names the shards, which
+      `LoadedModel.check_features` must accept.
     found: the captions of the shards.
 
   Raises:

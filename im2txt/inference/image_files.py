@@ -1,22 +1,21 @@
-"""Which image files are meant by names, patterns, folders and lists."""
+"""Find the image files that names, patterns, folders and lists mean."""
 
 import os
 from collections.abc import Iterable, Iterator
 
 from im2txt.files import file_system
 
-# What images in folders are told by; a file that is named may be called
-# anything.
+# Of images in folders; a file that is named may have any suffix.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')
 
 
 def find(meant: str) -> list[str]:
-  """Finds the files that a name, pattern or folder means.
+  """Find the files that a name, pattern or folder means.
 
   Args:
-    meant: a file; a folder, of which all images are meant, those in folders
-      within it too, but for links to folders; or a pattern of such. What
-      exists is not taken for a pattern.
+    meant: a file; a folder, which means all images in it and in the folders
+      within it, links to folders excepted; or a pattern of such. A name that
+      exists is not read as a pattern.
 
   Returns:
     The files, in the order of their names.
@@ -57,7 +56,7 @@ def find_all(meant: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def read_list(path: str) -> Iterator[str]:
-  """Reads a file that has a name, pattern or folder in each line.
+  """Read a file that has a name, pattern or folder in each line.
 
   Raises:
     OSError: it cannot be read.
@@ -72,6 +71,7 @@ def read_list(path: str) -> Iterator[str]:
 
 
 def _within(path: str) -> Iterator[str]:
+  """Yield the images within a folder, or else the file itself."""
   if not file_system.isdir(path):
     yield path
     return

@@ -29,7 +29,7 @@ def sequence_loss(
     label_smoothing: float = 0.0,
     caption_weights: tf.Tensor | None = None,
 ) -> SequenceLoss:
-  """Cross-entropy of the target words, summed and divided by their number.
+  """Compute the mean cross-entropy of the target words.
 
   Only real words are projected to the vocabulary, which is where most of the
   decoder's time goes. Words whose output bias is `BANNED` are not counted as
@@ -41,9 +41,9 @@ def sequence_loss(
     mask: integers [B, T], 1 for words and 0 for padding.
     logits: maps hidden [N, H] to unnormalised log probabilities [N, V].
     label_smoothing: probability taken from the target word and spread evenly
-      over all V that are not banned (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567,
-      section 7); in `smoothed` only.
-    caption_weights: float32 [B], what the losses of each caption are
+      over all words that are not banned (Szegedy et al. 2015, section 7,
+      https://arxiv.org/abs/1512.00567); in `smoothed` only.
+    caption_weights: float32 [B], which the losses of each caption are
       multiplied by; in `smoothed` only. None: 1.
   """
   words = tf.where(tf.reshape(mask, [-1]) > 0)  # [N, 1]
@@ -52,8 +52,8 @@ def sequence_loss(
   scores = logits(hidden)  # [N, V]
   word_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=targets, logits=scores)  # [N]
-  # Of a model gone astray no loss may be hidden, whatever it is. (Of `not
-  # x < y` TensorFlow makes `x >= y`, which NaN is not either.)
+  # The loss of a model that diverges must show, infinities and NaN too. (So
+  # this is no `not x < y`, of which TensorFlow makes `x >= y`.)
   banned = tf.abs(word_losses + BANNED) < -0.01 * BANNED
   word_losses = tf.where(banned, 0.0, word_losses)
   counted = 1.0 - tf.cast(banned, tf.float32)

@@ -1,8 +1,8 @@
-"""Training on the model's own words.
+"""Scheduled sampling: training on the model's own words.
 
 Bengio, Vinyals, Jaitly and Shazeer 2015, https://arxiv.org/abs/1506.03099:
-each word that the decoder reads is, by a coin of rising probability, one that
-it drew itself from its last prediction. No gradient flows through the draw.
+each word that the decoder reads is, with a rising probability, drawn from its
+last prediction. No gradient flows through the sampling.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ from im2txt.decoders import Decoder
 def unroll(
     decoder: Decoder, memory: Any, input_seqs: tf.Tensor, rate: tf.Tensor
 ) -> tf.Tensor:
-  """Reads captions some of whose words are replaced by the decoder's own.
+  """Read captions, some of their words replaced by the decoder's own.
 
   The first word, which marks the start, is never replaced.
 
   Args:
-    decoder: what reads.
+    decoder: which reads the captions.
     memory: of `decoder.prepare`, [B, ...].
     input_seqs: int32 [B, T].
     rate: float32 [], probability of the decoder's own word.
 
   Returns:
-    Hidden float32 [B, T, H]; at rate 0 what `decoder.unroll` gives.
+    Hidden float32 [B, T, H]; at rate 0 equal to `decoder.unroll`.
   """
   batch_size, length = tf.unstack(tf.shape(input_seqs))
   # Shifted by one: what is read after each step.

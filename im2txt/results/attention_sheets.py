@@ -1,4 +1,4 @@
-"""Sheets that show, word by word, where on an image the model looked."""
+"""Draw sheets that show the attention of each word on the image."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from im2txt.files import atomic_files, file_system
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write
 
 _COLUMNS = 5
 _IMAGE = 240   # Pixels, the longer side.
@@ -21,13 +21,13 @@ _PAPER, _INK, _FAINT = 'white', '#202020', '#6b6b6b'
 
 
 @contextlib.contextmanager
-def write(folder: str) -> Iterator[results.Write]:
-  """Writes a sheet an image, each whole or not at all.
+def write(folder: str) -> Iterator[Write]:
+  """Write a sheet for each image, each atomically.
 
   Args:
-    folder: where to; made if it is not there. The sheet of `surf.png` is
-      `surf.attention.jpg`, so that it never is the image's own file; that of
-      another image of this name, from another folder, `surf-2.attention.jpg`.
+    folder: created if absent. The sheet of `surf.png` is
+      `surf.attention.jpg`, so that it never overwrites the image; that of
+      another `surf.png`, from another folder, `surf-2.attention.jpg`.
 
   Yields:
     A function to be called with each result. Those without a thumbnail, or
@@ -37,10 +37,10 @@ def write(folder: str) -> Iterator[results.Write]:
     OSError: the folder can't be made, or a sheet can't be written.
   """
   file_system.makedirs(folder)
-  names = {}  # By file: an image captioned twice has one sheet.
-  taken = set()
+  names: dict[str, str] = {}  # By file: an image captioned twice has one sheet.
+  taken: set[str] = set()
 
-  def add(result: results.Result) -> None:
+  def add(result: Result) -> None:
     if (result.error is not None or result.thumbnail is None
         or not result.captions or result.captions[0].attention is None):
       return
@@ -54,20 +54,21 @@ def write(folder: str) -> Iterator[results.Write]:
   yield add
 
 
-def draw(result: results.Result) -> Image.Image:
-  """Draws an image plain, then for each word of its best caption.
+def draw(result: Result) -> Image.Image:
+  """Draw an image plain, then once for each word of its best caption.
 
   A word's weights are laid over the image as in Xu et al. 2015
   (https://arxiv.org/abs/1502.03044, section 5.4): enlarged bilinearly, bright
   where the model looked and dark elsewhere. They are scaled by that word's
   own maximum, so that brightness compares places, not words. The regions tile
-  the central `result.seen` of each side; the rest, which the model has not
-  seen, is dark.
+  the central `result.visible_fraction` of each side; the rest, which the model
+  does not see, is dark.
 
   Args:
     result: of an image; with a thumbnail, and a caption with attention.
   """
   caption = result.captions[0]
+  assert result.thumbnail is not None  # See above.
   with Image.open(io.BytesIO(result.thumbnail)) as thumbnail:
     ratio = _IMAGE / max(thumbnail.size)
     image = thumbnail.convert('RGB').resize(
@@ -75,7 +76,8 @@ def draw(result: results.Result) -> Image.Image:
   cells = [(os.path.basename(result.file), _FAINT, image)]
   for word, weights in zip(
       caption.words, caption.relative_attention, strict=True):
-    cells.append((word, _INK, _lay_over(image, weights, result.seen)))
+    cells.append(
+        (word, _INK, _overlay(image, weights, result.visible_fraction)))
 
   columns = min(_COLUMNS, len(cells))
   width = max(image.width, _NARROWEST)
@@ -101,21 +103,21 @@ def draw(result: results.Result) -> Image.Image:
   return sheet
 
 
-def _lay_over(
-    image: Image.Image, weights: np.ndarray, seen: float
+def _overlay(
+    image: Image.Image, weights: np.ndarray, visible_fraction: float
 ) -> Image.Image:
-  """Brightens an image by weights.
+  """Brighten an image by weights.
 
   Args:
     image: RGB.
     weights: float32 [rows, columns], between 0 and 1.
-    seen: share of the image's sides that they tile.
+    visible_fraction: the central fraction of each side that they cover.
   """
-  size = [max(1, round(side * seen)) for side in image.size]
+  size = [max(1, round(side * visible_fraction)) for side in image.size]
   enlarged = Image.fromarray(255 * weights).resize(
       size, Image.Resampling.BILINEAR)
   mask = Image.new('L', image.size, 0)
-  mask.paste(Image.fromarray(np.rint(enlarged).astype(np.uint8)), (
+  mask.paste(Image.fromarray(np.rint(np.asarray(enlarged)).astype(np.uint8)), (
       (image.width - size[0]) // 2, (image.height - size[1]) // 2))
   # Whatever the image: black, where the model looked, is lighter than white
   # elsewhere.
@@ -124,11 +126,12 @@ def _lay_over(
 
 
 def _mix(image: Image.Image, colour: str, share: float) -> Image.Image:
+  """Blend an image with a colour; `share` is of the colour."""
   return Image.blend(image, Image.new('RGB', image.size, colour), share)
 
 
 def _free_name(file: str, taken: set[str]) -> str:
-  """Names an image's sheet; adds to the names that are taken."""
+  """Return the name of an image's sheet, and add it to those taken."""
   stem = os.path.splitext(os.path.basename(file))[0]
   # A name has 255 bytes at most, until it is whole some more of them.
   stem = os.fsdecode(os.fsencode(stem)[:200])
@@ -141,12 +144,14 @@ def _free_name(file: str, taken: set[str]) -> str:
 
 
 def _printable(text: str) -> str:
-  """Without line ends and bytes that are no UTF-8, which cannot be drawn."""
+  """Replace line ends and bytes that are no UTF-8, which cannot be drawn."""
   return ''.join(letter if letter.isprintable() else '?' for letter in text)
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-  """Cuts off what is wider than so many pixels."""
+def _shorten(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+  """Shorten a text to so many pixels."""
   if font.getlength(text) <= width:
     return text
   text = text[:width]  # No letter is less than a pixel wide.

@@ -1,4 +1,4 @@
-"""Results as COCO's evaluation tools read them.
+"""Read and write results in the format of COCO's evaluation tools.
 
 The format: https://cocodataset.org/#format-results, section Image Captioning.
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from im2txt.files import atomic_files, json_files
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write
 from im2txt.text import annotations
 
 # COCO_val2014_000000000042.jpg, 000000000042.jpg
@@ -20,7 +20,7 @@ _COCO_NAME = re.compile(r'(?:COCO_\w+_)?(\d{12})\.\w+')
 def image_ids(
     files: Iterable[str], annotations_file: str | None
 ) -> dict[str, int | str]:
-  """Finds out the id of each image.
+  """Find the id of each image.
 
   Args:
     files: images.
@@ -36,7 +36,8 @@ def image_ids(
     ValueError: they are none, or an image has no id, or two have the same.
   """
   known = _read_ids(annotations_file) if annotations_file else None
-  ids, owners = {}, {}
+  ids: dict[str, int | str] = {}
+  owners: dict[int | str, str] = {}
   for file in files:
     name = os.path.basename(file)
     if known is not None:
@@ -57,8 +58,8 @@ def image_ids(
 @contextlib.contextmanager
 def write(
     path: str, ids: Mapping[str, int | str]
-) -> Iterator[results.Write]:
-  """Writes the best caption of each image, the file whole or not at all.
+) -> Iterator[Write]:
+  """Write the best caption of each image, the file atomically.
 
   Args:
     path: the file.
@@ -69,9 +70,9 @@ def write(
     read, or for which nothing was found, or that came before, is left out.
   """
   with atomic_files.write(path) as f:
-    written = set()
+    written: set[int | str] = set()
 
-    def add(result: results.Result) -> None:
+    def add(result: Result) -> None:
       if result.captions and ids[result.file] not in written:
         f.write((',\n' if written else '[\n') + json.dumps({
             'image_id': ids[result.file],
@@ -83,7 +84,7 @@ def write(
 
 
 def read(path: str) -> dict[int | str, str]:
-  """Reads results.
+  """Read results.
 
   Returns:
     The caption of each image, by id.
@@ -114,6 +115,7 @@ def read(path: str) -> dict[int | str, str]:
 
 
 def _read_ids(path: str) -> dict[str, int]:
+  """Read the images' ids by file name."""
   images = annotations.get_list(json_files.read(path), 'images', path)
   ids = {}
   for i, entry in enumerate(images):

@@ -1,4 +1,4 @@
-"""A sheet of images with their captions and probabilities, to look at."""
+"""Draw a sheet of images with their captions and probabilities."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from im2txt.files import atomic_files, file_system
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write
 
 MAX_IMAGES = 48
 _COLUMNS = 4
@@ -22,18 +22,18 @@ _PAPER, _INK, _FAINT, _BAR = 'white', '#202020', '#6b6b6b', '#c9dcf2'
 
 
 def check_name(flag: str, path: str) -> None:
-  """Refuses a sheet that could not be written.
+  """Refuse a sheet that could not be written.
 
   Raises:
-    ValueError: its name, which the flag gives, is of no form for sheets.
+    ValueError: its name, which the flag gives, has another suffix.
   """
   if not path.lower().endswith(('.png', '.jpg', '.jpeg')):
     raise ValueError(f'--{flag}={path} must end in .png or .jpg')
 
 
 @contextlib.contextmanager
-def write(path: str) -> Iterator[results.Write]:
-  """Collects the first images, and draws them if the block ends well.
+def write(path: str) -> Iterator[Write]:
+  """Collect the first images, and draw them when the block ends.
 
   Args:
     path: the sheet; .png or .jpg.
@@ -42,9 +42,9 @@ def write(path: str) -> Iterator[results.Write]:
     A function to be called with each result; one that has no thumbnail is
     left out.
   """
-  images = []
+  images: list[Result] = []
 
-  def add(result: results.Result) -> None:
+  def add(result: Result) -> None:
     if result.thumbnail and len(images) < MAX_IMAGES:
       images.append(result)
 
@@ -56,14 +56,14 @@ def write(path: str) -> Iterator[results.Write]:
       draw(images).save(f, form)
 
 
-def draw(images: Sequence[results.Result]) -> Image.Image:
-  """Draws the images in rows.
+def draw(images: Sequence[Result]) -> Image.Image:
+  """Draw the images in rows.
 
   A bar behind each caption shows its probability as a share of the first
   one's, all of it at the most.
 
   Args:
-    images: what to show, in this order; at least one, each with a thumbnail.
+    images: at least one, in this order, each with a thumbnail.
   """
   cell_width = IMAGE_SIDE + _MARGIN
   cell_height = IMAGE_SIDE + (_CAPTION_LINES + 1) * _LINE + 2 * _MARGIN
@@ -79,12 +79,15 @@ def draw(images: Sequence[results.Result]) -> Image.Image:
 
 
 def _shorten(name: str) -> str:
+  """Shorten a file name to the width of an image."""
   return name if len(name) <= _LETTERS else f'{name[:_LETTERS - 3]}...'
 
 
 def _draw_result(
-    sheet: Image.Image, result: results.Result, x: int, y: int
+    sheet: Image.Image, result: Result, x: int, y: int
 ) -> None:
+  """Draw an image and its captions at pixel x, y of the sheet."""
+  assert result.thumbnail is not None  # See `draw`.
   pen = ImageDraw.Draw(sheet)
   try:
     with Image.open(io.BytesIO(result.thumbnail)) as image:

@@ -1,7 +1,8 @@
-"""Remembers results as they come, so that work that is cut off can go on.
+"""Journal of results, from which interrupted work is resumed.
 
-A file of lines: what the results depend on, then a result each, flushed a
-batch at a time. Whatever a crash leaves of the last line is dropped.
+The file's first line says what the results depend on; each further line is a
+result. It is flushed after each batch. An incomplete last line, which a crash
+may leave, is dropped.
 """
 
 import json
@@ -11,26 +12,26 @@ from typing import Any
 
 from absl import logging
 
-from im2txt.files import file_system, json_files, locks
-from im2txt.results import result as results
+from im2txt.files import file_system, json_files, json_lines, locks
+from im2txt.results.result import Result, from_line, to_line
 
 
 class Journal:
-  """Results by file; only their places are kept in memory."""
+  """Results by file; memory holds only their offsets in the journal."""
 
   def __init__(self, path: str, settings: Mapping[str, Any]):
-    """Opens a journal, or begins one.
+    """Open a journal, or create it.
 
     Args:
       path: the journal.
-      settings: what the results depend on, as JSON can say it.
+      settings: what the results depend on; JSON values.
 
     Raises:
       OSError: it cannot be read or written, or another process has it open.
       ValueError: it is of other settings, or no journal.
     """
     self._path = path
-    self._places: dict[str, int] = {}
+    self._offsets: dict[str, int] = {}
     self._failed: set[str] = set()
     self._file = file_system.open(path, 'a+b')
     try:
@@ -41,43 +42,46 @@ class Journal:
       raise
 
   def __contains__(self, file: str) -> bool:
-    """Whether the image has been read and captioned."""
-    return file in self._places and file not in self._failed
+    """Return whether the image has been captioned without an error."""
+    return file in self._offsets and file not in self._failed
 
   def __len__(self) -> int:
-    """Number of images of which there are results."""
-    return len(self._places)
+    """Return the number of images that have a result."""
+    return len(self._offsets)
 
-  def append(self, batch: Iterable[results.Result]) -> None:
-    """Adds results; later ones of the same file count."""
+  def append(self, batch: Iterable[Result]) -> None:
+    """Add results; of the same file the last one counts."""
     self._file.seek(0, os.SEEK_END)
     for result in batch:
-      self._note(result, self._file.tell())
-      self._file.write(results.to_line(result).encode('ascii'))
+      self._index(result, self._file.tell())
+      self._file.write(to_line(result).encode('ascii'))
     self._file.flush()
 
-  def result(self, file: str) -> results.Result:
-    """Reads the result of an image."""
-    self._file.seek(self._places[file])
-    return results.from_line(self._file.readline())
+  def result(self, file: str) -> Result:
+    """Read the result of an image."""
+    self._file.seek(self._offsets[file])
+    return from_line(self._file.readline())
 
   def __enter__(self) -> 'Journal':
-    """Returns itself."""
+    """Return itself."""
     return self
 
   def __exit__(self, exc_type: type | None, *_: object) -> None:
-    """Closes it; if all went well, or nothing has come yet, it is removed."""
+    """Close it; remove it if there was no error, or if it has no result."""
     # Removed while it is locked: it must not be another's by then.
-    if exc_type is None or not self._places:
+    if exc_type is None or not self._offsets:
       file_system.remove(self._path)
     self._file.close()
 
-  def _note(self, result: results.Result, place: int) -> None:
-    self._places[result.file] = place
-    (self._failed.discard if result.error is None
-     else self._failed.add)(result.file)
+  def _index(self, result: Result, offset: int) -> None:
+    self._offsets[result.file] = offset
+    if result.error is None:
+      self._failed.discard(result.file)
+    else:
+      self._failed.add(result.file)
 
   def _read(self, settings: Mapping[str, Any]) -> None:
+    """Check the first line, or write it, and index the results."""
     header = json.dumps(settings, sort_keys=True).encode('ascii') + b'\n'
     self._file.seek(0)
     first = self._file.readline()
@@ -90,30 +94,28 @@ class Journal:
       raise ValueError(
           f'{self._path} is of work begun {self._difference(first, settings)}; '
           'finish that with its own flags, or delete the file')
-    place = self._file.tell()
-    while (line := self._file.readline()).endswith(b'\n'):
-      try:
-        self._note(results.from_line(line), place)
-      except ValueError as error:
-        raise ValueError(f'{self._path} is damaged ({error}); delete it to '
-                         'begin again') from None
-      place = self._file.tell()
-    self._file.truncate(place)
+    for offset, result in json_lines.recover(
+        self._file, self._path, from_line, 'line of a journal',
+        'delete the file to begin again', first_number=2):
+      self._index(result, offset)
 
   def _difference(self, first: bytes, settings: Mapping[str, Any]) -> str:
+    """Name the first setting that differs from those of the first line."""
     try:
-      theirs = dict(json_files.parse(first))
+      found = dict(json_files.parse(first))
     except (ValueError, TypeError):
       return 'by another program'
-    name = next((name for name in {**settings, **theirs}
-                 if theirs.get(name) != settings.get(name)), None)
-    return f'with {name} {theirs.get(name)!r}, not {settings.get(name)!r}'
+    name = next((name for name in {**settings, **found}
+                 if found.get(name) != settings.get(name)), None)
+    if name is None:
+      return 'by another program'
+    return f'with {name} {found.get(name)!r}, not {settings.get(name)!r}'
 
 
 def resume(
     journal: Journal, files: Sequence[str],
-    caption: Callable[[list[str]], Iterable[list[results.Result]]],
-) -> Iterator[results.Result]:
+    caption: Callable[[list[str]], Iterable[list[Result]]],
+) -> Iterator[Result]:
   """Caption what the journal does not have, then read all from there.
 
   Args:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 import itertools
 import os
 import sys
@@ -13,16 +14,16 @@ from absl import logging
 
 from im2txt.files import file_system
 from im2txt.results import (
-  attention_sheets,
-  coco_results,
-  contact_sheet,
-  gallery,
-  journal,
-  text_files,
+    attention_sheets,
+    coco_results,
+    contact_sheet,
+    gallery,
+    journal,
+    text_files,
 )
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write
 
-Caption = Callable[[list[str]], Iterator[list[results.Result]]]
+Caption = Callable[[list[str]], Iterator[list[Result]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Outputs:
   @contextlib.contextmanager
   def open(
       self, ids: Mapping[str, int | str]
-  ) -> Iterator[list[results.Write]]:
+  ) -> Iterator[list[Write]]:
     """Open all of them; yield what writes a result into each.
 
     Without a file of results they are printed.
@@ -109,7 +110,8 @@ class Outputs:
                  if path]
       if not self.files:
         # As in `lines`, a name that is no UTF-8 is no mistake.
-        sys.stdout.reconfigure(errors='backslashreplace')
+        if isinstance(sys.stdout, io.TextIOWrapper):
+          sys.stdout.reconfigure(errors='backslashreplace')
         writers.insert(0, functools.partial(
             text_files.print_captions, file=sys.stdout))
       yield writers

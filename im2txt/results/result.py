@@ -1,4 +1,4 @@
-"""What is said of an image, on its way from the search to files."""
+"""The captions of an image, and their form as a line of JSON."""
 
 import base64
 import json
@@ -17,44 +17,47 @@ class Caption(NamedTuple):
 
   text: str
   log_probability: float  # Nats.
-  # float32 [words, rows, columns]: where the model looked for each of `words`;
-  # a word's weights sum to 1. None: the decoder does not attend.
+  # float32 [words, rows, columns]: attention of each of `words`, which sums
+  # to 1. None: the decoder does not attend.
   attention: np.ndarray | None = None
 
   @property
   def words(self) -> list[str]:
-    """The words, as attention has them; none in a caption without text."""
+    """The words that attention is of; none in a caption without text."""
     return self.text.split(' ') if self.text else []
 
   @property
   def relative_attention(self) -> np.ndarray:
-    """Attention as a share of each word's own maximum, to be shown."""
-    return self.attention / self.attention.max((1, 2), keepdims=True)
+    """Attention divided by each word's maximum, to be displayed."""
+    assert self.attention is not None  # Only of decoders that attend.
+    maxima = self.attention.max((1, 2), keepdims=True)
+    relative: np.ndarray = self.attention / maxima
+    return relative
 
   @property
   def probability(self) -> float:
-    """Between 0 and 1."""
+    """The probability, between 0 and 1."""
     return math.exp(self.log_probability)
 
 
 class Result(NamedTuple):
-  """An image's captions, or why it has none."""
+  """An image's captions, or the reason why it has none."""
 
   file: str
   captions: tuple[Caption, ...] = ()  # Best first.
   error: str | None = None            # One line, if the file is unreadable.
   thumbnail: bytes | None = None      # A small JPEG, if one was asked for.
-  # Share of the image's height and of its width, about its middle, that the
-  # model looks at; the rows and columns of attention tile that part.
-  seen: float = 1.0
+  # The central fraction of the image's height and of its width that the model
+  # sees; the rows and columns of attention divide that part.
+  visible_fraction: float = 1.0
 
 
-# Writes one result after the other.
+# Writes a result to a file; called with each.
 Write = Callable[[Result], None]
 
 
 def as_fields(result: Result) -> dict[str, Any]:
-  """What users get of a result as JSON: neither thumbnail nor attention."""
+  """Return a result as JSON values, without thumbnail and attention."""
   if result.error is not None:
     return {'file': result.file, 'error': result.error}
   return {'file': result.file, 'captions': [
@@ -64,12 +67,12 @@ def as_fields(result: Result) -> dict[str, Any]:
 
 
 def to_line(result: Result) -> str:
-  """A result as a line of JSON, all of it; attention rounded to float16."""
+  """Return all of a result as a line of JSON; attention as float16."""
   fields = as_fields(result)
   if result.thumbnail is not None:
     fields['thumbnail'] = base64.b64encode(result.thumbnail).decode('ascii')
-  if result.seen != 1.0:
-    fields['seen'] = result.seen
+  if result.visible_fraction != 1.0:
+    fields['seen'] = result.visible_fraction
   for entry, caption in zip(
       fields.get('captions', ()), result.captions, strict=False):
     if caption.attention is not None:
@@ -78,17 +81,17 @@ def to_line(result: Result) -> str:
 
 
 def from_line(line: str | bytes) -> Result:
-  """Undoes `to_line`.
+  """Parse a line of `to_line`.
 
   Raises:
-    ValueError: the line is nothing that it has written.
+    ValueError: `to_line` cannot have written the line.
   """
   try:
     fields = json_files.parse(line, constants=True)
     thumbnail = fields.get('thumbnail')
-    seen = fields.get('seen', 1.0)
-    if not 0 < seen <= 1:
-      raise ValueError(f'no share of an image: {seen}')
+    visible_fraction = fields.get('seen', 1.0)
+    if not 0 < visible_fraction <= 1:
+      raise ValueError(f'no fraction of an image: {visible_fraction}')
     error = fields.get('error')
     if not isinstance(error, str | None):
       raise ValueError(f'no reason: {error!r}')
@@ -96,12 +99,17 @@ def from_line(line: str | bytes) -> Result:
         os.fspath(fields['file']),
         tuple(map(_caption, fields.get('captions', ()))), error,
         None if thumbnail is None else base64.b64decode(thumbnail),
-        seen)
+        visible_fraction)
   except (LookupError, TypeError, AttributeError, OverflowError) as error:
     raise ValueError(f'no result of an image: {error!r}') from None
 
 
 def _caption(fields: dict[str, Any]) -> Caption:
+  """Parse a caption.
+
+  Raises:
+    ValueError: it is none.
+  """
   caption = Caption(fields['caption'], float(fields['log_probability']),
                     _unpack(fields.get('attention')))
   if not isinstance(caption.text, str) or caption.log_probability > 1.0:
@@ -114,12 +122,18 @@ def _caption(fields: dict[str, Any]) -> Caption:
 
 
 def _pack(attention: np.ndarray) -> dict[str, Any]:
+  """Return attention as JSON values."""
   weights = attention.astype('<f2').tobytes()
   return {'shape': attention.shape,
           'float16': base64.b64encode(weights).decode('ascii')}
 
 
 def _unpack(packed: dict[str, Any] | None) -> np.ndarray | None:
+  """Undo `_pack`.
+
+  Raises:
+    ValueError: number and shape of the weights disagree.
+  """
   if packed is None:
     return None
   words, rows, columns = packed['shape']

@@ -1,21 +1,21 @@
-"""Files of results: im2txt's lines, and JSON lines.
+"""Write results as text: im2txt's lines, and JSON lines.
 
-Each is a context manager that gives a function to be called with one result
-after the other; the file is written whole or not at all.
+Each writer is a context manager that yields a function to be called with each
+result; the file is written atomically.
 """
 
 import contextlib
 import json
 import os
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO
 
 from im2txt.files import atomic_files
-from im2txt.results import result as results
+from im2txt.results.result import Result, Write, as_fields
 
 
-def print_captions(result: results.Result, file: TextIO) -> None:
-  """Prints an image's captions as im2txt does; of an unreadable one none."""
+def print_captions(result: Result, file: IO[str]) -> None:
+  """Print an image's captions as im2txt does; nothing if it is unreadable."""
   if result.error is not None:
     return
   print(f'Captions for image {os.path.basename(result.file)}:',
@@ -25,15 +25,15 @@ def print_captions(result: results.Result, file: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def lines(path: str) -> Iterator[results.Write]:
-  """im2txt's lines, see `print_captions`."""
+def lines(path: str) -> Iterator[Write]:
+  """Write im2txt's lines, see `print_captions`."""
   with atomic_files.write(path) as f:
     yield lambda result: print_captions(result, f)
 
 
 @contextlib.contextmanager
-def json_lines(path: str) -> Iterator[results.Write]:
-  """A line of JSON an image: file and all its captions, or the error."""
+def json_lines(path: str) -> Iterator[Write]:
+  """Write a line of JSON for each image: all its captions, or the error."""
   with atomic_files.write(path) as f:
     yield lambda result: print(
-        json.dumps(results.as_fields(result)), file=f)
+        json.dumps(as_fields(result)), file=f)

@@ -1,1 +1,1 @@
-"""Scores of captions; no TensorFlow."""
+"""Caption metrics, without TensorFlow."""

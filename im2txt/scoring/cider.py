@@ -1,8 +1,8 @@
-"""CIDEr-D of captions as words or their ids, which is wanted by the thousand.
+"""CIDEr-D of captions as words or word ids, for thousands of captions.
 
 Vedantam et al. 2015, https://arxiv.org/abs/1411.5726, sections 4 and 7, as
-COCO's evaluation computes it (pycocoevalcap's `Cider`, which cannot be told
-the document frequencies).
+COCO's evaluation computes it. pycocoevalcap's `Cider` cannot be given document
+frequencies, and would count them anew for each batch.
 """
 
 import collections
@@ -12,31 +12,34 @@ from typing import NamedTuple
 
 Words = Sequence[Hashable]
 
-_MAX_N = 4
-_SIGMA = 6.0  # Of the penalty for another length.
+_Ngram = tuple[Hashable, ...]
+
+MAX_N = 4  # N-grams of 1 to 4 words.
+SIGMA = 6.0  # Of the Gaussian penalty for a difference in length, in words.
+SCALE = 10.0  # The greatest score.
 
 
 class _Vectors(NamedTuple):
-  """A caption's n-grams, each weighed by how few images have it."""
+  """TF-IDF vectors of a caption's n-grams, for each n."""
 
-  weights: list[dict[tuple, float]]  # Of each n.
+  weights: list[dict[_Ngram, float]]
   norms: list[float]
   length: int
 
 
 class CiderD:
-  """Scores captions by document frequencies that are given once."""
+  """Scores captions, with document frequencies that are counted once."""
 
   def __init__(self, captions_of_images: Iterable[Iterable[Words]]):
-    """Counts in how many images each n-gram is.
+    """Count the document frequency of each n-gram: images that have it.
 
     Args:
-      captions_of_images: what people wrote of each image.
+      captions_of_images: reference captions of each image.
 
     Raises:
       ValueError: there is no image.
     """
-    self._frequencies = collections.Counter()
+    self._frequencies: collections.Counter[_Ngram] = collections.Counter()
     num_images = 0
     for num_images, captions in enumerate(captions_of_images, 1):  # noqa: B007
       self._frequencies.update(
@@ -49,35 +52,35 @@ class CiderD:
       self, candidates: Iterable[Words], references: Sequence[Words],
       weights: Sequence[float] | None = None,
   ) -> list[float]:
-    """CIDEr-D of each candidate, from 0 to 10.
+    """Return the CIDEr-D of each candidate, from 0 to 10.
 
     Args:
       candidates: captions of one image.
-      references: what people wrote of it; at least one.
-      weights: how much each reference counts, in all 1; None: all the same.
+      references: its reference captions; at least one.
+      weights: of the references, with sum 1; None: uniform.
     """
     if weights is None:
       weights = [1.0 / len(references)] * len(references)
     others = list(zip(weights, map(self._vectors, references), strict=True))
     return [
-        10.0 / _MAX_N * sum(
+        SCALE / MAX_N * sum(
             weight * _similarity(vectors, other) for weight, other in others)
         for vectors in map(self._vectors, candidates)]
 
   def _vectors(self, words: Words) -> _Vectors:
-    weights = [{} for _ in range(_MAX_N)]
+    weights: list[dict[_Ngram, float]] = [{} for _ in range(MAX_N)]
     for ngram, count in collections.Counter(_ngrams(words)).items():
       frequency = max(1, self._frequencies[ngram])
       weights[len(ngram) - 1][ngram] = count * (
           self._log_images - math.log(frequency))
     norms = [math.sqrt(sum(weight ** 2 for weight in of_n.values()))
              for of_n in weights]
-    # As in COCO's evaluation, of pairs of words.
+    # COCO's evaluation measures length in bigrams.
     return _Vectors(weights, norms, max(0, len(words) - 1))
 
 
-def _ngrams(words: Words) -> Iterator[tuple]:
-  for n in range(1, _MAX_N + 1):
+def _ngrams(words: Words) -> Iterator[_Ngram]:
+  for n in range(1, MAX_N + 1):
     for i in range(len(words) - n + 1):
       yield tuple(words[i:i + n])
 
@@ -93,4 +96,4 @@ def _similarity(candidate: _Vectors, reference: _Vectors) -> float:
           for ngram, weight in ours.items() if ngram in theirs
       ) / (norm * other_norm)
   difference = candidate.length - reference.length
-  return total * math.exp(-difference ** 2 / (2.0 * _SIGMA ** 2))
+  return total * math.exp(-difference ** 2 / (2.0 * SIGMA ** 2))

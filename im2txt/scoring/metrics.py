@@ -1,10 +1,10 @@
-"""Scores of captions against those that people wrote, and their diversity.
+"""Metrics of captions against references, and their diversity.
 
-The scores are computed by pycocoevalcap, COCO's evaluation: BLEU (Papineni et
+The metrics are computed by pycocoevalcap, COCO's evaluation: BLEU (Papineni et
 al. 2002), METEOR (Denkowski and Lavie 2014), ROUGE_L (Lin 2004) and CIDEr
 (Vedantam et al. 2015). What COCO's evaluation calls CIDEr is the paper's
-CIDEr-D, with its clipping and its penalty for length. METEOR needs Java; the
-others do not, for the tokenizer is ours.
+CIDEr-D, with its clipping and length penalty. Only METEOR needs Java: COCO's
+tokenizer, which does too, is replaced by `ptb_tokenizer`.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from im2txt.scoring import constant_captions
 from im2txt.scoring.ptb_tokenizer import tokenize
 
 BLEU = ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4')
-# All of them, as COCO's evaluation spells them, in the order to show them in.
+# All metrics, as COCO's evaluation spells them, in the order of tables.
 NAMES = (*BLEU, 'METEOR', 'ROUGE_L', 'CIDEr')
-_JAVA_SECONDS = 60  # After which a Java that does not say its version fails.
+_JAVA_TIMEOUT = 60  # Seconds for `java -version`.
 
 
 def check_available(name: str | None = None) -> None:
-  """Refuses to score where that cannot be done.
+  """Check that captions can be scored here.
 
   Args:
-    name: a score that is needed; METEOR may be missing otherwise.
+    name: a metric that is required; METEOR is optional otherwise.
 
   Raises:
-    ValueError: pycocoevalcap is not installed, or METEOR is what is needed
-      and there is no working Java.
+    ValueError: pycocoevalcap is not installed, or METEOR is required and there
+      is no working Java.
   """
   if importlib.util.find_spec('pycocoevalcap') is None:
     raise ValueError("scores need pycocoevalcap: pip install '.[metrics]' in "
@@ -44,38 +44,38 @@ def check_available(name: str | None = None) -> None:
 
 
 class Scores(NamedTuple):
-  """By the names above; without METEOR where it cannot be computed."""
+  """Scores by metric; without METEOR where there is no Java."""
 
   overall: dict[str, float]
-  each: dict[str, list[float]]  # Of each image, in their order.
+  each: dict[str, list[float]]  # For each image, in the references' order.
 
 
 class Diversity(NamedTuple):
-  """How unlike each other, and unlike those of training, captions are."""
+  """How much captions differ from each other and from training captions."""
 
-  distinct: float      # Different captions, as a share of all.
-  novel: float | None  # Share that no caption of training equals.
+  distinct: float      # Different captions, as a fraction of all.
+  novel: float | None  # Fraction that is no training caption.
   num_words: int       # Different words in all of them.
   mean_length: float   # In words.
 
 
 class Constant(NamedTuple):
-  """A caption said of every image."""
+  """A caption that is the same for every image, and its scores."""
 
   caption: str
   scores: dict[str, float]
 
 
 class Evaluation(NamedTuple):
-  """All that is said of a set of captions."""
+  """Everything computed for a set of captions."""
 
   captions: Scores
   diversity: Diversity
-  # By 'Bleu_4' and 'CIDEr', the constant caption that has most of it.
+  # By 'Bleu_4' and 'CIDEr', the constant caption with the best score.
   constants: dict[str, Constant]
 
   def summary(self) -> dict[str, Any]:
-    """Everything but the scores of each image, as it is written to JSON."""
+    """Return everything but the scores of each image, for JSON files."""
     return {
         'num_images': len(self.captions.each['CIDEr']),
         'captions': self.captions.overall,
@@ -85,7 +85,7 @@ class Evaluation(NamedTuple):
 
 
 class Scorer:
-  """References to score captions against, any number of times."""
+  """Scores any number of caption sets against the same references."""
 
   def __init__(
       self,
@@ -93,13 +93,13 @@ class Scorer:
       training_captions: Iterable[str] | None,
       split: Callable[[str], list[str]] = tokenize,
   ):
-    """Tokenizes them and finds the best constant captions.
+    """Tokenize the references and find the best constant captions.
 
     Args:
-      references: what people wrote of each image, a caption at least.
-      training_captions: None if they are not at hand: novelty is unknown
-        then, and the constant captions are chosen from the references.
-      split: makes words of a reference; `str.split` of tokenized ones.
+      references: for each image its reference captions, at least one.
+      training_captions: None if unknown: there is no novelty then, and the
+        constant captions are chosen from the references.
+      split: splits a reference into words; `str.split` if tokenized already.
 
     Raises:
       ValueError: pycocoevalcap is not installed, or no reference has a word.
@@ -117,25 +117,25 @@ class Scorer:
       logging.warning('METEOR is left out: %s', problem)
     self._has_java = problem is None
     choice = self._training or set().union(*self._references.values())
-    # Split again as pycocoevalcap does, for a word of ours may have a blank.
+    # Split at blanks as pycocoevalcap does: a token may contain one.
     found = constant_captions.best(
         map(str.split, sorted(choice)),
         [list(map(str.split, captions))
          for captions in self._references.values()])
     self._best = {name: ' '.join(words) for name, (words, _) in found.items()}
-    self._constants = {}  # Scored with the first captions.
+    self._constants: dict[str, Constant] = {}  # Scored at the first `evaluate`.
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The scores that there will be."""
+    """Names of the metrics that are computed."""
     return tuple(name for name in NAMES
                  if name != 'METEOR' or self._has_java)
 
   def evaluate(self, captions: Mapping[Hashable, str]) -> Evaluation:
-    """Scores captions.
+    """Score captions.
 
     Args:
-      captions: one of each image that there are references of.
+      captions: one for each image of the references.
     """
     tokenized = {image: ' '.join(tokenize(captions[image]))
                  for image in self._references}
@@ -155,14 +155,14 @@ class Scorer:
   def _score(
       self, several: Sequence[Mapping[Hashable, str]]
   ) -> list[Scores]:
-    """Scores several sets of tokenized captions."""
+    """Score several sets of tokenized captions."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
     candidates = [{image: [caption] for image, caption in captions.items()}
                   for captions in several]
-    # Of each score, for each set, the overall one and those of the images.
-    found = {name: [] for name in BLEU}
+    # By metric, for each set: the overall score and those of the images.
+    found: dict[str, list[Any]] = {name: [] for name in BLEU}
     for captions in candidates:
       bleu = Bleu(4).compute_score(self._references, captions, verbose=0)
       for name, *of_set in zip(BLEU, *bleu, strict=True):
@@ -172,7 +172,7 @@ class Scorer:
     if self._has_java:
       try:
         found['METEOR'] = self._meteor(candidates)
-      except (OSError, ValueError):  # What it said went nowhere.
+      except (OSError, ValueError):  # It died, or printed no score.
         logging.warning('METEOR is left out: its Java program failed')
         self._has_java = False
     names = [name for name in NAMES if name in found]
@@ -193,9 +193,9 @@ class Scorer:
     meteor = Meteor()
     try:
       return self._apply(meteor, candidates)
-    except BaseException:  # Ctrl-C, too.
-      # When it is deleted, it would wait for the lock for ever and then
-      # complain of the pipe.
+    except BaseException:  # KeyboardInterrupt, too.
+      # Otherwise its destructor waits for the lock forever, and then fails on
+      # the pipe.
       if meteor.lock.locked():
         meteor.lock.release()
       with contextlib.suppress(OSError):
@@ -218,14 +218,14 @@ def _diversity(
 
 
 def _java_problem() -> str | None:
-  """Why METEOR cannot be computed, if so."""
+  """Return why METEOR cannot be computed; None: it can."""
   java = shutil.which('java')
   if java is None:
     return 'it needs java, which is not on PATH'
-  # On PATH may be a stub as macOS has it, or what is left of a package.
+  # The java on PATH may be macOS's stub, or left over from a package.
   try:
     subprocess.run([java, '-version'], capture_output=True, check=True,
-                   timeout=_JAVA_SECONDS)
+                   timeout=_JAVA_TIMEOUT)
   except (OSError, subprocess.SubprocessError):
     return f'{java} -version fails'
   return None

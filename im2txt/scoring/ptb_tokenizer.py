@@ -1,17 +1,18 @@
-r"""Words of a caption as COCO's evaluation counts them, without Java.
+r"""The Penn Treebank tokenizer of COCO's evaluation, without Java.
 
 COCO's evaluation (coco-caption) gives captions to Stanford's PTBTokenizer
 3.4.1 (`-preserveLines -lowerCase`), which splits them as the Penn Treebank
-does, and then removes punctuation. This does the same to captions. The
-abbreviations, the beginnings of sentences, the file types and what characters
-count as were found by asking that program.
+does, and then removes punctuation. This module does the same to captions. Its
+lists of abbreviations, sentence beginnings, file types and character classes
+were found by running that program.
 
-It differs, knowingly, where
-* a line ends in a single letter and a full stop: the full stop is the
-  sentence's and goes, whatever the next line begins with;
-* people hardly write captions: swear words with stars, faces in brackets such
-  as (^^), numerals and combining marks of scripts other than Latin, and words
-  run together without a space around addresses, markup and abbreviations.
+Known differences:
+* after a single letter at the end of a line, a full stop is always the end of
+  the sentence and removed, whatever the next line begins with;
+* what hardly occurs in captions is split differently: swear words with
+  asterisks, emoticons in brackets such as (^^), numerals and combining marks of
+  scripts other than Latin, and words without a space between them and
+  addresses, markup or abbreviations.
 """
 
 import re
@@ -21,8 +22,9 @@ _APOS = "['’\x92]"
 _APOS_ETC = "['’\x92`‘\x91‛]"
 _SPACE = '[ \t\xa0\u2000-\u200a\u3000]'
 _BREAK = r'[ \t\xa0\u2000-\u200a\u3000\n\v\f\r\x85\u2028\u2029]'
-# Letters are what is neither of ASCII and none, nor a symbol of Unicode's.
-# (K and Å as units, U+212A and U+212B, would take k and å with them.)
+# A letter is any character outside these ranges of punctuation and symbols.
+# (The units K and Å, U+212A and U+212B, are left out of the ranges: ignoring
+# case, they would also exclude k and å.)
 _NO_LETTER = (r'\0-/:-@[-`{-©«¬®-´¶-¹»-¿×÷\u2000-\u2129\u212c-\u2bff'
               r'\u3000-\u303f\ud7ff-\U0010ffff')
 _LETTER = f'[^0-9{_NO_LETTER}]'
@@ -38,13 +40,13 @@ _TAG = '[a-z][a-z0-9_:.-]*'
 _ATTRIBUTE = (
     rf' {{1,99}}{_TAG}(?: {{0,99}}= {{0,99}}'
     rf"(?:{_TAG}|'[^']{{0,999}}'|\"[^\"]{{0,999}}\"))?")
-_LINE_NUMBER = r'\d{3,4}[- \xa0]?\d{3,5}'  # of a telephone
+_LINE_NUMBER = r'\d{3,4}[- \xa0]?\d{3,5}'  # Of a telephone number.
 _IN_ADDRESS = r'[^\s"<>|(){}]'
 _ENDS_ADDRESS = r'[^\s"<>|(){}.!?,-]'
 _IN_HOST = r'[^\s"<>|(){}.!?,/]'
 
-# The full stop belongs to these words, and to those in the second list if
-# they begin with a capital, those in the last before a number only.
+# A full stop is part of these abbreviations; of those in the second list if
+# they begin with a capital, of those in the last one before a number only.
 _CAPITAL = '(?=(?-i:[A-Z]))'
 _ABBREVIATIONS = (
     'al|ala|apr|ariz|assn|aug|bancorp|bhd|bldg|blvd|bros|calif|co|colo|conn|'
@@ -61,7 +63,7 @@ _TITLES = (
     'natl|pfc|ph|pres|prof|profs|pvt|rep|reps|rev|sen|sens|sfc|sgt|spc|st|'
     'ste|supt|supts|treas|vs|wm')
 _BEFORE_NUMBERS = 'art|ca|figs?|nos?|op|pp|prop'
-# After such a word in front, a single letter's full stop is the sentence's.
+# Before these words, the full stop of a single letter ends a sentence.
 _BEGINNINGS = (
     f'{_CAPITAL}(?:about|according|additionally|after|an?|as|at|but|earlier|'
     'he|her|here|however|if|in|it|last|many|more|now|once|one|other|our|she|'
@@ -71,9 +73,9 @@ _FILE_TYPES = (
     'bat|bmp|c|cgi|class|cpp|dll|docx?|exe|gif|gz|html?|h|jar|java|jpe?g|mov|'
     'mp3|pdf|php|pl|png|ppt|ps|py|sql|tar|txt|wav|xml|x|zip')
 
-# Each has one group, the token. The rule that reaches farthest applies, what
-# it wants to stand behind the token included; of those that reach equally far
-# the first. What repeats without an end in sight has a limit, which keeps the
+# The one group of a rule is the token. The rule with the longest match applies,
+# its lookahead after the token counted; of equally long ones the first.
+# Repetitions that could run to the end of the text have limits, which keep the
 # time linear.
 _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     # Two words written as one.
@@ -83,7 +85,7 @@ _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     rf'<{_TAG}(?:{_ATTRIBUTE})* {{0,99}}/? {{0,99}}>)',
     '(<[!?][a-z-][^>]{0,999}>)',
     '([–—―\x96\x97]|&(?:amp|lt|gt|quot|apos);)',
-    # Words and what is put in front of `'s`, `n't`.
+    # Words, and words before `'s`, `n't`.
     rf'({_WORD}){_APOS}(?:[msd]|re|ve|ll)',
     rf'([a-z\xad]*[a-mo-z]\xad*)n{_APOS_ETC}t',
     f'({_WORD})',
@@ -114,7 +116,7 @@ _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     rf'({_APOS}\d\d){_BREAK}',
     r'((?-i:[A-Z]{0,9})\$)',
     r'([a-z0-9]+(?:-[a-z]+){0,2}(?:\\?/[a-z0-9]+(?:-[a-z]+){0,2}){1,2})',
-    # Full stops that belong to a word, and one that does not.
+    # Full stops that are part of a word, and one that is not.
     rf'([a-z])\.(?:{_SPACE}+{_BEGINNINGS}[ \t\n?]|{_SPACE}*\n)',
     rf'((?:{_BEFORE_NUMBERS})\.){_BREAK}?\d',
     rf'((?:{_ABBREVIATIONS}|{_CAPITAL_ABBREVIATIONS}|{_TITLES}|{_INITIALS})\.)',
@@ -131,7 +133,7 @@ _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     f'({_COMPOUND})',
     f'({_HYPHENATED})[^a-z0-9+]',
     r'((?-i:[A-Z]+(?:(?:[+&]|(?i:&amp;))[A-Z]+)+))',
-    # Quotes, which yield to a word with an apostrophe if that is as long.
+    # Quotes, after words with an apostrophe, which win if as long.
     r"""("|''|')""",
     rf"('{{1,2}}|`{{1,2}}){_LETTER}[^ \n]",
     r"('{1,2}|`{1,2})[aiu][ \n]",
@@ -140,7 +142,7 @@ _RULES = [re.compile(rule, re.IGNORECASE) for rule in (
     r'([cf]\#|c\+\+)',
     r'([+%&~^|\\„‚‟¢-©¬®-´¶-¹¼-¾×÷†-•‰′-‸‼-⁄⁰-₎₠€℀-⯿])',
 )]
-# Nearly all of a caption: what no rule but the obvious one can apply to.
+# A fast path for most of a caption: plain words that no other rule matches.
 _PLAIN = re.compile(
     r'[.,]?[ \n]+|[.,](?=[a-z])|(?!cannot|gonna|wanna|gotta|lemme|gimme)'
     rf'([a-z]+(?=,?[ \n])|(?!(?:{_ABBREVIATIONS}|{_CAPITAL_ABBREVIATIONS}|'
@@ -166,8 +168,8 @@ _PUNCTUATION = frozenset(
 
 
 def tokenize(caption: str) -> list[str]:
-  """Returns the caption's words in small letters, without punctuation."""
-  # The end of the line is something that can stand behind a token.
+  """Return the caption's words in lower case, without punctuation."""
+  # Rules may require a line end after a token.
   return list(_words(_LINE_ENDS.sub(' ', caption) + '\n'))
 
 
@@ -192,7 +194,7 @@ def _words(line: str) -> Iterator[str]:
 
 
 def _spelling(token: str) -> str:
-  """Returns the token as the Penn Treebank writes it."""
+  """Return the token as the Penn Treebank writes it."""
   if _QUOTES.fullmatch(token):
     return token.translate(_STRAIGHT)
   if long := _LONG.fullmatch(token):

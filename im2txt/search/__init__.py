@@ -1,1 +1,1 @@
-"""Search for captions inside the graph."""
+"""Beam search, greedy decoding and sampling inside the graph."""

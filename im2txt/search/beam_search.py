@@ -1,54 +1,23 @@
-"""Searches for captions inside the graph, for a batch of images at once.
+"""Beam search inside the graph, for a batch of images at once.
 
-`beam_search` finds what `caption_generator.CaptionGenerator` finds, the plain
-reference. `greedy` takes the most probable word each time, `sample` draws it.
+It finds what `caption_generator.CaptionGenerator`, the plain reference, finds.
 
-Shapes: B images, K captions of each side by side, N = B * K, R captions
-returned, T longest caption (words, both markers counted), V vocabulary, L
-regions of an image, 0 if the decoder does not attend to them, P proposals of
-a caption. What follows the end of a caption is end markers too.
+Shapes: see `word_step`; besides G groups of beams, k = K / G captions of a
+group, P words proposed for each caption.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from im2txt import decoders
-from im2txt.search.rules import MIN_PROBABILITY, Rules, check_at_least
+from im2txt.decoders import Decoder
+from im2txt.search import word_step
+from im2txt.search.rules import Rules, check_at_least
+from im2txt.search.word_step import IMPOSSIBLE, Captions, NextWords
 
-_IMPOSSIBLE = np.float64(-np.inf)
-_BLOCK = 32  # Words that are looked at together.
-
-
-class Captions(NamedTuple):
-  """Captions of each image; where one has fewer, -inf in both floats."""
-
-  sentences: tf.Tensor          # int32 [B, R, T], the start marker first
-  log_probabilities: tf.Tensor  # float32 [B, R], nats
-  scores: tf.Tensor             # float32 [B, R], what they are ranked by
-  # float32 [B, R, T, L], where the decoder looked for each word; 0 for the
-  # start marker and for what follows the end.
-  alignments: tf.Tensor
-
-
-class _Beam(NamedTuple):
-  """Captions while searching; float64 keeps the reference's order."""
-
-  sentences: tf.Tensor          # int32 [B, K, T]
-  log_probabilities: tf.Tensor  # float64 [B, K]
-  scores: tf.Tensor             # float64 [B, K]
-  alignments: tf.Tensor         # float32 [B, K, T, L]
-
-
-class _Proposals(NamedTuple):
-  """The next words of each caption, best first."""
-
-  words: tf.Tensor              # int32 [B, K, P]
-  log_probabilities: tf.Tensor  # float64 [B, K, P], of the captions with them
-  scores: tf.Tensor             # float64 [B, K, P]
+_BLOCK = 32  # Words of a block in `_top_k_by_blocks`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +26,17 @@ class Options:
 
   Attributes:
     beam_size: partial captions kept at each step; a number or an integer [].
-    num_captions: R, at most `beam_size`; None: just as many.
+    num_captions: R, at most `beam_size`; None: as many.
     length_normalization_factor: complete captions are ranked by their log
       probability over their length to the power of this, markers counted.
-    beam_groups: groups that share the beam and go one after the other: a word
-      costs `diversity_strength` for each partial caption of an earlier group
-      that has it at the same place (Vijayakumar et al. 2016, section 4,
-      Hamming diversity, https://arxiv.org/abs/1610.02424).
+    beam_groups: groups that share the beam and are extended one after the
+      other: a word costs `diversity_strength` for each partial caption of an
+      earlier group that has it at the same position (Vijayakumar et al. 2016,
+      section 4, Hamming diversity, https://arxiv.org/abs/1610.02424).
     diversity_strength: in nats.
 
   Raises:
-    ValueError: numbers that find nothing.
+    ValueError: a number is out of its range.
   """
 
   beam_size: int | tf.Tensor = 3
@@ -90,33 +59,13 @@ class Options:
                          f'{self.beam_groups} groups cannot share evenly')
 
 
-def readable(decoder: decoders.Decoder, rules: Rules) -> Rules:
-  """Rules of captions that a decoder can read.
-
-  Every search asks; a length that is fed is cut to what can be read.
-
-  Raises:
-    ValueError: `max_caption_length` is a number, and too great.
-  """
-  if decoder.max_length is None:
-    return rules
-  length, longest = rules.max_caption_length, decoder.max_length + 1
-  if not isinstance(length, int):
-    return dataclasses.replace(
-        rules, max_caption_length=tf.minimum(length, longest))
-  if length > longest:  # The last word is not read.
-    raise ValueError(f'max_caption_length is {length}, but captions of this '
-                     f'decoder have {longest} words at the most')
-  return rules
-
-
 def beam_search(
-    decoder: decoders.Decoder,
+    decoder: Decoder,
     memory: Any,
     rules: Rules,
     options: Options = Options(),
 ) -> Captions:
-  """Searches for the most probable captions.
+  """Search for the most probable captions.
 
   Each partial caption proposes its `beam_size` most probable next words. A
   proposal that ends joins the complete captions and takes no place among the
@@ -133,299 +82,197 @@ def beam_search(
     The captions of each image, best first: complete ones or, if nothing was
     completed within T words, partial ones; never both.
   """
-  num_captions = options.num_captions or options.beam_size
-  beam_groups = options.beam_groups
-  group_size = options.beam_size // beam_groups
-  rules = readable(decoder, rules)
-  max_length = tf.convert_to_tensor(rules.max_caption_length)
-  end_id = rules.vocab.end_id
+  rules = word_step.limit_length(decoder, rules)
+  return word_step.search(BeamSearch(rules, options), decoder, memory, rules)
 
-  def normalizer(length: tf.Tensor) -> tf.Tensor:
-    return (tf.cast(length, tf.float64)
-            ** options.length_normalization_factor)
 
-  def can_improve(length, partials, completes, _):
+class Hypotheses(NamedTuple):
+  """Captions of one group; float64 ranks them as the reference does."""
+
+  sentences: tf.Tensor          # int32 [B, k, T]
+  log_probabilities: tf.Tensor  # float64 [B, k]
+  scores: tf.Tensor             # float64 [B, k], -inf: no caption
+  alignments: tf.Tensor         # float32 [B, k, T, L]
+
+
+class BeamState(NamedTuple):
+  """The captions of each group, best first."""
+
+  partial: tuple[Hypotheses, ...]   # without the end marker; at first k is 1
+  complete: tuple[Hypotheses, ...]  # with it; k is the same at every step
+
+
+class _Proposals(NamedTuple):
+  """The next words of each caption, best first."""
+
+  words: tf.Tensor              # int32 [B, k, P]
+  log_probabilities: tf.Tensor  # float64 [B, k, P], of the extended captions
+  scores: tf.Tensor             # float64 [B, k, P]
+
+
+class BeamSearch(word_step.Strategy):
+  """Beam search, in groups if diverse captions are asked for."""
+
+  def __init__(self, rules: Rules, options: Options):
+    """Initialize with rules of `limit_length` and with options."""
+    self.initial_width = options.beam_groups
+    self._end_id = rules.vocab.end_id
+    self._max_length = rules.max_caption_length
+    self._options = options
+    self._group_size = options.beam_size // options.beam_groups
+    self._num_captions = options.num_captions or options.beam_size
+
+  def begin(self, sentences: tf.Tensor, alignments: tf.Tensor) -> BeamState:
+    num_groups = self._options.beam_groups
+    zeros = tf.zeros(tf.shape(sentences)[:1], tf.float64)
+    partial = _split(Hypotheses(*(
+        word_step.add_caption_axis(x, num_groups)
+        for x in (sentences, zeros, zeros, alignments))), num_groups)
+    # A group cannot complete more captions than it has partial ones.
+    empty = _empty(partial[0], tf.minimum(self._num_captions,
+                                          self._group_size))
+    return BeamState(partial, num_groups * (empty,))
+
+  def unfinished(self, length: tf.Tensor, state: BeamState) -> tf.Tensor:
     # Log probabilities only fall, and the longest caption divides them most.
-    promising = [
-        tf.reduce_max(partial.scores, axis=1) / normalizer(max_length)
+    return tf.reduce_any([
+        tf.reduce_max(partial.scores, axis=1)
+        / self._normalizer(self._max_length)
         > tf.reduce_min(complete.scores, axis=1)
-        for partial, complete in zip(partials, completes, strict=True)]
-    return (length < max_length) & tf.reduce_any(promising)
+        for partial, complete in zip(*state, strict=True)])
 
-  def step(length, partials, completes, state):
-    sentences = _join(partials).sentences
-    batch_size, width = tf.unstack(tf.shape(sentences)[:2])
-    sentences = tf.reshape(sentences, [batch_size * width, max_length])
-    probabilities, alignment, state = _read_word(
-        decoder, memory, rules, sentences, length, state)
+  def sentences(self, state: BeamState) -> tf.Tensor:
+    sentences = tf.concat([x.sentences for x in state.partial], axis=1)
+    return tf.reshape(sentences, [-1, self._max_length])
+
+  def step(
+      self, length: tf.Tensor, state: BeamState, next_words: NextWords
+  ) -> tuple[BeamState, tf.Tensor]:
+    batch_size, group_width = tf.unstack(
+        tf.shape(state.partial[0].scores))
+    width = self._options.beam_groups * group_width
     probabilities, alignment = (
         tf.split(tf.reshape(x, [batch_size, width, x.shape[1]]),
-                 beam_groups, axis=1) for x in (probabilities, alignment))
-    extended, finished, rows = [], [], []
-    for partial, complete, of_group, looked in zip(
-        partials, completes, probabilities, alignment, strict=True):
-      partial = partial._replace(
-          alignments=_put(partial.alignments, length, looked, axis=2))
+                 self._options.beam_groups, axis=1) for x in next_words)
+    partial, complete, parents = [], [], []
+    for group, beam in enumerate(state.partial):
+      beam = beam._replace(alignments=word_step.write_at(
+          beam.alignments, length, alignment[group], axis=2))
       proposals = _propose(
-          partial, of_group, group_size,
-          _costs(extended, length, options.diversity_strength, of_group))
-      finished.append(_finish(
-          partial, proposals, complete, end_id, normalizer(length + 1)))
-      first_row = len(extended) * (width // beam_groups)
-      beam, parents = _extend(partial, proposals, end_id, length, group_size)
-      extended.append(beam)
-      rows.append(first_row + parents)
-    rows = tf.concat(rows, axis=1) + width * tf.range(batch_size)[:, tf.newaxis]
-    state = tf.nest.map_structure(
-        lambda x: tf.gather(x, tf.reshape(rows, [-1])), state)
-    return length + 1, extended, finished, state
+          beam, probabilities[group], self._group_size, _diversity_penalty(
+              partial, length, self._options.diversity_strength,
+              probabilities[group]))
+      complete.append(self._add_completed(
+          state.complete[group], beam, proposals, length))
+      extended, rows = _extend(
+          beam, proposals, self._end_id, length, self._group_size)
+      partial.append(extended)
+      parents.append(group * group_width + rows)
+    parents = (tf.concat(parents, axis=1)
+               + width * tf.range(batch_size)[:, tf.newaxis])  # [B, K]
+    return (BeamState(tuple(partial), tuple(complete)),
+            tf.reshape(parents, [-1]))
 
-  state = decoder.initial_state(memory)
-  batch_size = _rows(state)
-  start = _Beam(
-      _first_words(rules, batch_size)[:, tf.newaxis],
-      *2 * [tf.zeros([batch_size, 1], tf.float64)],
-      _nowhere(decoder, rules, state)[:, tf.newaxis])
-  state = tf.nest.map_structure(lambda x: tf.repeat(x, beam_groups, 0), state)
-  # A group cannot complete more captions than it has partial ones.
-  nothing = _empty(start, tf.minimum(num_captions, group_size))
-  _, partials, completes, _ = _loop(
-      can_improve, step, beam_groups * [start], beam_groups * [nothing], state)
-  complete, partial = _join(completes), _join(partials)
-  if beam_groups > 1:
-    # What a caption costs for being like others ranks it in its group only.
+  def finish(self, state: BeamState) -> Captions:
+    partial, complete = (_concat(groups) for groups in state)
+    if self._options.beam_groups > 1:
+      partial, complete = self._merge_groups(partial, complete)
+    partial, complete = (
+        _top(_concat([beam, _empty(beam, self._num_captions)]),
+             self._num_captions) for beam in (partial, complete))
+    has_complete = complete.scores[:, 0] > IMPOSSIBLE  # [B]
+    found = tf.nest.map_structure(
+        lambda x, y: tf.where(
+            tf.reshape(has_complete, [-1, *(len(x.shape) - 1) * [1]]), x, y),
+        complete, partial)
+    return Captions(
+        found.sentences, tf.cast(found.log_probabilities, tf.float32),
+        tf.cast(found.scores, tf.float32), found.alignments)
+
+  def _normalizer(self, length: int | tf.Tensor) -> tf.Tensor:
+    """Return what the score of a complete caption is divided by, float64."""
+    return (tf.cast(length, tf.float64)
+            ** self._options.length_normalization_factor)
+
+  def _add_completed(
+      self, complete: Hypotheses, partial: Hypotheses, proposals: _Proposals,
+      length: tf.Tensor,
+  ) -> Hypotheses:
+    """Add the partial captions that may end now to the complete ones.
+
+    Args:
+      complete: captions that have ended before.
+      partial: captions that go on.
+      proposals: next words of these.
+      length: int32 [], words of these.
+
+    Returns:
+      The best of all, as many as `complete` has.
+    """
+    def of_end(x: tf.Tensor) -> tf.Tensor:
+      return tf.reduce_max(tf.where(
+          tf.equal(proposals.words, self._end_id), x, IMPOSSIBLE), axis=2)
+
+    # The sentences are filled up with the end marker already.
+    ended = Hypotheses(
+        partial.sentences, of_end(proposals.log_probabilities),
+        of_end(proposals.scores) / self._normalizer(length + 1),
+        partial.alignments)
+    return _top(_concat([complete, ended]), tf.shape(complete.scores)[1])
+
+  def _merge_groups(
+      self, partial: Hypotheses, complete: Hypotheses
+  ) -> tuple[Hypotheses, Hypotheses]:
+    """Rank the captions of all groups by one score and drop duplicates.
+
+    The diversity penalty ranks a caption within its own group only.
+    """
     lengths = 1 + tf.math.count_nonzero(
-        tf.not_equal(complete.sentences, end_id), axis=2)
-    complete = _drop_repeats(complete._replace(
-        scores=complete.log_probabilities / normalizer(lengths)))
-    partial = _drop_repeats(partial._replace(scores=partial.log_probabilities))
-  complete, partial = (
-      _best(_join([beam, _empty(beam, num_captions)]), num_captions)
-      for beam in (complete, partial))
-  completed = complete.scores[:, 0] > _IMPOSSIBLE  # [B]
-  found = tf.nest.map_structure(
-      lambda x, y: tf.where(
-          tf.reshape(completed, [-1, *(len(x.shape) - 1) * [1]]), x, y),
-      complete, partial)
-  return Captions(
-      found.sentences, tf.cast(found.log_probabilities, tf.float32),
-      tf.cast(found.scores, tf.float32), found.alignments)
-
-
-def greedy(decoder: decoders.Decoder, memory: Any, rules: Rules) -> Captions:
-  """Takes the most probable word each time: a beam of one.
-
-  Args:
-    decoder: made for inference.
-    memory: of its `prepare`, B rows.
-    rules: what a caption may be.
-
-  Returns:
-    One caption of each image.
-  """
-  return _write(decoder, memory, rules, 1, lambda probabilities, _: (
-      tf.math.top_k(probabilities, 1).indices[:, 0]))
-
-
-def sample(
-    decoder: decoders.Decoder,
-    memory: Any,
-    rules: Rules,
-    num_samples: int = 1,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    seed: int | tf.Tensor | None = None,
-) -> Captions:
-  """Draws each word from the model's probabilities.
-
-  Args:
-    decoder: made for inference.
-    memory: of its `prepare`, B rows.
-    rules: what a caption may be.
-    num_samples: R, captions drawn of each image.
-    temperature: what log probabilities are divided by first; below 1 favours
-      probable words.
-    top_k: number of words, the most probable, to draw from; None: all.
-    top_p: share of probability to draw from: of the words that are left the
-      fewest whose sum reaches it (Holtzman et al. 2020, section 3.1,
-      https://arxiv.org/abs/1904.09751).
-    seed: number or integer []; the same gives the same captions. None:
-      others in every run.
-
-  Returns:
-    Captions in the order drawn; the log probabilities are the model's own,
-    whatever the temperature.
-
-  Raises:
-    ValueError: numbers that nothing can be drawn with.
-  """
-  check_at_least(1, num_samples=num_samples, top_k=top_k or 1)
-  if temperature <= 0.0:
-    raise ValueError(f'temperature is {temperature}; it must be above 0; for '
-                     'the most probable word use greedy')
-  if not 0.0 < top_p <= 1.0:
-    raise ValueError(f'top_p is {top_p}; it must be above 0 and at most 1')
-  if seed is None:
-    seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
-
-  def choose(probabilities: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    words, vocab_size = None, probabilities.shape[1]
-    if top_k or top_p < 1.0:
-      probabilities, words = tf.math.top_k(
-          probabilities, min(top_k or vocab_size, vocab_size))
-    logits = tf.math.log(probabilities) / temperature
-    if top_p < 1.0:
-      shares = tf.nn.softmax(logits)
-      before = tf.cumsum(shares, axis=1, exclusive=True)
-      logits = tf.where(before < top_p, logits, -np.inf)
-    drawn = tf.random.stateless_categorical(
-        logits, 1, tf.stack([seed, length]), tf.int32)
-    # Of nothing but impossible words it draws one that is not there.
-    drawn = tf.minimum(drawn, tf.shape(logits)[1] - 1)
-    return (drawn if words is None
-            else tf.gather(words, drawn, batch_dims=1))[:, 0]
-
-  return _write(decoder, memory, rules, num_samples, choose)
-
-
-def _write(
-    decoder: decoders.Decoder,
-    memory: Any,
-    rules: Rules,
-    num_captions: int,
-    choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-) -> Captions:
-  """Writes captions that know nothing of each other.
-
-  Args:
-    decoder: made for inference.
-    memory: of its `prepare`, B rows.
-    rules: what a caption may be.
-    num_captions: R, of each image.
-    choose: next words int32 [N] of their probabilities float32 [N, V] and
-      the number of words that are there, integer [].
-  """
-  rules = readable(decoder, rules)
-  end_id = rules.vocab.end_id
-
-  def going_on(length, sentences, log_probabilities, *_):
-    return (tf.not_equal(sentences[:, length - 1], end_id)
-            & (log_probabilities > _IMPOSSIBLE))
-
-  def any_going_on(length, *captions):
-    return (length < rules.max_caption_length) & tf.reduce_any(
-        going_on(length, *captions))
-
-  def step(length, sentences, log_probabilities, alignments, state):
-    unfinished = going_on(length, sentences, log_probabilities)
-    probabilities, alignment, state = _read_word(
-        decoder, memory, rules, sentences, length, state)
-    words = choose(probabilities, length)
-    gains = _log(tf.gather(probabilities, words, batch_dims=1))
+        tf.not_equal(complete.sentences, self._end_id), axis=2)
     return (
-        length + 1,
-        _put(sentences, length, tf.where(unfinished, words, end_id), axis=1),
-        log_probabilities + tf.where(unfinished, gains, 0.0),
-        _put(alignments, length, tf.where(
-            unfinished[:, tf.newaxis], alignment, 0.0), axis=1),
-        state)
-
-  state = tf.nest.map_structure(
-      lambda x: tf.repeat(x, num_captions, 0), decoder.initial_state(memory))
-  rows = _rows(state)
-  _, sentences, log_probabilities, alignments, _ = _loop(
-      any_going_on, step, _first_words(rules, rows),
-      tf.zeros([rows], tf.float64), _nowhere(decoder, rules, state), state)
-  sentences, log_probabilities, alignments = (
-      tf.reshape(x, tf.concat(
-          [[rows // num_captions, num_captions], tf.shape(x)[1:]], axis=0))
-      for x in (sentences, log_probabilities, alignments))
-  log_probabilities = tf.cast(log_probabilities, tf.float32)
-  return Captions(
-      sentences, log_probabilities, log_probabilities, alignments)
-
-
-def _loop(
-    condition: Callable[..., tf.Tensor], body: Callable[..., tuple],
-    *loop_vars: Any,
-) -> tuple:
-  """Loops over lengths from 1 on; captions may become more or fewer.
-
-  Args:
-    condition: whether to go on; takes the length and the loop's variables.
-    body: takes and returns these.
-    *loop_vars: captions, then the decoder's state [N, ...].
-  """
-  *captions, state = loop_vars
-  shapes = tf.nest.map_structure(
-      lambda x: tf.TensorShape(len(x.shape) * [None]), captions)
-  state_shapes = tf.nest.map_structure(
-      lambda x: tf.TensorShape([None, *x.shape[1:]]), state)
-  return tf.while_loop(
-      condition, body, (tf.constant(1), *loop_vars),
-      (tf.TensorShape([]), *shapes, state_shapes))
-
-
-def _read_word(
-    decoder: decoders.Decoder, memory: Any, rules: Rules,
-    sentences: tf.Tensor, length: tf.Tensor, state: Any,
-) -> tuple[tf.Tensor, tf.Tensor, Any]:
-  """Reads the last words of captions [N, T].
-
-  Returns:
-    float32 [N, V], probabilities of the next words, float32 [N, L], where the
-    decoder looked for them, and the next state.
-  """
-  hidden, state = decoder.step(memory, sentences[:, length - 1], state)
-  probabilities = rules.allow(
-      tf.nn.softmax(decoder.logits(hidden)), sentences, length)
-  return probabilities, _alignment(decoder, state), state
-
-
-def _alignment(decoder: decoders.Decoder, state: Any) -> tf.Tensor:
-  """Where the decoder looked last, float32 [N, L]."""
-  return (state.alignment if decoder.attends
-          else tf.zeros([_rows(state), 0]))
-
-
-def _nowhere(decoder: decoders.Decoder, rules: Rules, state: Any) -> tf.Tensor:
-  """Alignments float32 [N, T, L] of captions that have not begun."""
-  rows, regions = tf.unstack(tf.shape(_alignment(decoder, state)))
-  return tf.zeros([rows, rules.max_caption_length, regions])
+        _mask_duplicates(partial._replace(scores=partial.log_probabilities)),
+        _mask_duplicates(complete._replace(
+            scores=complete.log_probabilities / self._normalizer(lengths))))
 
 
 def _propose(
-    beam: _Beam, probabilities: tf.Tensor, n: int | tf.Tensor,
-    costs: tf.Tensor | None,
+    beam: Hypotheses, probabilities: tf.Tensor, n: int | tf.Tensor,
+    penalty: tf.Tensor | None,
 ) -> _Proposals:
-  """The n most probable next words of each caption.
+  """Propose the n best next words of each caption.
 
   Args:
-    beam: K captions an image.
-    probabilities: float32 [B, K, V], of their next words.
-    n: how many, if there are as many words.
-    costs: float32 [B, V], nats off the score of a word, or None.
+    beam: partial captions of a group.
+    probabilities: float32 [B, k, V], of their next words.
+    n: P, if the vocabulary has as many words.
+    penalty: float32 [B, V], nats to subtract from the score of a word; None:
+      nothing.
   """
   n = tf.minimum(n, probabilities.shape[2])
-  if costs is None:
-    values, words = _top_words(probabilities, n)
-    gains = scores = _log(values)
+  if penalty is None:
+    values, words = _top_k_by_blocks(probabilities, n)
+    gains = scores = word_step.log_probability(values)
   else:
-    _, words = _top_words(probabilities * tf.exp(-costs)[:, tf.newaxis], n)
-    gains = _log(tf.gather(probabilities, words, batch_dims=2))
-    scores = gains - tf.cast(tf.gather(costs, words, batch_dims=1), tf.float64)
+    _, words = _top_k_by_blocks(
+        probabilities * tf.exp(-penalty)[:, tf.newaxis], n)
+    gains = word_step.log_probability(
+        tf.gather(probabilities, words, batch_dims=2))
+    scores = gains - tf.cast(
+        tf.gather(penalty, words, batch_dims=1), tf.float64)
   return _Proposals(words, beam.log_probabilities[..., tf.newaxis] + gains,
                     beam.scores[..., tf.newaxis] + scores)
 
 
-def _top_words(
+def _top_k_by_blocks(
     probabilities: tf.Tensor, n: int | tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-  """`tf.math.top_k` of float32 [B, K, V], none below 0; the same, sooner.
+  """Compute `tf.math.top_k` of float32 [B, k, V], no value below 0.
 
-  The n greatest are in the n blocks whose greatest are greatest; to look for
-  them there alone takes a third of the time.
+  The n greatest values lie in the n blocks with the greatest maxima. To search
+  only these takes a third of the time.
+
+  Returns:
+    Values float32 [B, k, n] and indices int32 [B, k, n], as `top_k` does.
   """
   num_blocks = -(-probabilities.shape[2] // _BLOCK)
   padding = num_blocks * _BLOCK - probabilities.shape[2]
@@ -436,7 +283,8 @@ def _top_words(
   blocks = tf.reshape(probabilities, [batch_size, width, num_blocks, _BLOCK])
   _, chosen = tf.math.top_k(
       tf.reduce_max(blocks, axis=3), tf.minimum(n, num_blocks))
-  chosen = tf.sort(chosen, axis=2)  # Of equal words the lower comes first.
+  # `top_k` puts the lower index of equal values first: keep the order.
+  chosen = tf.sort(chosen, axis=2)
   values, places = tf.math.top_k(
       tf.reshape(tf.gather(blocks, chosen, batch_dims=2),
                  [batch_size, width, -1]), n)
@@ -444,125 +292,100 @@ def _top_words(
       chosen, places // _BLOCK, batch_dims=2)
 
 
-def _finish(
-    beam: _Beam, proposals: _Proposals, complete: _Beam, end_id: int,
-    normalizer: tf.Tensor,
-) -> _Beam:
-  """Complete captions, those that have just ended among them.
+def _extend(
+    beam: Hypotheses, proposals: _Proposals, end_id: int, length: tf.Tensor,
+    n: int | tf.Tensor,
+) -> tuple[Hypotheses, tf.Tensor]:
+  """Extend partial captions by the n best words that do not end them.
 
   Args:
-    beam: K partial captions an image.
-    proposals: of their next words.
-    complete: captions that were there before.
+    beam: partial captions of a group.
+    proposals: their next words.
     end_id: the end marker.
-    normalizer: float64 [], what the score of a caption that ends is over.
+    length: int32 [], words of each.
+    n: partial captions to keep.
+
+  Returns:
+    The extended captions, and which of `beam` each extends, int32 [B, n].
   """
-  def of_end(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_max(
-        tf.where(tf.equal(proposals.words, end_id), x, _IMPOSSIBLE), axis=2)
-
-  # The sentences are filled up with the end marker already.
-  ended = _Beam(beam.sentences, of_end(proposals.log_probabilities),
-                of_end(proposals.scores) / normalizer, beam.alignments)
-  return _best(_join([complete, ended]), tf.shape(complete.scores)[1])
-
-
-def _extend(
-    beam: _Beam, proposals: _Proposals, end_id: int, length: tf.Tensor,
-    n: int | tf.Tensor,
-) -> tuple[_Beam, tf.Tensor]:
-  """The n best captions that go on, and int32 [B, n], which beam each was."""
   batch_size, width, choices = tf.unstack(tf.shape(proposals.words))
-  going_on = tf.not_equal(proposals.words, end_id)
+  goes_on = tf.not_equal(proposals.words, end_id)
   words, log_probabilities, scores = (
       tf.reshape(x, [batch_size, width * choices]) for x in (
           proposals.words,
-          tf.where(going_on, proposals.log_probabilities, _IMPOSSIBLE),
-          tf.where(going_on, proposals.scores, _IMPOSSIBLE)))
-  scores, places = tf.math.top_k(scores, tf.minimum(n, width * choices))
-  parents = places // choices
+          tf.where(goes_on, proposals.log_probabilities, IMPOSSIBLE),
+          tf.where(goes_on, proposals.scores, IMPOSSIBLE)))
+  scores, chosen = tf.math.top_k(scores, tf.minimum(n, width * choices))
+  parents = chosen // choices
   sentences = tf.gather(beam.sentences, parents, batch_dims=1)
-  words = tf.gather(words, places, batch_dims=1)
-  return _Beam(
-      _put(sentences, length, words, axis=2),
-      tf.gather(log_probabilities, places, batch_dims=1), scores,
+  words = tf.gather(words, chosen, batch_dims=1)
+  return Hypotheses(
+      word_step.write_at(sentences, length, words, axis=2),
+      tf.gather(log_probabilities, chosen, batch_dims=1), scores,
       tf.gather(beam.alignments, parents, batch_dims=1)), parents
 
 
-def _costs(
-    earlier: Sequence[_Beam], length: tf.Tensor, strength: float,
+def _diversity_penalty(
+    earlier: Sequence[Hypotheses], length: tf.Tensor, strength: float,
     probabilities: tf.Tensor,
 ) -> tf.Tensor | None:
-  """What words cost for being in earlier groups too; None for the first."""
+  """Compute what a word costs that earlier groups have at this position.
+
+  Args:
+    earlier: groups that have been extended at this step.
+    length: int32 [], the position.
+    strength: nats for each caption that has the word.
+    probabilities: float32 [B, k, V], of the next words.
+
+  Returns:
+    float32 [B, V], nats; None if there is no earlier group.
+  """
   if not earlier:
     return None
-  beam = _join(earlier)
+  beam = _concat(earlier)
   words = beam.sentences[:, :, length]
   rows = tf.range(tf.shape(words)[0])[:, tf.newaxis]
-  there = beam.scores > _IMPOSSIBLE
+  exists = beam.scores > IMPOSSIBLE
   return strength * tf.scatter_nd(
       tf.stack([tf.broadcast_to(rows, tf.shape(words)), words], axis=-1),
-      tf.cast(there, tf.float32),
+      tf.cast(exists, tf.float32),
       [tf.shape(words)[0], probabilities.shape[2]])
 
 
-def _drop_repeats(beam: _Beam) -> _Beam:
-  """Of equal captions, found by several groups, leaves the first."""
-  there = beam.scores > _IMPOSSIBLE
-  same = there[:, tf.newaxis] & tf.reduce_all(tf.equal(  # [B, K, K]
+def _mask_duplicates(beam: Hypotheses) -> Hypotheses:
+  """Make all but the first of equal captions impossible."""
+  exists = beam.scores > IMPOSSIBLE
+  same = exists[:, tf.newaxis] & tf.reduce_all(tf.equal(  # [B, K, K]
       beam.sentences[:, :, tf.newaxis], beam.sentences[:, tf.newaxis]), axis=3)
-  places = tf.range(tf.shape(there)[1])
+  indices = tf.range(tf.shape(exists)[1])
   repeated = tf.reduce_any(
-      same & (places[:, tf.newaxis] > places), axis=2)
+      same & (indices[:, tf.newaxis] > indices), axis=2)
   log_probabilities, scores = (
-      tf.where(repeated, _IMPOSSIBLE, x)
+      tf.where(repeated, IMPOSSIBLE, x)
       for x in (beam.log_probabilities, beam.scores))
   return beam._replace(log_probabilities=log_probabilities, scores=scores)
 
 
-def _first_words(rules: Rules, n: tf.Tensor) -> tf.Tensor:
-  """Captions int32 [n, T] of the start marker alone."""
-  return tf.concat([
-      tf.fill([n, 1], rules.vocab.start_id),
-      tf.fill([n, rules.max_caption_length - 1], rules.vocab.end_id)], axis=1)
-
-
-def _put(
-    values: tf.Tensor, place: tf.Tensor, new: tf.Tensor, axis: int
-) -> tf.Tensor:
-  """Values with new ones, which lack the axis T, at one place of it."""
-  here = tf.equal(tf.range(tf.shape(values)[axis]), place)
-  here = tf.reshape(here, [-1, *(len(values.shape) - axis - 1) * [1]])
-  return tf.where(here, tf.expand_dims(new, axis), values)
-
-
-def _log(probabilities: tf.Tensor) -> tf.Tensor:
-  """Logarithms in float64; -inf for what is less than is ever chosen."""
-  probabilities = tf.cast(probabilities, tf.float64)
-  return tf.where(probabilities < MIN_PROBABILITY, _IMPOSSIBLE,
-                  tf.math.log(probabilities))
-
-
-def _empty(like: _Beam, n: int | tf.Tensor) -> _Beam:
-  """n places [B, n] without a caption."""
+def _empty(like: Hypotheses, n: int | tf.Tensor) -> Hypotheses:
+  """Return n slots [B, n] without a caption."""
   batch_size, _, length, regions = tf.unstack(tf.shape(like.alignments))
-  nothing = tf.fill([batch_size, n], _IMPOSSIBLE)
-  return _Beam(
-      tf.zeros([batch_size, n, length], tf.int32), nothing, nothing,
+  impossible = tf.fill([batch_size, n], IMPOSSIBLE)
+  return Hypotheses(
+      tf.zeros([batch_size, n, length], tf.int32), impossible, impossible,
       tf.zeros([batch_size, n, length, regions]))
 
 
-def _join(beams: Sequence[_Beam]) -> _Beam:
+def _top(beam: Hypotheses, n: int | tf.Tensor) -> Hypotheses:
+  """Return the n captions of the highest scores, of equal ones the earlier."""
+  _, indices = tf.math.top_k(beam.scores, n)
+  return tf.nest.map_structure(
+      lambda x: tf.gather(x, indices, batch_dims=1), beam)
+
+
+def _concat(beams: Sequence[Hypotheses]) -> Hypotheses:
   return tf.nest.map_structure(lambda *x: tf.concat(x, axis=1), *beams)
 
 
-def _best(beam: _Beam, n: int | tf.Tensor) -> _Beam:
-  """The n captions of the highest scores; of equal ones the earlier."""
-  _, places = tf.math.top_k(beam.scores, n)
-  return tf.nest.map_structure(
-      lambda x: tf.gather(x, places, batch_dims=1), beam)
-
-
-def _rows(state: Any) -> tf.Tensor:
-  """Number of captions that a decoder's state is of."""
-  return tf.shape(tf.nest.flatten(state)[0])[0]
+def _split(beam: Hypotheses, n: int) -> tuple[Hypotheses, ...]:
+  return tuple(Hypotheses(*x) for x in zip(
+      *(tf.split(x, n, axis=1) for x in beam), strict=True))

@@ -1,6 +1,6 @@
-"""What a caption may be: the rules that searches keep.
+"""Constraints on captions that every search keeps.
 
-Shapes: N captions, T longest caption in words, both markers counted, V
+Shapes: N captions, T maximum caption length in words, both markers counted, V
 vocabulary.
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import tensorflow as tf
 
-# Words less probable than this are never chosen: their logarithm means
-# nothing in float32.
+# Words less probable than this are never chosen, as in im2txt, which so avoids
+# the logarithm of 0.
 MIN_PROBABILITY = 1e-12
 
 
 def check_at_least(least: int, **numbers: float) -> None:
-  """Raises ValueError, which names it, for a number that is less."""
+  """Raise ValueError with the name of a number that is less."""
   for name, value in numbers.items():
     if value < least:
       raise ValueError(f'{name} is {value}; it must be at least {least}')
@@ -24,22 +24,22 @@ def check_at_least(least: int, **numbers: float) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-  """Words that break a rule are passed over.
+  """Constraints on captions; a word that breaks one is never chosen.
 
-  The probabilities of the others stay what the model says.
+  The probabilities of the other words are not renormalized.
 
   Attributes:
     vocab: a `Vocabulary`, or anything with `start_id` and `end_id`; if it has
       a length, words past it are never chosen.
     max_caption_length: T; a number or an integer [].
-    min_caption_length: of captions that end, both markers counted.
-    banned_words: ids never chosen, for example of the unknown word. With the
-      end marker among them no caption ends.
-    no_repeated_trigrams: whether no three words may come twice in a caption
+    min_caption_length: of complete captions, both markers counted.
+    banned_words: ids never chosen, for example of the unknown word. If the end
+      marker is one of them, no caption ends.
+    no_repeated_trigrams: whether each trigram may occur once in a caption
       (Paulus et al. 2017, https://arxiv.org/abs/1705.04304, section 2.5).
 
   Raises:
-    ValueError: lengths that no caption has.
+    ValueError: a length is out of its range.
   """
 
   vocab: Any
@@ -60,15 +60,15 @@ class Rules:
   def allow(
       self, probabilities: tf.Tensor, sentences: tf.Tensor, length: tf.Tensor
   ) -> tf.Tensor:
-    """Sets the probabilities of words that break a rule to 0.
+    """Set the probabilities of words that break a rule to 0.
 
     Args:
       probabilities: float32 [N, V], of the next word.
       sentences: int32 [N, T].
-      length: integer [], number of words that are there already.
+      length: integer [], words of each so far.
 
     Returns:
-      float32 [N, V]; with a vocabulary smaller than V only its words.
+      float32 [N, V]; if the vocabulary is smaller than V, only its words.
     """
     if isinstance(self.vocab, collections.abc.Sized):
       probabilities = probabilities[:, :len(self.vocab)]
@@ -88,7 +88,7 @@ class Rules:
 def _forbid_trigrams(
     probabilities: tf.Tensor, sentences: tf.Tensor, length: tf.Tensor
 ) -> tf.Tensor:
-  """Forbids what once followed the two words that now stand last."""
+  """Set to 0 the words that would repeat a trigram; arguments as of `allow`."""
   sentences = sentences[:, :length]
   first, second, third = (
       sentences[:, i:tf.maximum(length - 2, 0) + i] for i in range(3))

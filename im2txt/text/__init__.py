@@ -1,1 +1,1 @@
-"""Words, captions and what people write."""
+"""Vocabularies, caption styles and caption files."""

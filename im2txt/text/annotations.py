@@ -1,41 +1,45 @@
-"""Reads the captions that people wrote, in COCO's or Flickr8k's form.
+"""Reads caption files in the formats of COCO and Flickr8k.
 
-COCO's (2014's, 2017's, any of their schema) is JSON with
+COCO's (2014, 2017, or any file of their schema) is JSON with
   images:       [{"id": 391895, "file_name": "COCO_val2014_000000391895.jpg"}]
   annotations:  [{"id": 770337, "image_id": 391895, "caption": "A man ..."}]
-and further keys that are of no interest here. Flickr8k.token.txt (and
+and further keys, which are ignored. Flickr8k.token.txt (and
 Flickr30k's) has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from im2txt.files import json_files
 
 MAX_INT64 = 2**63 - 1
 
+_Id = TypeVar('_Id', int, str)
 
-class AnnotatedImage(NamedTuple):
-  """An image and its captions.
+
+class AnnotatedImage(NamedTuple, Generic[_Id]):
+  """An image and its reference captions.
 
   Attributes:
-    image_id: COCO's id, which fits int64; in Flickr8k the file's name.
-    file_name: None where COCO's file does not say.
-    captions: as people wrote them; none is empty, but there may be none.
-    where: file and place that has the image, for messages.
+    image_id: COCO's id, an int64; for Flickr8k the file's name.
+    file_name: None if COCO's file does not have it.
+    captions: as written; no caption is empty, but the list may be.
+    where: file and position of the image, for messages.
   """
 
-  image_id: int | str
+  image_id: _Id
   file_name: str | None
   captions: list[str]
   where: str
 
 
-def read(path: str) -> list[AnnotatedImage]:
-  """Reads captions of either form.
+def read(
+    path: str
+) -> list[AnnotatedImage[int]] | list[AnnotatedImage[str]]:
+  """Read a caption file of either format.
 
   Raises:
-    ValueError: the file is of neither.
+    ValueError: the file has neither format.
     OSError: it cannot be read.
   """
   for _, line in lines(path):
@@ -45,16 +49,16 @@ def read(path: str) -> list[AnnotatedImage]:
   return read_flickr8k(path)
 
 
-def read_coco(path: str) -> list[AnnotatedImage]:
-  """Reads a caption file of COCO's schema, in the order of its images.
+def read_coco(path: str) -> list[AnnotatedImage[int]]:
+  """Read a caption file of COCO's schema, in the order of its images.
 
   Raises:
-    ValueError: it is not of that schema, or has an id twice or an empty
-      caption.
+    ValueError: it does not follow the schema, or has a duplicate id or an
+      empty caption.
     OSError: it cannot be read.
   """
   content = json_files.read(path)
-  images = {}
+  images: dict[int, AnnotatedImage[int]] = {}
   for i, entry in enumerate(get_list(content, 'images', path)):
     where = f'{path}: images[{i}]'
     image_id = get_image_id(entry, 'id', where)
@@ -80,14 +84,14 @@ def read_coco(path: str) -> list[AnnotatedImage]:
   return list(images.values())
 
 
-def read_flickr8k(path: str) -> list[AnnotatedImage]:
-  """Reads a token file, in the order of its images.
+def read_flickr8k(path: str) -> list[AnnotatedImage[str]]:
+  """Read a token file of Flickr8k, in the order of its images.
 
   Raises:
-    ValueError: a line is not of its form, or there twice.
+    ValueError: a line is malformed or a duplicate.
     OSError: the file cannot be read.
   """
-  images = {}
+  images: dict[str, AnnotatedImage[str]] = {}
   keys = set()
   for where, line in lines(path):
     key, tab, caption = line.partition('\t')
@@ -103,7 +107,7 @@ def read_flickr8k(path: str) -> list[AnnotatedImage]:
 
 
 def lines(path: str) -> Iterator[tuple[str, str]]:
-  """Yields FILE:LINE and the line of a text, without those that are empty."""
+  """Yield FILE:LINE and the line, for each line that is not blank."""
   try:
     with json_files.open_text(path) as f:
       for number, line in enumerate(f, 1):
@@ -114,14 +118,14 @@ def lines(path: str) -> Iterator[tuple[str, str]]:
 
 
 def check_caption(caption: str, where: str) -> str:
-  """Returns the caption.
+  """Check and return a caption.
 
   Args:
     caption: as read.
-    where: file and line (or id) that has the caption, for the message.
+    where: file and line (or id) of the caption, for the message.
 
   Raises:
-    ValueError: it is empty, or cannot be written as UTF-8.
+    ValueError: it is empty, or cannot be encoded as UTF-8.
   """
   if not caption.strip():
     raise ValueError(f'{where}: the caption is empty; remove or fill it')
@@ -130,18 +134,18 @@ def check_caption(caption: str, where: str) -> str:
 
 
 def check_text(text: str, what: str) -> None:
-  """Raises ValueError where the text cannot be written as UTF-8."""
+  """Raise ValueError if the text cannot be encoded as UTF-8."""
   try:
     text.encode()
-  except UnicodeEncodeError as error:  # JSON can spell half a character.
+  except UnicodeEncodeError as error:  # JSON can hold lone surrogates.
     raise ValueError(f'{what} is broken text: {error}') from None
 
 
 def get_image_id(entry: Any, key: str, where: str) -> int:
-  """Returns an image id of COCO's schema, as `json_files.get` does.
+  """Return an image id of COCO's schema, as `json_files.get` does.
 
   Raises:
-    ValueError: it is missing, or fits no int64.
+    ValueError: it is missing, or not an int64.
   """
   image_id = json_files.get(entry, key, int, where)
   if not -MAX_INT64 <= image_id <= MAX_INT64:
@@ -150,7 +154,7 @@ def get_image_id(entry: Any, key: str, where: str) -> int:
 
 
 def get_list(content: Any, key: str, path: str) -> list[Any]:
-  """Returns a list of a file of COCO's schema.
+  """Return a list of a file of COCO's schema.
 
   Raises:
     ValueError: the file does not have it.

@@ -1,7 +1,7 @@
-"""How captions become words, and which markers stand around them.
+"""Caption styles: how captions are tokenized, and the marker words.
 
-A style is kept beside the vocabulary that was counted with it, so that whoever
-has the words knows what was done to captions.
+A style is saved beside the vocabulary that was counted with it, so that a
+vocabulary always comes with its tokenization.
 """
 
 import dataclasses
@@ -15,16 +15,18 @@ import nltk
 from im2txt.files import atomic_files, file_system, json_files
 
 _PUNCTUATION = str.maketrans('', '', string.punctuation)
-# Keras's Tokenizer leaves < and >, which are for its markers; ours are added
-# later, and no caption may have one of its own.
+# Keras's Tokenizer keeps < and >, which its markers contain. Here markers are
+# added after tokenization, and must not occur in a caption itself.
 _KERAS_FILTERS = str.maketrans(
     dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~', ' '))
 
 
 def _nltk(caption: str) -> list[str]:
-  # `preserve_line` spares the sentence splitter, whose model nltk would have
-  # to download; it differs at full stops inside a caption only.
-  return nltk.word_tokenize(caption.lower(), preserve_line=True)
+  # `preserve_line` avoids the sentence splitter, whose model nltk would have to
+  # download; the result differs at full stops inside a caption only.
+  tokens: list[str] = nltk.word_tokenize(
+      caption.lower(), preserve_line=True)
+  return tokens
 
 
 def _clean(caption: str) -> list[str]:
@@ -37,23 +39,23 @@ def _keras(caption: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Way:
-  """A way to split captions and the markers that it is known with."""
+class _Tokenization:
+  """A tokenizer and the marker words that are common with it."""
 
   split: Callable[[str], list[str]]
   start_word: str
   end_word: str
   unknown_word: str
-  # Whether the words say all that the caption does.
+  # Whether the tokens keep all words of the caption.
   faithful: bool = False
 
 
-_WAYS = {
-    'nltk': _Way(_nltk, '<S>', '</S>', '<UNK>', faithful=True),
-    'clean': _Way(_clean, 'startseq', 'endseq', '<unk>'),
-    'keras': _Way(_keras, '<start>', '<end>', '<unk>'),
+_TOKENIZATIONS = {
+    'nltk': _Tokenization(_nltk, '<S>', '</S>', '<UNK>', faithful=True),
+    'clean': _Tokenization(_clean, 'startseq', 'endseq', '<unk>'),
+    'keras': _Tokenization(_keras, '<start>', '<end>', '<unk>'),
 }
-NAMES = tuple(_WAYS)
+NAMES = tuple(_TOKENIZATIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,8 @@ class CaptionStyle:
       clean: lower case, punctuation taken out of each token, then tokens of
         one letter and those that are not all letters dropped (Brownlee's and
         Lamba's Keras tutorials).
-      keras: lower case, every sign that Keras's Tokenizer filters a blank.
+      keras: lower case, with a blank for every character that Keras's
+        Tokenizer filters.
     start_word: starts every caption.
     end_word: ends every caption.
     unknown_word: stands for every word that is not in the vocabulary.
@@ -77,9 +80,9 @@ class CaptionStyle:
   end_word: str
   unknown_word: str
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     markers = (self.start_word, self.end_word, self.unknown_word)
-    if self.name not in _WAYS:
+    if self.name not in _TOKENIZATIONS:
       raise ValueError(f'caption style is {self.name!r}; it must be one of '
                        f'{", ".join(NAMES)}')
     if len(set(markers)) < 3 or any(word.split() != [word]
@@ -89,14 +92,14 @@ class CaptionStyle:
 
   @property
   def faithful(self) -> bool:
-    """Whether the words of a caption say all that it does."""
-    return _WAYS[self.name].faithful
+    """Whether the tokens keep all words of a caption."""
+    return _TOKENIZATIONS[self.name].faithful
 
   def tokenize(self, caption: str) -> list[str]:
-    """The caption's words between the two markers."""
+    """Return the caption's tokens between start and end marker."""
     markers = (self.start_word, self.end_word)
     return [self.start_word, *(
-        word for word in _WAYS[self.name].split(caption)
+        word for word in _TOKENIZATIONS[self.name].split(caption)
         if word not in markers), self.end_word]
 
 
@@ -106,43 +109,48 @@ def named(
     end_word: str | None = None,
     unknown_word: str | None = None,
 ) -> CaptionStyle:
-  """Makes a style.
+  """Make a style with its usual markers or others.
 
   Args:
     name: one of `NAMES`.
-    start_word: None: the one that the style is known with; likewise the next.
-    end_word: see there.
-    unknown_word: see there.
+    start_word: None: the style's usual one; likewise the next two.
+    end_word: see `start_word`.
+    unknown_word: see `start_word`.
 
   Raises:
-    ValueError: there is no such style, or the markers are not three words.
+    ValueError: the name is unknown, or the markers are not three different
+      words.
   """
-  way = _WAYS.get(name, _WAYS['nltk'])
+  usual = _TOKENIZATIONS.get(name, _TOKENIZATIONS['nltk'])
   return CaptionStyle(
       name,
-      way.start_word if start_word is None else start_word,
-      way.end_word if end_word is None else end_word,
-      way.unknown_word if unknown_word is None else unknown_word)
+      usual.start_word if start_word is None else start_word,
+      usual.end_word if end_word is None else end_word,
+      usual.unknown_word if unknown_word is None else unknown_word)
 
 
 def path_of(vocab_file: str) -> str:
-  """Where the style of a vocabulary lies."""
-  # Any other ending may tell this vocabulary from the one beside it.
+  """Return the path of the style of a vocabulary."""
+  # Only .txt is removed: other suffixes may distinguish vocabularies of one
+  # folder.
   return f'{vocab_file.removesuffix(".txt")}.style.json'
 
 
 def write(vocab_file: str, style: CaptionStyle) -> None:
-  """Writes the style beside the vocabulary, whole or not at all."""
+  """Write the style beside the vocabulary, atomically."""
   with atomic_files.write(path_of(vocab_file)) as f:
     json.dump(dataclasses.asdict(style), f, indent=1)
     f.write('\n')
 
 
 def read(vocab_file: str) -> CaptionStyle | None:
-  """Reads the style of a vocabulary; None: it has none, as im2txt's.
+  """Read the style of a vocabulary.
+
+  Returns:
+    None if it has none, as a vocabulary of im2txt.
 
   Raises:
-    ValueError: the file is no style.
+    ValueError: the file is not a caption style.
     OSError: it cannot be read.
   """
   path = path_of(vocab_file)

@@ -1,8 +1,8 @@
-"""Words and their ids.
+"""Vocabulary files, and the mapping of words to ids.
 
 A vocabulary file has a line `word count` for each word, most frequent first;
-a word's id is its line number, counted from 0. The unknown word takes the
-next id and does not stand in the file.
+a word's id is its line number, counted from 0. The unknown word is not in the
+file; its id is the next one.
 """
 
 import ast
@@ -15,35 +15,35 @@ from absl import logging
 from im2txt.files import atomic_files, file_system
 from im2txt.text import caption_styles
 
-# What builders call the file, and where run folders keep a copy.
+# Name of the file beside shards, and of its copy in run folders.
 FILE_NAME = 'word_counts.txt'
 
 
 def most_frequent(
     counts: Mapping[str, int], max_words: int | None = None
 ) -> list[tuple[str, int]]:
-  """Words and their counts, most frequent first and ties by word.
+  """Return words and their counts, most frequent first, ties by word.
 
   Args:
     counts: by word.
-    max_words: so many are kept; None: all.
+    max_words: how many to keep; None: all.
   """
   return sorted(counts.items(), key=lambda word_count: (
       -word_count[1], word_count[0]))[:max_words]
 
 
 def write_word_counts(path: str, counts: list[tuple[str, int]]) -> None:
-  """Writes a vocabulary file whole or not at all."""
+  """Write a vocabulary file atomically."""
   with atomic_files.write(path) as f:
     f.writelines(f'{word} {count}\n' for word, count in counts)
 
 
 def copy(vocab_file: str, folder: str) -> None:
-  """Copies a vocabulary, and its captions' style if it has one, to a folder.
+  """Copy a vocabulary, and its caption style if it has one, to a folder.
 
   Args:
     vocab_file: the vocabulary.
-    folder: where it is to be named `FILE_NAME`.
+    folder: where the copy is named `FILE_NAME`.
   """
   target = os.path.join(folder, FILE_NAME)
   style = caption_styles.read(vocab_file)
@@ -53,7 +53,7 @@ def copy(vocab_file: str, folder: str) -> None:
 
 
 def read_counts(vocab_file: str) -> list[int]:
-  """How often training had each word of a vocabulary file, by id.
+  """Return the count of each word in the training captions, by id.
 
   Raises:
     OSError: the file cannot be read.
@@ -84,12 +84,12 @@ class Vocabulary:
       end_word: str = '</S>',
       unk_word: str = '<UNK>',
   ):
-    """Reads a vocabulary file.
+    """Read a vocabulary file.
 
     Args:
-      vocab_file: lines `word count` (the count is not needed). Files that
-        Python 3 transcriptions of im2txt wrote as `b'a' 969108` are read too,
-        with a warning.
+      vocab_file: lines `word count` (the count is optional). Files that
+        Python 3 ports of im2txt wrote as `b'a' 969108` are read too, with a
+        warning.
       start_word: starts every caption.
       end_word: ends every caption.
       unk_word: stands for every word that is not in the file.
@@ -125,21 +125,21 @@ class Vocabulary:
     self.unk_id = self._ids[unk_word]
 
   def __len__(self) -> int:
-    """Number of ids, the unknown word's included."""
+    """Return the number of ids, the unknown word's included."""
     return len(self._words)
 
   def word_to_id(self, word: str) -> int:
-    """Returns the word's id, or the unknown word's."""
+    """Return the word's id, or the unknown word's."""
     return self._ids.get(word, self.unk_id)
 
   def id_to_word(self, word_id: int) -> str:
-    """Returns the id's word, or the unknown word for an id out of range."""
+    """Return the id's word, or the unknown word for an id out of range."""
     if not 0 <= word_id < len(self._words):
       word_id = self.unk_id
     return self._words[word_id]
 
   def to_sentence(self, word_ids: Iterable[int]) -> str:
-    """Returns the words of a caption, its markers left out."""
+    """Return the words of a caption without its markers, joined by blanks."""
     return ' '.join(self.id_to_word(word) for word in word_ids
                     if word not in (self.start_id, self.end_id))
 
@@ -147,17 +147,19 @@ class Vocabulary:
 def _read_lines(vocab_file: str) -> list[str]:
   try:
     with file_system.open(vocab_file, encoding='utf-8') as f:
-      return f.read().splitlines()
+      text: str = f.read()
+      return text.splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
 
 
 def _unquote_bytes(word: str) -> str:
-  # str(b'caf\xc3\xa9') wrote escapes; undo them without running code.
-  # One literal and no more: `b'a','b'` is Python, too.
+  # str(b'caf\xc3\xa9') wrote escapes. Accept exactly one bytes literal:
+  # `b'a','b'` would evaluate, too.
   if not re.fullmatch(r"""b(['"])(?:(?!\1)[^\\]|\\.)*\1""", word):
     return word
   try:
-    return ast.literal_eval(word).decode('utf-8', 'replace')
+    quoted: bytes = ast.literal_eval(word)
   except (SyntaxError, ValueError):
     return word
+  return quoted.decode('utf-8', 'replace')

@@ -1,4 +1,4 @@
-"""What happens around each training step: stopping, checking, reporting."""
+"""Hooks around each training step: stopping, checking, reporting."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ tf1 = tf.compat.v1
 
 
 class StepStatistics(NamedTuple):
-  """Fetched at every step."""
+  """Tensors that are fetched at every step."""
 
   global_step: tf.Tensor    # int64 []
   total_loss: tf.Tensor     # float32 [], nats
@@ -31,10 +31,10 @@ class StepStatistics(NamedTuple):
 
 @contextlib.contextmanager
 def interruption() -> Iterator[threading.Event]:
-  """An event that is set by Ctrl-C or SIGTERM, which then do nothing else.
+  """Yield an event that Ctrl-C or SIGTERM sets instead of ending the process.
 
-  A second one acts as it always does. Outside the main thread, where Python
-  takes no signals, the event is never set.
+  A second signal has its usual effect. Outside the main thread, where Python
+  handles no signals, the event is never set.
   """
   event = threading.Event()
   if threading.current_thread() is not threading.main_thread():
@@ -56,23 +56,28 @@ def interruption() -> Iterator[threading.Event]:
 
 
 class StopOnEventHook(tf1.train.SessionRunHook):
-  """Ends training after the current step once an event is set."""
+  """Hook that ends training after the current step once an event is set."""
 
   def __init__(self, event: threading.Event):
     self._event = event
 
   def after_run(self, run_context, run_values):
-    """See the base class."""
+    """Stop if the event is set."""
     if self._event.is_set():
       logging.info('Interrupted: saving and stopping')
       run_context.request_stop()
 
 
 class NotFiniteError(ValueError):
-  """Loss, gradient or weights are no finite numbers."""
+  """Raised when loss, gradient or weights are not finite."""
 
   def __init__(self, what: str, last_checkpoint: str | None):
-    """Says what is not finite, and how to go on."""
+    """Make the message.
+
+    Args:
+      what: what is not finite.
+      last_checkpoint: from where to go on.
+    """
     super().__init__(
         f'{what}; the last good checkpoint is {last_checkpoint}. Lower the '
         'learning rate or clip_gradients (--config.training...) and go on from '
@@ -80,14 +85,14 @@ class NotFiniteError(ValueError):
 
 
 class CheckFiniteHook(tf1.train.SessionRunHook):
-  """Stops training, without saving, when loss or gradient is not finite."""
+  """Hook that fails, without saving, when loss or gradient is not finite."""
 
   def __init__(
       self,
       statistics: StepStatistics,
       last_checkpoint: Callable[[], str | None],
   ):
-    """Notes what to look at.
+    """Set what to check.
 
     Args:
       statistics: of each step.
@@ -98,11 +103,11 @@ class CheckFiniteHook(tf1.train.SessionRunHook):
     self._last_checkpoint = last_checkpoint
 
   def before_run(self, run_context):
-    """See the base class."""
+    """Fetch loss, gradient norm and step."""
     return tf1.train.SessionRunArgs(self._fetches)
 
   def after_run(self, run_context, run_values):
-    """See the base class."""
+    """Raise NotFiniteError unless loss and gradient norm are finite."""
     loss, norm, step = run_values.results
     if not (math.isfinite(loss) and math.isfinite(norm)):
       raise NotFiniteError(
@@ -111,7 +116,7 @@ class CheckFiniteHook(tf1.train.SessionRunHook):
 
 
 class ProgressHook(tf1.train.SessionRunHook):
-  """A bar on a terminal, plain lines elsewhere, rates to TensorBoard."""
+  """Hook that reports: to a bar or the log, and rates to TensorBoard."""
 
   def __init__(
       self,
@@ -121,13 +126,14 @@ class ProgressHook(tf1.train.SessionRunHook):
       train_dir: str | None,
       more: Mapping[str, tf.Tensor] = types.MappingProxyType({}),
   ):
-    """Notes what to tell and where.
+    """Set what to report and where.
 
     Args:
       statistics: of each step.
-      last_step: where training ends.
+      last_step: step at which training ends.
       log_every_n_steps: steps between lines, and between rates.
-      train_dir: where TensorBoard looks; None: another process tells it.
+      train_dir: folder of TensorBoard's events; None: write none, as another
+        process does.
       more: float32 [] each, by name; lines also have their means since the
         line before.
     """
@@ -142,13 +148,13 @@ class ProgressHook(tf1.train.SessionRunHook):
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """What is done meanwhile does not count as time of the steps."""
+    """Do not count the time of a block as time of the steps."""
     began = time.monotonic()
     yield
     self._started += time.monotonic() - began
 
   def after_create_session(self, session, coord):
-    """See the base class."""
+    """Open the bar at the session's first step."""
     step = int(session.run(tf1.train.get_global_step()))
     self._bar = tqdm.tqdm(
         total=self._last_step, initial=step, unit='step', file=sys.stderr,
@@ -157,11 +163,11 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._start_interval(step)
 
   def before_run(self, run_context):
-    """See the base class."""
+    """Fetch the statistics."""
     return tf1.train.SessionRunArgs((self._statistics, self._more))
 
   def after_run(self, run_context, run_values):
-    """See the base class."""
+    """Count the step; report if it is time to."""
     now, more = run_values.results
     for name, value in more.items():
       self._sums[name] += value
@@ -169,23 +175,24 @@ class ProgressHook(tf1.train.SessionRunHook):
     self._captions += int(now.num_captions)
     self._words += int(now.num_words)
     self._positions += int(now.num_positions)
-    # Others take steps too, and a checkpoint may lie before the last one.
+    # Not by one: other replicas take steps, too, and after the loss of a ps
+    # training goes on from an earlier step.
     self._bar.update(int(now.global_step) - self._bar.n)
     self._bar.set_postfix(loss=f'{now.total_loss:.3f}', refresh=False)
-    # Steps of other replicas lie between those of this one.
+    # Not by remainder: the due step may be one of another replica.
     if now.global_step // self._every > self._reported:
       self._reported = now.global_step // self._every
       self._report(now)
       self._start_interval(int(now.global_step))
 
   def close(self) -> None:
-    """Ends the bar, so that what is said next has a line of its own."""
+    """Close the bar, so that the next message begins a new line."""
     if self._bar is not None:
       self._bar.close()
 
   def _start_interval(self, step: int):
     self._started = time.monotonic()
-    self._first = step  # The one before the interval's.
+    self._first = step  # The step before the interval.
     self._steps = self._captions = self._words = self._positions = 0
     self._sums = dict.fromkeys(self._more, 0.0)
 
@@ -215,13 +222,13 @@ class ProgressHook(tf1.train.SessionRunHook):
 
 
 class FiniteListener(tf1.train.CheckpointSaverListener):
-  """Stops training rather than save weights that are no finite numbers.
+  """Listener that fails rather than save weights that are not finite.
 
-  Of other processes of a cluster `CheckFiniteHook` sees no loss.
+  `CheckFiniteHook` does not see the losses of a cluster's other processes.
   """
 
   def __init__(self, last_checkpoint: Callable[[], str | None]):
-    """Adds what it looks at to the graph.
+    """Add the norm of the weights to the graph.
 
     Args:
       last_checkpoint: finds the newest checkpoint.
@@ -230,7 +237,7 @@ class FiniteListener(tf1.train.CheckpointSaverListener):
     self._last_checkpoint = last_checkpoint
 
   def before_save(self, session, global_step_value):
-    """See the base class."""
+    """Raise NotFiniteError unless the norm of the weights is finite."""
     norm = session.run(self._norm)
     if not math.isfinite(norm):
       raise NotFiniteError(
@@ -239,20 +246,23 @@ class FiniteListener(tf1.train.CheckpointSaverListener):
 
 
 class FlushListener(tf1.train.CheckpointSaverListener):
-  """Sees to it that curves reach as far as the checkpoint from which a killed
-  run goes on; TensorFlow itself writes events every other minute."""
+  """Listener that writes out all events before a checkpoint.
+
+  So TensorBoard's curves have no gap where a killed run goes on from it;
+  TensorFlow itself writes events every other minute.
+  """
 
   def __init__(self, train_dir: str):
-    """Notes whose events are meant."""
+    """Set the folder of the events."""
     self._train_dir = train_dir
 
   def before_save(self, session, global_step_value):
-    """See the base class."""
+    """Write out the events."""
     tf1.summary.FileWriterCache.get(self._train_dir).flush()
 
 
 class AfterSaveListener(tf1.train.CheckpointSaverListener):
-  """Calls a function after each checkpoint; ends training if it says so."""
+  """Listener that calls a function which may end training."""
 
   def __init__(
       self,
@@ -260,19 +270,19 @@ class AfterSaveListener(tf1.train.CheckpointSaverListener):
       interrupted: threading.Event,
       progress: ProgressHook,
   ):
-    """Notes what to call and when.
+    """Set what to call and when.
 
     Args:
       after_save: returns whether training shall end.
       interrupted: nothing is called any more once it is set.
-      progress: is told that this time is not training's.
+      progress: does not count the time of the call.
     """
     self._after_save = after_save
     self._interrupted = interrupted
     self._progress = progress
 
   def after_save(self, session, global_step_value):
-    """See the base class; what training starts with is left out."""
+    """Call the function, but not for the initial checkpoint."""
     if global_step_value == 0 or self._interrupted.is_set():
       return False
     with self._progress.paused():

@@ -15,11 +15,11 @@ from absl import logging
 from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.evaluation.during_training import (
-  EvaluationElsewhere,
-  TrainingEvaluation,
+    EvaluationElsewhere,
+    TrainingEvaluation,
 )
 from im2txt.inputs import bad_records, pipeline
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import hooks, optimization, start
 from im2txt.training.cluster.replica import Replica
 from im2txt.training.sample_captions import CaptionSamples
@@ -122,10 +122,9 @@ def build_graph(run: TrainingRun) -> TrainingGraph:
   self_critical = run.critic and SelfCritical(config, batch, run.critic)
   if self_critical:
     batch = self_critical.batch
-  outputs = captioner.build(
-      config.model,
+  outputs = Captioner(config.model).build(
       # The model that is trained is the one that draws: without dropout.
-      captioner.Mode.EVAL if self_critical else captioner.Mode.TRAIN,
+      Mode.EVAL if self_critical else Mode.TRAIN,
       batch, run.train_encoder,
       config.training.label_smoothing,
       optimization.sampling_rate(*schedule, global_step),

@@ -23,7 +23,7 @@ def learning_rate(
     train_encoder: bool,
     global_step: tf.Tensor,
 ) -> tf.Tensor:
-  """The rate at a step: of the schedule, or a constant in phase 2.
+  """Build the learning rate: of the schedule, or a constant in phase 2.
 
   The staircase is im2txt's; the cosine is of Loshchilov and Hutter 2017,
   https://arxiv.org/abs/1608.03983, section 3, without restarts.
@@ -79,10 +79,11 @@ def sampling_rate(
     batch_size: int,
     global_step: tf.Tensor,
 ) -> tf.Tensor | None:
-  """Share of words that the model draws itself; None if it never does.
+  """Build the rate of scheduled sampling; None: there is none.
 
-  Rises linearly (Bengio et al. 2015, https://arxiv.org/abs/1506.03099,
-  section 2.4, counts the other way round).
+  It is the share of input words that the model draws itself, and rises
+  linearly (Bengio et al. 2015, https://arxiv.org/abs/1506.03099, section 2.4,
+  schedule the share of the caption's own words instead, which falls).
 
   Args:
     config: the schedule.
@@ -100,15 +101,15 @@ def sampling_rate(
       1.0, tf.cast(global_step, tf.float32) / steps)
 
 
-def complete(
+def fill_missing_slots(
     variables: Iterable[tf.Variable], values: dict[str, Any]
 ) -> None:
-  """Makes a checkpoint's values fit for training that goes on with them.
+  """Add, to a checkpoint's values, those of the optimizer that it lacks.
 
-  Adam has one bias correction for all slots. Where some begin anew, as the
-  encoder's do in phase 2, that of the old ones would make their first steps
-  three times too long: it begins anew too. Averages that begin anew begin at
-  the weights that there are.
+  A moving average that is missing starts at its weight. Where slots are
+  missing, as the encoder's are in phase 2, Adam's bias correction, which is one
+  for all slots, starts anew: an old one would make the first steps of the new
+  slots three times too long.
 
   Args:
     variables: of the graph.
@@ -127,17 +128,17 @@ def complete(
 
 
 class _Update(tf1.train.Optimizer):
-  """Moves the weights down a gradient, clipped to a global norm."""
+  """Optimizer that clips the gradient to a global norm."""
 
   def __init__(self, config: configuration.TrainingConfig, rate: tf.Tensor):
-    """Chooses the optimiser.
+    """Create the inner optimizer.
 
     Args:
-      config: optimiser, clipping and averaging.
+      config: optimizer, clipping and averaging.
       rate: float32 [], learning rate.
 
     Raises:
-      ValueError: there is no such optimiser.
+      ValueError: there is no such optimizer.
     """
     super().__init__(False, 'update')
     self._optimizer = configuration.choose(
@@ -146,7 +147,7 @@ class _Update(tf1.train.Optimizer):
     self._rate = rate
 
   def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-    """See the base class; also shrinks and averages the weights."""
+    """Apply clipped gradients; also decay and average the weights."""
     gradients, variables = zip(*grads_and_vars, strict=True)
     gradients, _ = tf.clip_by_global_norm(
         gradients, self._config.clip_gradients)
@@ -154,7 +155,8 @@ class _Update(tf1.train.Optimizer):
     if self._config.optimizer == 'AdamW':
       with tf.control_dependencies(tf.nest.flatten(
           gradients, expand_composites=True)):
-        before = _shrink(variables, self._rate * self._config.weight_decay)
+        before = _decay_weights(
+            variables, self._rate * self._config.weight_decay)
     with (tf1.variable_scope(names.VARIABLE_SCOPE),
           tf.control_dependencies(before)):
       step = self._optimizer.apply_gradients(
@@ -174,22 +176,21 @@ def train_op(
     wrap_optimizer: Callable[
         [tf1.train.Optimizer], tf1.train.Optimizer] | None = None,
 ) -> tuple[tf.Operation | tf.Tensor, tf.Tensor]:
-  """One step down the gradient, clipped to a global norm.
+  """Build a training step: clipped gradient, update and batch statistics.
 
   Args:
-    config: optimiser, clipping and averaging.
+    config: optimizer, clipping and averaging.
     loss: float32 [].
     rate: float32 [], learning rate.
     wrap_optimizer: returns the optimizer to use in its place, such as one
       that applies the gradients of several replicas; None: the same.
 
   Returns:
-    What makes the step when it is run, which also counts it and runs
-    UPDATE_OPS, and the global norm of this loss's gradient before clipping,
-    float32 [].
+    The op or tensor that makes and counts the step and runs UPDATE_OPS, and
+    the global norm of this loss's gradient before clipping, float32 [].
 
   Raises:
-    ValueError: there is no such optimiser.
+    ValueError: there is no such optimizer.
   """
   update = _Update(config, rate)
   variables = tf1.trainable_variables()
@@ -216,10 +217,10 @@ def _gradients(
           for g in tf1.gradients(loss * scale, variables)]
 
 
-def _shrink(
+def _decay_weights(
     variables: Iterable[tf.Variable], share: tf.Tensor
 ) -> list[tf.Operation]:
-  """Decoupled weight decay of all matrices, biases left alone.
+  """Build decoupled weight decay of all matrices, but no biases.
 
   Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2.
   """

@@ -1,4 +1,4 @@
-"""Captions one image again and again, to see what training has learnt."""
+"""Captions of one image during training, to see what was learnt."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,11 +6,11 @@ from absl import logging
 
 from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import variable_loader
+from im2txt.checkpoints import restore, variable_loader
 from im2txt.files import file_system
 from im2txt.inputs import graph_errors, image_processing
-from im2txt.models import captioner
-from im2txt.search import beam_search
+from im2txt.models.captioner import Captioner
+from im2txt.search import sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 
@@ -30,14 +30,14 @@ class CaptionSamples:
       image_file: str,
       seed: int | None = None,
   ):
-    """Builds the graph.
+    """Build the graph.
 
     Args:
       config: the model.
       vocab: its words.
-      image_file: what to caption.
-      seed: the same gives the same captions of a checkpoint; None: others each
-        time.
+      image_file: the image.
+      seed: the same seed gives the same captions of a checkpoint; None: they
+        differ each time.
 
     Raises:
       OSError: the file cannot be read.
@@ -55,26 +55,31 @@ class CaptionSamples:
       except tf.errors.OpError as error:
         raise ValueError(
             f'{image_file}: {graph_errors.reason(error)}') from None
-      decoder, memory = captioner.build_memory(
-          config, captioner.encode(config, tf.constant(image[np.newaxis])))
+      decoder, memory, _ = Captioner(config).connect(
+          tf.constant(image[np.newaxis]))
       rules = Rules(vocab)
       self._sentences = [
-          (beam_search.sample(decoder, memory, rules, temperature=temperature)
-           if temperature else beam_search.greedy(decoder, memory, rules)
+          (sampling.sample(
+              decoder, memory, rules,
+              sampling.SamplingOptions(temperature=temperature))
+           if temperature else sampling.greedy(decoder, memory, rules)
            ).sentences[0, 0] for temperature in TEMPERATURES]
       self._variables = tf1.global_variables()
       self._loader = variable_loader.VariableLoader(self._variables)
 
   def draw(self, prefix: str) -> dict[float, str]:
-    """A caption by each temperature.
+    """Draw a caption at each temperature.
 
     Args:
       prefix: the checkpoint.
 
+    Returns:
+      Captions by temperature.
+
     Raises:
       ValueError: it cannot be read, or is of another model.
     """
-    values = checkpoints.read_values(prefix, self._variables, averaged=True)
+    values = restore.read_values(prefix, self._variables, averaged=True)
     with tf1.Session(graph=self._graph) as session:
       self._loader.load(session, values)
       return dict(zip(
@@ -83,7 +88,7 @@ class CaptionSamples:
           strict=True))
 
   def log(self, prefix: str) -> None:
-    """Logs a caption by each temperature; see `draw`."""
+    """Log a caption at each temperature; see `draw`."""
     for temperature, caption in self.draw(prefix).items():
       logging.info('Step %d, temperature %g: %s', checkpoints.step_of(prefix),
                    temperature, caption)

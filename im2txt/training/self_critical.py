@@ -1,16 +1,15 @@
-"""Self-critical training: captions that the model draws, weighed by CIDEr-D.
+"""Self-critical training: sampled captions, rewarded by their CIDEr-D.
 
-Rennie et al. 2017, https://arxiv.org/abs/1612.00563: REINFORCE, where a
-caption is worth what it is better than others of the same model; here than the
-mean of the other captions drawn of its image (Luo 2020,
-https://arxiv.org/abs/2003.09971), which need not be searched for.
+Rennie et al. 2017, https://arxiv.org/abs/1612.00563: REINFORCE with a baseline
+from the same model; here the mean reward of the other captions sampled of the
+image (Luo 2020, https://arxiv.org/abs/2003.09971), which needs no search.
 
-While a thread scores the captions of one batch, those of the next are drawn, so
-that what a step learns from was drawn one step of training earlier. (Processes
-would be no faster: 50 captions are scored in 5 ms, a small part of a step.)
+A thread scores the captions of one batch while those of the next are sampled:
+captions are from the weights of one step earlier. (Processes would be no
+faster: 50 captions are scored in 5 ms, a small part of a step.)
 
-Shapes: P images of a batch, K captions drawn of each, T longest of them, B
-captions trained on.
+Shapes: P images of a batch, K captions sampled of each, T length of the longest
+of them, B captions trained on.
 """
 
 import dataclasses
@@ -26,30 +25,30 @@ from im2txt.inputs import bad_records
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs import records as shard_records
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.scoring import cider, ptb_tokenizer
-from im2txt.search import beam_search
+from im2txt.search import sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 from im2txt.training.cluster import task as cluster
 
 tf1 = tf.compat.v1
 
-# No word's id: what people say and the model cannot.
+# No word's id: a word of a written caption that the model does not know.
 _UNKNOWN = -1
 
 # Captions of each image, as word ids.
 Captions = Sequence[Sequence[Sequence[int]]]
-# Captions drawn of images and people's -> what those drawn are worth.
+# Sampled captions and written ones of each image -> rewards of those sampled.
 Score = Callable[[Captions, Captions], list[list[float]]]
 
 
 class Critic:
-  """What captions are worth.
+  """Rewards of captions: CIDEr-D against the written captions.
 
-  Like COCO's evaluation it leaves punctuation out; unlike it, it counts the
-  end of a caption as a word, for without that captions are rewarded that break
-  off. The unknown word matches nothing.
+  Punctuation is left out, as in COCO's evaluation. Unlike there the end of a
+  caption counts as a word; otherwise captions that break off get high rewards.
+  The unknown word matches nothing.
 
   Attributes:
     vocab: of the captions.
@@ -60,7 +59,7 @@ class Critic:
       vocab: vocabulary.Vocabulary,
       captions_of_images: Captions,
   ):
-    """Counts in how many images of training each n-gram is.
+    """Count in how many training images each n-gram is.
 
     Args:
       vocab: of the captions.
@@ -79,18 +78,18 @@ class Critic:
         for captions in captions_of_images)
 
   def written(self, ids: Sequence[int]) -> list[int]:
-    """What counts of a caption that somebody wrote, the start left out."""
+    """Return the ids of a written caption, without its start, that count."""
     return [_UNKNOWN if i == self.vocab.unk_id else i
             for i in ids if i not in self._punctuation]
 
   def drawn(self, ids: Sequence[int]) -> list[int]:
-    """Likewise of one that the model drew, filled up with end markers."""
+    """Return the ids of a sampled caption, padded with ends, that count."""
     end = ids.index(self.vocab.end_id) if self.vocab.end_id in ids else None
     return [i for i in ids[:None if end is None else end + 1]
             if i not in self._punctuation]
 
   def score(self, drawn: Captions, written: Captions) -> list[list[float]]:
-    """CIDEr-D of captions drawn, given people's, of some images."""
+    """Return CIDEr-D of the sampled captions of each image."""
     return [self._scorer.scores(candidates, references)
             for candidates, references in zip(drawn, written, strict=True)]
 
@@ -98,7 +97,7 @@ class Critic:
 def make_critic(
     config: configuration.ModelConfig, vocab: vocabulary.Vocabulary
 ) -> Critic:
-  """Makes the critic that the captions of the training shards ask for.
+  """Make the critic of the captions of the training shards.
 
   Args:
     config: `input_file_pattern`.
@@ -121,9 +120,9 @@ def make_critic(
 
 
 def phase(config: configuration.Config) -> configuration.Config:
-  """The configuration as this phase of training reads it.
+  """Return the configuration that this phase of training uses.
 
-  The best checkpoint is never that of the best perplexity, which rises.
+  Perplexity rises in this phase, so another metric chooses the best checkpoint.
   """
   training = config.training
   metric = training.best_metric
@@ -141,13 +140,13 @@ def phase(config: configuration.Config) -> configuration.Config:
 
 
 class SelfCritical:
-  """The part of the training graph that draws captions, and its rewards.
+  """The part of the training graph that samples captions and their rewards.
 
   Attributes:
-    batch: what to train on: the captions drawn, if asked for also those that
-      people wrote.
+    batch: the captions to train on: those sampled, and with
+      `self_critical_cross_entropy` also the written ones.
     caption_weights: float32 [B], see `losses.sequence_loss`.
-    reward: float32 [], mean CIDEr-D of the captions drawn.
+    reward: float32 [], mean CIDEr-D of the sampled captions.
   """
 
   def __init__(
@@ -156,16 +155,17 @@ class SelfCritical:
       source: inputs.Batch,
       critic: Critic,
   ):
-    """Builds the graph.
+    """Build the graph.
 
     Args:
       config: the system, as of `phase`.
       source: images with all their captions.
-      critic: knows what captions are worth.
+      critic: gives the rewards.
     """
-    # Frozen, it need not run again for training: that is fed its encoding.
-    # Features may lack regions.
-    encoding = captioner.encode(config.model, source.images)
+    # The encoder is frozen and runs once: its encoding is fetched and fed to
+    # the training step. Cached features may lack regions.
+    captioner = Captioner(config.model)
+    encoding = captioner.encode(source.images)
     source = source._replace(images=encoding._replace(**{
         name: tf.stop_gradient(x)
         for name, x in encoding._asdict().items() if x is not None}))
@@ -174,15 +174,16 @@ class SelfCritical:
     self._critic = critic
     num_samples = config.training.self_critical_samples
     with tf.name_scope('self_critical'):
-      decoder, memory = captioner.build_memory(config.model, source.images)
-      self._sentences = beam_search.sample(
-          decoder, memory, Rules(critic.vocab), num_samples).sentences
+      decoder, memory = captioner.build_memory(source.images)
+      self._sentences = sampling.sample(
+          decoder, memory, Rules(critic.vocab),
+          sampling.SamplingOptions(num_samples)).sentences
       self._drawn = tf1.placeholder(
           tf.int32, [None, num_samples, None], 'drawn')
       self._rewards = tf1.placeholder(
           tf.float32, [None, num_samples], 'rewards')
       self.reward = tf.reduce_mean(self._rewards)
-      # What each caption is worth beyond the mean of the others.
+      # Reward of each caption minus the mean reward of the others.
       advantages = (
           self._rewards - tf.reduce_mean(self._rewards, 1, keepdims=True)
       ) * (num_samples / (num_samples - 1))
@@ -196,7 +197,7 @@ class SelfCritical:
   def _drawn_batch(self, num_samples: int, end_id: int) -> inputs.Batch:
     sentences = tf.reshape(
         self._drawn, tf.stack([-1, tf.shape(self._drawn)[2]]))
-    # Captions are filled up with the end marker.
+    # Captions are padded with the end marker.
     mask = tf.cast(tf.not_equal(sentences[:, :-1], end_id), tf.int32)
     length = tf.reduce_max(tf.reduce_sum(mask, axis=1))
     mask = mask[:, :length]
@@ -207,7 +208,7 @@ class SelfCritical:
         image_rows=tf.repeat(tf.range(num_images), num_samples))
 
   def _with_written(self, share: float) -> tuple[inputs.Batch, tf.Tensor]:
-    """Adds people's captions with a share of the loss."""
+    """Add the written captions with a share of the loss."""
     length = tf.maximum(*(tf.shape(batch.input_mask)[1]
                           for batch in (self.batch, self._source)))
 
@@ -221,8 +222,8 @@ class SelfCritical:
            for name in ('input_seqs', 'target_seqs', 'input_mask')},
         image_rows=tf.concat(
             [self.batch.image_rows, self._source.image_rows], axis=0))
-    # The loss is a mean over all words; each part shall be one over its own
-    # (but for banned words, which the loss does not count).
+    # The loss is a mean over all words; each part shall be the mean over its
+    # own words (except banned words, which the loss does not count).
     words = tf.cast(tf.reduce_sum(batch.input_mask), tf.float32)
     parts = [words / tf.cast(tf.reduce_sum(x.input_mask), tf.float32)
              for x in (self.batch, self._source)]
@@ -234,14 +235,14 @@ class SelfCritical:
   def feeds(
       self, session: tf1.train.MonitoredSession, score: Score
   ) -> Iterator[dict[tf.Tensor, np.ndarray]]:
-    """Draws and scores captions, a batch ahead of what it gives.
+    """Sample and score captions, one batch ahead of the one that is fed.
 
     Args:
-      session: of training; its hooks see nothing of this.
+      session: of training; its hooks are not called for sampling.
       score: of the critic.
 
     Yields:
-      What to feed for a step of training.
+      The feed of a training step.
     """
     fetches = (self._fed, self._sentences, self._source.image_rows,
                self._source.target_seqs, self._source.input_mask)
@@ -250,7 +251,7 @@ class SelfCritical:
       try:
         return step_context.session.run(fetches)
       except cluster.LOST as error:
-        # TensorFlow would try again, but in the session that it has closed.
+        # TensorFlow would retry in the session that it has closed.
         raise cluster.LostError(str(error)) from None
 
     def draw():
@@ -274,7 +275,7 @@ class SelfCritical:
       self, num_images: int, rows: np.ndarray, targets: np.ndarray,
       mask: np.ndarray,
   ) -> list[list[list[int]]]:
-    """People's captions of each image of a batch."""
+    """Return the written captions of each image of a batch."""
     captions = [[] for _ in range(num_images)]
     for row, ids, of_words in zip(rows, targets, mask, strict=True):
       captions[row].append(self._critic.written(ids[of_words > 0].tolist()))

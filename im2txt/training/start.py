@@ -1,24 +1,25 @@
-"""What a run begins with: configuration, vocabulary, values of variables."""
+"""The start of a run: configuration, vocabulary, values of variables."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration
+from im2txt import configuration, encoders
 from im2txt.checkpoints import (
-  encoder_weights,
-  names,
-  trained_model,
-  variable_loader,
+    encoder_weights,
+    names,
+    restore,
+    run_folder,
+    trained_model,
+    variable_loader,
 )
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
-from im2txt.inputs import records as shard_records
-from im2txt.models import captioner
+from im2txt.inputs import records
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import optimization, word_initialization
 
@@ -97,12 +98,12 @@ def needed_vocabulary(
 
 
 def initial_config(prefix: str) -> configuration.Config | None:
-  """The configuration beside a checkpoint to begin with, if there is one."""
+  """Read the configuration beside a checkpoint to start from, if any."""
   folder = os.path.dirname(prefix)
   if not file_system.exists(os.path.join(folder, configuration.CONFIG_FILE)):
     return None
-  config = captioner.load_config(folder)
-  # The checkpoint has the words' values.
+  config = run_folder.load_config(folder)
+  # The checkpoint has the values of the word layers.
   config.model.word_vectors_file = None
   config.model.bias_from_counts = False
   return config
@@ -112,7 +113,7 @@ def find_vocabulary(
     config: configuration.ModelConfig, vocab_file: str | None,
     begins_with: str | None,
 ) -> str | None:
-  """Finds the shards' vocabulary and sees that the model has room for it.
+  """Find the shards' vocabulary and check that the model has room for it.
 
   Args:
     config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
@@ -129,7 +130,7 @@ def find_vocabulary(
       model's size is to be the vocabulary's and there is none.
   """
   if vocab_file is None:
-    shard = shard_records.find_shards(config.input_file_pattern)[0]
+    shard = records.find_shards(config.input_file_pattern)[0]
     vocab_file = next(filter(file_system.exists, (
         os.path.join(folder, vocabulary.FILE_NAME)
         for folder in map(os.path.dirname, filter(
@@ -155,7 +156,7 @@ def find_vocabulary(
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
-  """Refuses to go on with ids that mean other words.
+  """Refuse to go on with word ids that mean other words.
 
   Args:
     vocab_file: the shards' vocabulary.
@@ -165,17 +166,17 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
     ValueError: it was trained with another vocabulary.
   """
   copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if file_system.exists(copy) and not _same(vocab_file, copy):
+  if file_system.exists(copy) and not _is_same(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
         f'{copy}; build the shards with that one, or begin anew: another '
         '--train_dir, no --init_checkpoint')
 
 
-def keep(
+def save_run_files(
     config: configuration.Config, vocab_file: str | None, train_dir: str
 ) -> None:
-  """Writes into the run folder what later commands need.
+  """Write the files of a run folder that later commands need.
 
   Args:
     config: the system.
@@ -184,11 +185,11 @@ def keep(
   """
   configuration.save(config, train_dir)
   copy = os.path.join(train_dir, vocabulary.FILE_NAME)
-  if vocab_file and not _same(vocab_file, copy):
+  if vocab_file and not _is_same(vocab_file, copy):
     vocabulary.copy(vocab_file, train_dir)
 
 
-def _same(path: str, other: str) -> bool:
+def _is_same(path: str, other: str) -> bool:
   return file_system.exists(other) and file_system.same(path, other)
 
 
@@ -197,13 +198,13 @@ def check_encoder(
     train_dir: str,
     init_checkpoint: str | None,
 ) -> None:
-  """Refuses to train on a frozen encoder of random weights.
+  """Refuse to train on a frozen encoder of random weights.
 
   Raises:
     ValueError: nothing gives the encoder weights.
   """
   if (init_checkpoint or checkpoints.newest(train_dir)
-      or encoder_weights.find(config)):
+      or encoder_weights.find(config, encoders.make(config))):
     return
   raise ValueError(
       f'the encoder {config.encoder} is frozen but has no pretrained weights: '
@@ -214,7 +215,7 @@ def check_encoder(
 
 
 def check_first_values(config: configuration.ModelConfig) -> None:
-  """Refuses first values of words where a checkpoint gives their values.
+  """Refuse initial values of word layers that a checkpoint has values of.
 
   Raises:
     ValueError: the configuration asks for some.
@@ -233,42 +234,70 @@ def make_init_fn(
     eval_config: configuration.ModelConfig | None,
     first_values: Mapping[str, np.ndarray],
 ) -> variable_loader.RestoreFn:
-  """Makes the function that gives variables their values in a new session.
+  """Make the function that gives variables their values in a new session.
 
-  Resume from the run folder > start warm from a checkpoint > start from the
-  encoder's pretrained weights and first values of others; initialised is only
-  what has no value then, for others may be training with the rest. Features to
-  train on (`config`) and to evaluate on (`eval_config`) must be of them.
+  Values come from the first of these that there is:
+
+  1. the newest checkpoint of the run folder (resume);
+  2. the initial checkpoint (warm start, at step 0);
+  3. the encoder's pretrained weights, beside `first_values`.
+
+  Only variables without a value then are initialised: in a cluster other
+  processes may already train the rest.
+
+  Args:
+    config: the model; cached features to train on must be of these values.
+    train_dir: the run folder.
+    init_checkpoint: the initial checkpoint, if any.
+    eval_config: the model with the evaluation shards, if any; their cached
+      features must be of these values, too.
+    first_values: initial values of other variables by name.
+
+  Returns:
+    The function. It raises ValueError where values do not fit.
   """
+  encoder = encoders.make(config)
   variables = tf1.global_variables()
-  model_variables = [
-      v for v in variables if v is not tf1.train.get_global_step()
-      and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
   loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
-    found = checkpoints.newest(train_dir)
-    if found:
-      logging.info('Resuming from %s', found)
-      values = checkpoints.read_values(
-          found, variables, f'{names.VARIABLE_SCOPE}/')
-    elif init_checkpoint:
-      prefix = checkpoints.latest(init_checkpoint)
-      logging.info('Starting warm from %s, at step 0', prefix)
-      values = checkpoints.read_values(
-          prefix, model_variables, averaged=True)
-    elif encoder_weights.find(config):
-      logging.info('Starting from scratch, with a pretrained encoder')
-      values = encoder_weights.read(
-          config, encoder_weights.variables(config)) | first_values
-    else:
-      logging.info('Starting from scratch, with a random encoder')
-      values = dict(first_values)
+    values = _read_values(
+        config, encoder, train_dir, init_checkpoint, first_values, variables)
     for shards in filter(None, (config, eval_config)):
-      encoder_weights.check_features(shards, values)
-    optimization.complete(variables, values)
+      encoder_weights.check_features(shards, encoder, values)
+    optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])
     loader.load(session, values)
 
   return init
+
+
+def _read_values(
+    config: configuration.ModelConfig,
+    encoder: encoders.Encoder,
+    train_dir: str,
+    init_checkpoint: str | None,
+    first_values: Mapping[str, np.ndarray],
+    variables: Sequence[tf.Variable],
+) -> dict[str, np.ndarray]:
+  """Read the values that variables start with; see `make_init_fn`."""
+  found = checkpoints.newest(train_dir)
+  if found:
+    logging.info('Resuming from %s', found)
+    return restore.read_values(
+        found, variables, f'{names.VARIABLE_SCOPE}/')
+  if init_checkpoint:
+    prefix = checkpoints.latest(init_checkpoint)
+    logging.info('Starting warm from %s, at step 0', prefix)
+    model_variables = [
+        v for v in variables if v is not tf1.train.get_global_step()
+        and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
+    return restore.read_values(prefix, model_variables, averaged=True)
+  weights = encoder_weights.find(config, encoder)
+  if weights:
+    logging.info('Starting from scratch, with a pretrained encoder')
+    return encoder_weights.read(
+        encoder, weights, encoder_weights.variables(encoder)) | first_values
+  logging.info('Starting from scratch, with a random encoder')
+  return dict(first_values)

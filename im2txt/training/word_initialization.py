@@ -1,4 +1,4 @@
-"""What word layers begin with: word vectors, and how frequent words are."""
+"""Initial values of word layers: word vectors and word frequencies."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from im2txt.text import vocabulary
 
 
 def resolve_width(config: configuration.ModelConfig) -> None:
-  """Sets an `embedding_size` of 0 to the width of the word vectors.
+  """Set an `embedding_size` of 0 to the width of the word vectors.
 
   Raises:
     OSError: their file cannot be read.
-    ValueError: there is none, its vectors are of another width, or it is none
-      of word vectors.
+    ValueError: there is no file, its vectors are of another width, or it is no
+      file of word vectors.
   """
   if not config.word_vectors_file:
     if not config.embedding_size:
@@ -39,7 +39,7 @@ def resolve_width(config: configuration.ModelConfig) -> None:
 def read_vectors(
     path: str, vocab: vocabulary.Vocabulary
 ) -> dict[int, np.ndarray]:
-  """Reads the vectors of a vocabulary's words.
+  """Read the vectors of a vocabulary's words.
 
   Args:
     path: GloVe's text format, a word and its numbers a line; gzipped, if its
@@ -47,7 +47,7 @@ def read_vectors(
     vocab: the words.
 
   Returns:
-    float32 [E] by word id, of those that the file has.
+    float32 [E] by word id, of the words that the file has.
 
   Raises:
     OSError: the file cannot be read.
@@ -88,7 +88,10 @@ def _read(
 
 
 def _is_phrase(line: str, width: int) -> bool:
-  """Whether it is as `at name@domain.com 0.1 ...` of glove.840B.300d."""
+  """Return whether a line's word has spaces, as some of glove.840B.300d do.
+
+  For example `at name@domain.com 0.1 ...`.
+  """
   parts = line.rstrip().split(' ')
   if len(parts) <= 1 + width:
     return False
@@ -114,11 +117,11 @@ def _vector(line: str, where: str) -> tuple[str, np.ndarray]:
 def log_frequencies(
     vocab_file: str, vocab: vocabulary.Vocabulary, vocab_size: int
 ) -> np.ndarray:
-  """What output biases begin with, so that the first guess is by frequency.
+  """Return initial output biases that predict words by their frequency.
 
   Args:
     vocab_file: the vocabulary with its counts.
-    vocab: what it holds.
+    vocab: the same, read.
     vocab_size: outputs of the model.
 
   Returns:
@@ -140,14 +143,14 @@ def log_frequencies(
 def first_values(
     config: configuration.ModelConfig, vocab_file: str | None
 ) -> dict[str, np.ndarray]:
-  """Values that the configuration wants word layers to begin with.
+  """Return the initial values of word layers that are not random.
 
   Args:
-    config: the model; its sizes are settled.
+    config: the model, with its final sizes.
     vocab_file: its vocabulary.
 
   Returns:
-    Values by variable name, of those that do not begin at random.
+    Values by variable name.
 
   Raises:
     OSError: a file cannot be read.

@@ -7,7 +7,7 @@ import tensorflow as tf
 from benchmarks import classic_training
 from im2txt import configuration
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
 
@@ -27,8 +27,7 @@ def steps():
     batch = inputs.make_batch(config, training=True)
     # Both find the same variables.
     with tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE):
-      losses = [captioner.build(
-          config, captioner.Mode.TRAIN, batch).total_loss,
+      losses = [Captioner(config).build(Mode.TRAIN, batch).total_loss,
                 classic_training.build(config, batch)]
     variables = tf1.trainable_variables()
     assert len(variables) == 6

@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.checkpoints import encoder_weights, names
+from im2txt.checkpoints import encoder_weights, names, restore, trained_model
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.models import captioner
+from im2txt.encoders import EfficientNetLite0, InceptionV3
+from im2txt.models.captioner import Captioner
 
 tf1 = tf.compat.v1
 
@@ -52,7 +53,7 @@ def system():
   """The inference graph of a whole system, and values for its variables."""
   random = np.random.default_rng(1)
   with tf.Graph().as_default() as graph:
-    captioner.build_step(CONFIG)
+    Captioner(CONFIG).build_step()
     variables = tf1.global_variables()
   values = {v.op.name: random.normal(size=v.shape).astype(np.float32)
             for v in variables}
@@ -77,7 +78,7 @@ def test_checkpoints_of_every_age_and_format_are_restored(
         {older.get(name, name): value for name, value in values.items()})
   prefix = checkpoints.latest(str(tmp_path / 'model.ckpt-4711'))
   with graph.as_default(), tf1.Session() as session:
-    checkpoints.inference_restorer(prefix)(session)
+    restore.inference_restorer(prefix)(session)
     restored = session.run({v.op.name: v for v in variables})
   assert restored.keys() == values.keys() and len(restored) == 252
   for name, value in restored.items():
@@ -85,7 +86,7 @@ def test_checkpoints_of_every_age_and_format_are_restored(
 
 
 def test_table_of_older_names_is_complete():
-  table = checkpoints.LEGACY_NAMES
+  table = names.LEGACY_NAMES
   assert table.keys() == {KERNEL, BIAS}
   for name, older_names in table.items():
     assert older_names == tuple(
@@ -125,7 +126,7 @@ def save(tmp_path):
 def refused(prefix, *said, **kwargs):
   """Reads what cannot be read, and looks at the one line."""
   with pytest.raises(ValueError) as error:
-    checkpoints.read_values(prefix, small_variables(), **kwargs)
+    restore.read_values(prefix, small_variables(), **kwargs)
   line = str(error.value)
   assert line.startswith(prefix) and '\n' not in line
   for part in said:
@@ -134,7 +135,7 @@ def refused(prefix, *said, **kwargs):
 
 
 def test_values_come_by_name(save):
-  values = checkpoints.read_values(save(small_values()), small_variables())
+  values = restore.read_values(save(small_values()), small_variables())
   assert values.keys() == SMALL.keys()
   assert values['a/weights'].tolist() == [[1.0] * 5] * 3
   assert values['global_step'] == 7
@@ -153,7 +154,7 @@ def test_a_missing_variable(save):
 def test_many_missing_variables_are_one_line(save):
   variables = [tf1.get_variable(f'v{i:02d}', []) for i in range(40)]
   with pytest.raises(ValueError, match='v00, v01, .*and 35 more') as error:
-    checkpoints.read_values(save(small_values()), variables)
+    restore.read_values(save(small_values()), variables)
   assert len(str(error.value)) < 400
 
 
@@ -165,11 +166,11 @@ def test_an_unknown_variable(save):
 def test_nothing_is_assigned_where_something_is_wrong(save):
   variables = small_variables()
   prefix = save(small_values(**{'b/weights': np.ones(3, np.float32)}))
-  restore = checkpoints.inference_restorer(prefix)
+  restore_model = restore.inference_restorer(prefix)
   with tf1.Session() as session:
     session.run(tf1.global_variables_initializer())
     with pytest.raises(ValueError):
-      restore(session)
+      restore_model(session)
     assert not any(np.any(v) for v in session.run(variables))
 
 
@@ -185,7 +186,7 @@ def test_nothing_is_assigned_where_something_is_wrong(save):
 ])
 def test_variables_of_optimisers_are_skipped(save, name):
   prefix = save(small_values(**{name: np.ones([3], np.float32)}))
-  assert checkpoints.read_values(prefix, small_variables()).keys() == (
+  assert restore.read_values(prefix, small_variables()).keys() == (
       SMALL.keys())
 
 
@@ -199,17 +200,17 @@ def test_what_only_looks_like_an_optimiser_is_not(save, name):
 def test_what_may_be_absent_is_left_as_initialised(save):
   prefix = save(small_values())
   variables = small_variables(**{'optimizer/x': [2], 'optimizer/y': [3]})
-  values = checkpoints.read_values(
+  values = restore.read_values(
       prefix, variables, may_be_absent='optimizer/')
   assert values.keys() == SMALL.keys()
   variables.append(tf1.get_variable('optimizers', [2]))
   with pytest.raises(ValueError, match='lacks optimizers:'):
-    checkpoints.read_values(prefix, variables, may_be_absent='optimizer/')
+    restore.read_values(prefix, variables, may_be_absent='optimizer/')
 
 
 def test_slots_are_restored_where_they_are_wanted(save):
   prefix = save(small_values(**{'optimizer/x': np.full(2, 9.0, np.float32)}))
-  values = checkpoints.read_values(
+  values = restore.read_values(
       prefix, small_variables(**{'optimizer/x': [2]}))
   assert values['optimizer/x'].tolist() == [9.0, 9.0]
 
@@ -219,7 +220,7 @@ def test_averages_are_read_where_they_are_wanted(save):
       names.average_name('a/weights'): np.full((3, 5), 9.0)}))
   variables = small_variables()
   for averaged in (False, True):
-    values = checkpoints.read_values(prefix, variables, averaged=averaged)
+    values = restore.read_values(prefix, variables, averaged=averaged)
     assert (values['a/weights'] == 9.0).all() == averaged
     assert (values[KERNEL] == 2.0).all()
 
@@ -260,7 +261,7 @@ def test_the_log_says_what_came_from_where(save, monkeypatch):
   monkeypatch.setattr(
       logging, 'info', lambda line, *args: lines.append(line % args))
   prefix = save(small_values(**{'beta1_power': np.ones([], np.float32)}))
-  checkpoints.read_values(
+  restore.read_values(
       prefix, small_variables(**{'optimizer/x': [2]}), 'optimizer/')
   [line] = lines
   assert prefix in line and 'restored 3 variables' in line
@@ -408,7 +409,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(
   prefix = checkpoints.latest(str(tmp_path))
   assert prefix == str(tmp_path / 'model.ckpt-100')
   with pytest.raises(ValueError, match='model.ckpt-100'):
-    checkpoints.read_scope(prefix, '')
+    restore.read_scope(prefix, '')
 
 
 @pytest.mark.parametrize('content', [
@@ -452,14 +453,14 @@ def test_configuration_of_an_im2txt_checkpoint(save):
   prefix = save({
       'seq_embedding/map': np.zeros([V, E], np.float32),
       'logits/weights': np.zeros([H, V], np.float32)})
-  assert checkpoints.im2txt_config(prefix) == configuration.ModelConfig(
+  assert trained_model.im2txt_config(prefix) == configuration.ModelConfig(
       vocab_size=V, embedding_size=E, num_lstm_units=H)
 
 
 def test_configuration_of_another_checkpoint(save):
   prefix = save(small_values())
   with pytest.raises(ValueError, match="'seq_embedding/map'") as error:
-    checkpoints.im2txt_config(prefix)
+    trained_model.im2txt_config(prefix)
   assert str(error.value).startswith(prefix)
 
 
@@ -474,8 +475,7 @@ def encoder_checkpoint(save, but=(), **other):
 def read_encoder(path):
   variables = [tf1.get_variable('InceptionV3/a/weights', [3, 5]),
                tf1.get_variable('InceptionV3/b/weights', [2])]
-  return encoder_weights.read(
-      configuration.ModelConfig(inception_checkpoint_file=path), variables)
+  return encoder_weights.read(InceptionV3(), path, variables)
 
 
 def test_weights_of_an_encoder(save):
@@ -510,15 +510,12 @@ def test_no_weights_of_an_encoder():
 
 
 def test_where_weights_of_encoders_are():
-  config = configuration.ModelConfig
-  assert encoder_weights.find(config()) is None
-  assert encoder_weights.find(
-      config(inception_checkpoint_file='x.ckpt')) == 'x.ckpt'
-  assert encoder_weights.find(
-      config(encoder='efficientnet_lite0')).endswith('.pth')
-  assert encoder_weights.find(config(
-      encoder='efficientnet_lite0', inception_checkpoint_file='x.pth')) == (
-          'x.pth')
+  unnamed = configuration.ModelConfig()
+  named = configuration.ModelConfig(inception_checkpoint_file='x.ckpt')
+  assert encoder_weights.find(unnamed, InceptionV3()) is None
+  assert encoder_weights.find(named, InceptionV3()) == 'x.ckpt'
+  assert encoder_weights.find(unnamed, EfficientNetLite0()).endswith('.pth')
+  assert encoder_weights.find(named, EfficientNetLite0()) == 'x.ckpt'
 
 
 def test_what_a_killed_save_left_is_no_part_of_a_checkpoint(save, tmp_path):

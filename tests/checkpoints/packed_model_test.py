@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tiny_encoder import TinyEncoder
 
-from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import packed_model
+from im2txt.encoders import InceptionV3
 from im2txt.models import losses
 
 
@@ -82,7 +82,7 @@ def test_training_can_begin_with_it(packed, task, launch, tmp_path):
 def test_a_word_that_is_banned_stays_so(tmp_path):
   banned = np.array([0.5, losses.BANNED], np.float32)
   packed_model.write(
-      {'logits/biases': banned}, configuration.ModelConfig(), tmp_path)
+      {'logits/biases': banned}, InceptionV3(), tmp_path)
   with np.load(tmp_path / 'weights.npz') as f:
     np.testing.assert_array_equal(f['logits/biases'], banned)
 

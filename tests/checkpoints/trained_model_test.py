@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from im2txt import configuration
-from im2txt.checkpoints import trained_model
-from im2txt.models import captioner
+from im2txt.checkpoints import run_folder, trained_model
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def copy(trained, tmp_path):
 def test_a_run_folder_has_all(trained):
   model = trained_model.find(str(trained.folder), None)
   assert model.prefix == str(trained.folder / 'model.ckpt-6')
-  assert model.config == captioner.load_config(str(trained.folder)).model
+  assert model.config == run_folder.load_config(str(trained.folder)).model
   assert model.config.num_lstm_units == 11
   assert len(model.vocab) == 17 and model.vocab.id_to_word(4) == 'red'
 

@@ -7,6 +7,8 @@ import re
 import pytest
 from absl import flags
 
+from data_prep import build_toy_data
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGES = ('im2txt', 'data_prep', 'benchmarks')
 COMMANDS = sorted(
@@ -41,6 +43,16 @@ def test_all_commands_are_imported_together_and_define_no_flags():
 def test_flags_are_defined_as_often_as_one_likes():
   for module in COMMANDS:
     assert define(module) == define(module) != set()
+
+
+def test_main_runs_in_process_as_often_as_one_likes(tmp_path):
+  for name, number in (('first', 2), ('second', 3)):
+    values = flags.FlagValues()
+    flags_ = build_toy_data.Flags(values)
+    values(['build_toy_data', f'--output_dir={tmp_path / name}',
+            f'--num_train={number}', '--num_val=1'])
+    build_toy_data.main(flags_)
+    assert len(list((tmp_path / name / 'train').iterdir())) == number
 
 
 @pytest.mark.parametrize('module', COMMANDS)

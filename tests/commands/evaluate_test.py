@@ -14,9 +14,9 @@ from command_runner import NO_JAVA
 from tiny_task import TRAIN_CAPTIONS
 
 from im2txt import inference_wrapper
+from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint
 from im2txt.evaluation.evaluator import Evaluator
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -24,7 +24,7 @@ tf1 = tf.compat.v1
 @pytest.fixture(scope='module')
 def pair_costs(trained, task):
   """(nats, words) of each pair, by the search's graph, a word at a time."""
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   costs = []
   with tf.Graph().as_default(), tf1.Session() as session:
     model = inference_wrapper.InferenceWrapper()
@@ -145,7 +145,7 @@ def test_metrics(launch, trained, task, run_folder):
 def make_evaluator(trained, task):
   """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
   def make(**fields):
-    config = captioner.load_config(str(trained.folder)).model
+    config = load_config(str(trained.folder)).model
     return Evaluator(dataclasses.replace(
         config, **{'input_file_pattern': task.val_pattern, **fields}), 5)
   return make

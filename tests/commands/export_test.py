@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.models import captioner
+from im2txt.checkpoints import restore, run_folder
+from im2txt.models.captioner import Captioner
 
 tf1 = tf.compat.v1
 
@@ -132,10 +133,10 @@ def test_where_fewer_captions_are_found_the_rest_is_empty(
 def test_the_lite_file_computes_the_steps(exported, trained, task):
   interpreter = tf.lite.Interpreter(str(exported / 'm.tflite'))
   encode, step = map(interpreter.get_signature_runner, ('encode', 'step'))
-  config = captioner.load_config(str(trained.folder)).model
+  config = run_folder.load_config(str(trained.folder)).model
   with tf.Graph().as_default(), tf1.Session() as session:
-    graph = captioner.build_step(config)
-    checkpoints.inference_restorer(
+    graph = Captioner(config).build_step()
+    restore.inference_restorer(
         checkpoints.latest(str(trained.folder)))(session)
     for image in task.images:
       images, expected = session.run(

@@ -25,7 +25,8 @@ from im2txt.caption_generator import CaptionGenerator
 from im2txt.decoders import DECODERS
 from im2txt.encoders import ENCODERS, Encoding
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner, losses
+from im2txt.models import losses
+from im2txt.models.captioner import Captioner, Mode, make_decoder
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.training import optimization
@@ -119,17 +120,17 @@ def test_training_and_both_searches(encoder, decoder):
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
     batch = inputs.make_batch(config, training=True)
-    outputs = captioner.build(config, captioner.Mode.TRAIN, batch)
+    outputs = Captioner(config).build(Mode.TRAIN, batch)
     train, _ = optimization.train_op(
         configuration.TrainingConfig(optimizer=optimizer),
         outputs.total_loss, tf.constant(0.01))
-    step = captioner.build_step(config)
+    step = Captioner(config).build_step()
     network = encoders.make(config)
     features = network.encode(batch.images, False, False)
     assert features.regions.shape[1] == math.prod(network.grid(HEIGHT, WIDTH))
     cached = Encoding(*(tf1.placeholder(x.dtype, x.shape) for x in features))
     captions = beam_search.beam_search(
-        *captioner.build_memory(config, captioner.encode(config, cached)),
+        *Captioner(config).connect(cached)[:2],
         RULES, beam_search.Options(3))
     session.run(tf1.global_variables_initializer())
     session.run(make_lively())
@@ -168,14 +169,14 @@ def test_graphs_of_large_encoders(encoder):
     for name in DECODERS:
       config = make_config(encoder, name)
       with tf1.variable_scope(name):
-        decoder = captioner.make_decoder(config, training=True)
+        decoder = make_decoder(config, training=True)
         memory = decoder.prepare(encoding)
         loss = losses.sequence_loss(
             decoder.unroll(memory, words, mask), words, mask, decoder.logits)
         trained = tf1.trainable_variables(f'{name}/')
         assert len(trained) > 3
         assert None not in tf.gradients(loss.mean, trained)
-        decoder = captioner.make_decoder(config, training=False)
+        decoder = make_decoder(config, training=False)
         memory = decoder.prepare(encoding)
         captions = beam_search.beam_search(decoder, memory, RULES)
         # What a step-by-step search packs into a row.
@@ -188,7 +189,7 @@ def test_graphs_of_large_encoders(encoder):
 @pytest.mark.parametrize('encoder', DEEP)
 def test_graphs_of_deep_encoders(encoder):
   with tf.Graph().as_default():
-    step = captioner.build_step(make_config(encoder, 'show_attend_tell'))
+    step = Captioner(make_config(encoder, 'show_attend_tell')).build_step()
     assert step.softmax.shape.as_list() == [None, V]
     # 80 x 107 pixels, a region for each 32 x 32, as resnet_v1_50 has.
     assert step.memory.regions.shape.as_list() == [1, 3 * 4, 12]
@@ -204,9 +205,9 @@ def test_pooled_features_do_for_decoders_that_look_at_no_regions(
     pooled = Encoding(tf1.placeholder(tf.float32, [None, C]), None)
     if DECODERS[decoder].reads_regions:
       with pytest.raises(ValueError, match='looks at regions, which these fe'):
-        captioner.build_memory(config, pooled)
+        Captioner(config).build_memory(pooled)
       return
-    maker, memory = captioner.build_memory(config, pooled)
+    maker, memory = Captioner(config).build_memory(pooled)
     captions = beam_search.greedy(maker, memory, RULES)
     with tf1.Session() as session:
       session.run(tf1.global_variables_initializer())

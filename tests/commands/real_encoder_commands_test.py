@@ -43,7 +43,7 @@ def test_train_keeps_the_weights_of_the_package(run_folder, read_checkpoint):
   values = read_checkpoint(run_folder / 'model.ckpt-1')
   model = trained_model.find(str(run_folder), None)
   assert model.config.encoder == ENCODER
-  path = encoder_weights.find(model.config)
+  path = encoder_weights.find(model.config, model.captioner.encoder)
   assert path.endswith('.pth')
   assert sum(name.startswith(SCOPE) for name in values) == 5 * 49
   assert values['image_embedding/weights'].shape == (C, 7)

@@ -18,7 +18,7 @@ from im2txt import configuration
 from im2txt.checkpoints import trained_model
 from im2txt.evaluation import best_checkpoint, evaluator, run_history
 from im2txt.files import file_system
-from im2txt.inference import batch_captioner, image_files
+from im2txt.inference import batch_captioner, image_files, loaded_model
 from im2txt.inputs import feature_cache
 from im2txt.inputs import records as shard_records
 from im2txt.search import beam_search
@@ -129,7 +129,8 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
     model = trained_model.find(run, None)
     assert model.prefix.startswith(f'{run}/model.ckpt-')
   [batch] = batch_captioner.caption_files(
-      [model], image_files.find(f'{made}/images'), functools.partial(
+      loaded_model.load([f'{folder}/best']),
+      image_files.find(f'{made}/images'), functools.partial(
           beam_search.beam_search, rules=Rules(model.vocab),
           options=beam_search.Options()), NUM_IMAGES)
   assert [result.file for result in batch] == [

@@ -180,7 +180,7 @@ def test_other_images_are_not_to_be_compared(make_run, cells, num_words):
   # As many images and pairs, as Flickr8k's dev and test have.
   rows, below = cells(*(
       make_run(name, line(1, num_words=number, scores=scores(0.4) | {
-          'settings': {'beam_size': 3, 'images': name}}))
+          'settings': {'beam_size': 3, 'pictures': name}}))
       for name, number in (('dev', 60000), ('test', num_words))))
   assert len(rows) == 4
   assert below.startswith('Evaluated differently, not to be compared: ')
@@ -193,7 +193,7 @@ def test_perplexities_of_another_vocabulary(make_run, cells, theirs, said):
   # The number of words is the same; how many of them are unknown is not.
   _, below = cells(*(
       make_run(name, line(1, scores=scores(0.4) | {'settings': {
-          'beam_size': 3, 'images': 'x', 'vocabulary': vocabulary}}))
+          'beam_size': 3, 'pictures': 'x', 'vocabulary': vocabulary}}))
       for name, vocabulary in (('a', 'frequent words'), ('b', theirs))))
   assert below.startswith('Evaluated: ')
   assert below.endswith(

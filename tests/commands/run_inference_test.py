@@ -13,7 +13,7 @@ from tiny_task import BEST, WORDS, biases, block, draw_image
 
 from im2txt import inference_wrapper
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.models import captioner
+from im2txt.checkpoints import run_folder
 
 tf1 = tf.compat.v1
 
@@ -37,7 +37,7 @@ def test_probabilities_are_the_models_own(trained, task, caption):
       r'Captions for image (\w+).jpg:\n  0\)  \(p=(\S+)\)', finished.stdout)
   assert [name for name, _ in printed] == ['blue', 'green', 'red']
   assert len({p for _, p in printed}) == 3  # The image matters.
-  config = captioner.load_config(str(trained.folder)).model
+  config = run_folder.load_config(str(trained.folder)).model
   with tf.Graph().as_default(), tf1.Session() as session:
     model = inference_wrapper.InferenceWrapper()
     model.build_graph_from_config(config, str(trained.folder))(session)

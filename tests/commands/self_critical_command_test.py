@@ -10,8 +10,8 @@ import tensorflow as tf
 from tiny_task import make_pair
 
 from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import run_folder
 from im2txt.inputs import sequence_example
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -42,9 +42,9 @@ def test_it_goes_on_with_another_run_and_then_its_own(
       r'step 3: loss \S+, reward \d\.\d{4}, learning rate 0.0001, ',
       finished.stderr)
   # What phase 1 was told is kept, whatever this phase reads.
-  assert captioner.load_config(str(run)).training == captioner.load_config(
+  assert run_folder.load_config(str(run)).training == run_folder.load_config(
       str(trained.folder)).training
-  assert captioner.load_config(str(run)).model.batch_size == 3
+  assert run_folder.load_config(str(run)).model.batch_size == 3
   rewards = [value.simple_value for path in run.glob('events.*')
              for event in tf1.train.summary_iterator(str(path))
              for value in event.summary.value

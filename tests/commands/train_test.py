@@ -23,8 +23,8 @@ from tiny_task import make_pair
 from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints.run_folder import load_config
 from im2txt.inputs import image_processing, sequence_example
-from im2txt.models import captioner
 from im2txt.text import caption_styles
 from im2txt.training import loop
 
@@ -98,7 +98,7 @@ def test_logs_where_it_started(trained):
 
 
 def test_keeps_the_resolved_configuration(trained, task):
-  config = captioner.load_config(str(trained.folder))
+  config = load_config(str(trained.folder))
   assert config.model.input_file_pattern == task.train_pattern
   assert config.model.vocab_size == 17
   assert config.model.embedding_size == 7
@@ -131,7 +131,7 @@ def test_the_style_of_the_captions_is_kept(task, launch, tmp_path):
   for folder in (run, run / 'best'):
     assert (folder / 'word_counts.txt').read_bytes() == words.read_bytes()
     assert caption_styles.read(str(folder / 'word_counts.txt')) == style
-    config = captioner.load_config(str(folder)).model
+    config = load_config(str(folder)).model
     assert (config.start_word, config.end_word, config.unknown_word) == (
         'begin', 'end', '?')
     assert config.vocab_size == 17
@@ -162,9 +162,10 @@ def test_writes_events(trained):
 
 
 def test_phase_1_trains_the_decoder_only(trained, read_checkpoint):
-  config = captioner.load_config(str(trained.folder)).model
-  weights = encoders.make(config).read_weights(
-      encoder_weights.find(config))
+  config = load_config(str(trained.folder)).model
+  encoder = encoders.make(config)
+  weights = encoder_weights.read_file(
+      encoder, encoder_weights.find(config, encoder))
   first = read_checkpoint(trained.folder / 'model.ckpt-0')
   last = read_checkpoint(trained.folder / 'model.ckpt-6')
   assert last['global_step'] == 6

@@ -297,7 +297,7 @@ def test_a_sample_of_pairs_and_of_words(tmp_path, build_styled):
   finished = build_styled('out', '--max_pairs=24', '--max_words=4',
                           '--min_word_count=1', '--caption_style=keras')
   assert finished.returncode == 1
-  assert 'images and captions; give another --output_dir' in finished.error
+  assert 'pictures and captions; give another --output_dir' in finished.error
 
 
 @pytest.mark.long
@@ -331,7 +331,7 @@ def test_coco_at_random_deals_images(tmp_path, launch, names):
   # The same each time, or it would be another build.
   assert 'nothing to do' in build_it().stderr
   finished = build_it('--val_fraction=0.5')
-  assert 'differs in train images and captions, val' in finished.error
+  assert 'differs in train pictures and captions, val' in finished.error
   finished = build_it('--val_fraction=1')
   assert finished.returncode == 1 and '--val_fraction=1' in finished.error
 

@@ -24,10 +24,10 @@ from im2txt import configuration, encoders
 from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import (
-  feature_cache,
-  image_processing,
-  sequence_example,
-  tfrecords,
+    feature_cache,
+    image_processing,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption
@@ -226,10 +226,12 @@ def encoder_config():
 def own(encoder_config):
   """What the encoder itself says of the 7 images, [7, ...], by key."""
   with tf.Graph().as_default(), tf1.Session() as session:
-    encoding = encoders.make(encoder_config).encode(tf.stack([
+    encoder = encoders.make(encoder_config)
+    encoding = encoder.encode(tf.stack([
         image_processing.process_image(image(number), False, encoder_config)
         for number in range(7)]), False, False)
-    encoder_weights.restorer(encoder_config)(session)
+    encoder_weights.restorer(
+        encoder, encoder.default_weights())(session)
     pooled, regions = session.run(encoding)
   return {'features/pooled': pooled, 'features/regions': regions}
 
@@ -280,7 +282,7 @@ def test_features_json(made, encoder_config):
   assert sources[0] == sources[2] and len(sources[0]) == 64
   assert found['both'] == {
       'encoder': 'tiny', 'image_height': 96, 'image_width': 64,
-      'weights': encoder_weights.digest(encoder_config, weights),
+      'weights': encoder_weights.digest(encoder, weights),
       'preprocessing': image_processing.describe(encoder_config, 0),
       'precision': 'float32', 'augmentations': 0, 'shapes': SHAPES}
   assert found['pooled'] == found['both'] | {
@@ -291,9 +293,10 @@ def test_features_json(made, encoder_config):
 
 
 def test_digest_is_of_the_encoders_weights_only(encoder_config):
+  encoder = encoders.make(encoder_config)
   scope = 'TinyEncoder/Stem/weights'
   values = {scope: np.arange(5.0), 'logits/biases': np.zeros(3)}
-  digests = [encoder_weights.digest(encoder_config, values | other)
+  digests = [encoder_weights.digest(encoder, values | other)
              for other in ({}, {'logits/biases': np.ones(3)},
                            {scope: np.arange(5.0) + 1e-6})]
   assert digests[0] == digests[1] != digests[2]
@@ -621,7 +624,7 @@ def test_an_image_that_cannot_be_decoded(
       1, {'image/data': b'no image'}, [caption(1, 'a')])])
   maker = feature_maker.FeatureMaker(encoder_config)
   description = maker.describe('pooled', 'float16', 0, '')
-  made = maker.make(
+  made = maker.encode(
       [(files[0], [0, 1]), (files[1], [0])],
       description, batch_size=1)
   assert len(next(made)['features/pooled']) == len(
@@ -688,9 +691,9 @@ def test_what_is_whole_of_a_damaged_folder_may_be_reused(
     feature_store.FeatureStore(runner, str(tmp_path), description)
   with caplog.at_level('WARNING', 'absl'):
     store = feature_store.FeatureStore(
-        runner, str(tmp_path), description, skips=True)
+        runner, str(tmp_path), description, skip_damage=True)
   assert f'not reused: {said}' in caplog.text
-  assert [store.find(digest) is None for digest in digests] == [
+  assert [store.lookup(digest) is None for digest in digests] == [
       *[False] * (len(digests) - 1), True]
   records[-1].context.feature['features/pooled'].bytes_list.value.append(b'x')
   write(shard, records)
@@ -750,6 +753,6 @@ def test_a_mistake_on_beam_is_one_line(images, command_of, launch, tmp_path):
 def test_a_machine_with_other_weights_stops(encoder_config, made):
   maker = feature_maker.FeatureMaker(encoder_config)
   description = feature_cache.read(str(made / 'pooled'))
-  maker.check(description)
+  maker.check_weights(description)
   with pytest.raises(ValueError, match='has other weights here than where'):
-    maker.check(dataclasses.replace(description, weights='5' * 16))
+    maker.check_weights(dataclasses.replace(description, weights='5' * 16))

@@ -62,6 +62,7 @@ class Server(http.server.ThreadingHTTPServer):
     self.stall = threading.Event()  # Cleared: connections stay open.
     self.stall.set()
     self.statuses = []  # Answered instead of the file, one an answer.
+    self.retry_after = None  # The header of such answers.
     self.knows_range = self.knows_if_range = self.tells_length = True
     self.requests = []  # (path, Range header or None).
 
@@ -77,7 +78,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     content = server.files.get(self.path[1:])
     status = server.statuses.pop(0) if server.statuses else 200
     if content is None or status != 200:
-      return self.send_error(404 if content is None else status)
+      return self.refuse(404 if content is None else status)
     start = 0
     current = self.headers['If-Range'] == server.etag
     if wanted and server.knows_range and (
@@ -98,6 +99,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
       body = body[:server.break_after.pop(0)]
     self.wfile.write(body)
     server.stall.wait()
+
+  def refuse(self, status):
+    self.send_response(status)
+    if self.server.retry_after:
+      self.send_header('Retry-After', self.server.retry_after)
+    self.end_headers()
 
   def log_message(self, *args):
     pass
@@ -303,6 +310,23 @@ def test_asks_a_busy_server_again(server, tmp_path):
   server.statuses = [503, 429, 522]  # The last is Cloudflare's own.
   download.download(archive, tmp_path / 'part', wait_secs=0)
   assert (tmp_path / 'part').read_bytes() == CHECKPOINT
+
+
+def test_a_busy_server_says_when_to_ask_again(server, tmp_path):
+  archive = archive_of(server, CHECKPOINT)
+  server.statuses, server.retry_after = [503], '1'
+  started = time.monotonic()
+  download.download(archive, tmp_path / 'part', wait_secs=0)
+  assert (tmp_path / 'part').read_bytes() == CHECKPOINT
+  assert time.monotonic() - started >= 1
+
+
+def test_a_server_that_is_busy_for_long_is_left(server, tmp_path):
+  archive = archive_of(server, CHECKPOINT)
+  server.statuses, server.retry_after = [503], '601'
+  with pytest.raises(OSError, match='503 .*; start again to go on'):
+    download.download(archive, tmp_path / 'part', wait_secs=0)
+  assert len(server.requests) == 1
 
 
 def test_gives_up_on_a_server_that_never_gets_further(server, tmp_path):

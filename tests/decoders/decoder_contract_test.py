@@ -20,18 +20,18 @@ from PIL import Image
 from im2txt import configuration, encoders, inference_wrapper
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.checkpoints import folder as checkpoints
+from im2txt.checkpoints import restore
 from im2txt.decoders import (
-  DECODERS,
-  CnnLstmConfig,
-  ShowAttendTellConfig,
-  TransformerConfig,
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
 )
 from im2txt.encoders import ENCODERS
 from im2txt.inputs import image_processing
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
-from im2txt.models.captioner import Mode
-from im2txt.search import beam_search
+from im2txt.models.captioner import Captioner, Mode, Outputs, make_decoder
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.training import optimization
 
@@ -109,7 +109,7 @@ class Built(NamedTuple):
 
   graph: tf.Graph
   batch: inputs.Batch
-  outputs: captioner.Outputs
+  outputs: Outputs
 
   def session(self):
     """A session in which every variable has its first value."""
@@ -126,8 +126,8 @@ def build(config, mode, train_encoder=False):
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
     batch = inputs.make_batch(config, mode is Mode.TRAIN)
-    return Built(graph, batch, captioner.build(
-        config, mode, batch, train_encoder))
+    return Built(
+        graph, batch, Captioner(config).build(mode, batch, train_encoder))
 
 
 def add_train_op(built, rate):
@@ -153,7 +153,7 @@ def test_unroll_equals_step_repeated(config, random):
     tf1.set_random_seed(1)
     encoding = encoders.make(config).encode(
         tf.constant(arrays.images), False, False)
-    decoder = captioner.make_decoder(config, training=False)
+    decoder = make_decoder(config, training=False)
     memory = decoder.prepare(encoding)
     unrolled = decoder.unroll(
         memory, tf.constant(arrays.input_seqs), tf.constant(arrays.input_mask))
@@ -177,8 +177,8 @@ def test_several_captions_of_an_image_share_its_memory(config, random):
   n = 5
   with tf.Graph().as_default(), tf1.Session() as session:
     words = tf.constant(random.integers(0, V, [2, B * n]))
-    decoder, memory = captioner.build_memory(
-        config, captioner.encode(config, tf.constant(images(random))))
+    decoder, memory, _ = Captioner(config).connect(
+        tf.constant(images(random)))
     repeated = tf.nest.map_structure(lambda x: tf.repeat(x, n, 0), memory)
     outputs = []
     for rows in (memory, repeated):
@@ -243,14 +243,12 @@ def test_it_can_train_on_its_own_words(config, random):
     tf1.set_random_seed(1)
     batch = inputs.make_batch(config, True)
     rate = tf1.placeholder(tf.float32, [])
-    outputs = captioner.build(
-        dataclasses.replace(config, lstm_dropout_keep_prob=1.0), Mode.TRAIN,
-        batch, sampling_rate=rate)
+    captioner = Captioner(
+        dataclasses.replace(config, lstm_dropout_keep_prob=1.0))
+    outputs = captioner.build(Mode.TRAIN, batch, sampling_rate=rate)
     gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
         outputs.caption_loss.mean, tf1.trainable_variables()) if g is not None]
-    plain = captioner.build(
-        dataclasses.replace(config, lstm_dropout_keep_prob=1.0), Mode.TRAIN,
-        batch)
+    plain = captioner.build(Mode.TRAIN, batch)
   built = Built(graph, batch, outputs)
   with built.session() as session:
     ours, theirs = session.run(
@@ -417,10 +415,9 @@ def search_in_graph(trained, search):
         tf.constant(encoded), False, trained.config)
         for encoded in trained.encoded_images])
     captions = search(
-        *captioner.build_memory(
-            trained.config, captioner.encode(trained.config, images)),
+        *Captioner(trained.config).connect(images)[:2],
         Rules(Vocab(), 6))
-    checkpoints.inference_restorer(
+    restore.inference_restorer(
         checkpoints.latest(trained.folder))(session)
     return session.run(captions)
 
@@ -451,8 +448,9 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
 @pytest.mark.parametrize('search', [
     lambda *args: beam_search.beam_search(
         *args, beam_search.Options(4, beam_groups=2)),
-    beam_search.greedy,
-    lambda *args: beam_search.sample(*args, num_samples=2, seed=1),
+    sampling.greedy,
+    lambda *args: sampling.sample(
+        *args, sampling.SamplingOptions(num_samples=2), seed=1),
 ], ids=['groups', 'greedy', 'sample'])
 def test_alignments_are_those_of_the_words_before(config, trained, search):
   captions = search_in_graph(trained, search)
@@ -497,7 +495,7 @@ def test_all_graphs_have_the_same_variables(config):
   graphs = [build(config, Mode.TRAIN, True).graph,
             build(config, Mode.EVAL).graph]
   with tf.Graph().as_default() as graph:
-    captioner.build_step(config)
+    Captioner(config).build_step()
     graphs.append(graph)
   names = [sorted((v.op.name, tuple(v.shape)) for v in graph.get_collection(
       tf1.GraphKeys.GLOBAL_VARIABLES)) for graph in graphs]
@@ -507,7 +505,7 @@ def test_all_graphs_have_the_same_variables(config):
 def test_tensors_of_the_search_have_their_names(config):
   scope = DECODERS[config.decoder].scope
   with tf.Graph().as_default() as graph:
-    step = captioner.build_step(config)
+    step = Captioner(config).build_step()
     for name, tensor in (
         ('image_feed', step.image_feed), ('input_feed', step.input_feed),
         (f'{scope}/state_feed', step.state_feed),

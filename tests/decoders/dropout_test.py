@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.decoders import (
-  DECODERS,
-  CnnLstmConfig,
-  ShowAttendTellConfig,
-  TransformerConfig,
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
 )
 from im2txt.encoders import Encoding
-from im2txt.layers import core as layers
+from im2txt.layers import core
 from im2txt.models import captioner
 
 B, T, E, H, L, C, FEED_FORWARD, HEADS = 2, 5, 12, 13, 7, 17, 19, 3
@@ -54,7 +54,7 @@ def test_what_is_dropped(config, expected, monkeypatch):
     dropped.append(x)
     return x
 
-  monkeypatch.setattr(layers, 'dropout', dropout)
+  monkeypatch.setattr(core, 'dropout', dropout)
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     decoder = captioner.make_decoder(config, training=True)
     memory = decoder.prepare(Encoding(
@@ -69,6 +69,6 @@ def test_what_is_dropped(config, expected, monkeypatch):
 
 def test_what_is_kept_is_scaled_up():
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    values = session.run(layers.dropout(tf.ones([9999]), 0.8))
+    values = session.run(core.dropout(tf.ones([9999]), 0.8))
   assert set(np.unique(values)) == {np.float32(0.0), np.float32(1.25)}
   assert abs((values == 0.0).mean() - 0.2) < 0.03

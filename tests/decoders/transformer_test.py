@@ -14,7 +14,7 @@ from im2txt.decoders import TransformerConfig
 from im2txt.encoders import Encoding
 from im2txt.inputs import graph_errors
 from im2txt.models import captioner
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 
 tf1 = tf.compat.v1
@@ -246,7 +246,7 @@ def test_a_step_past_the_last_position_is_refused(graph, regions):
 
 
 @pytest.mark.parametrize('search', [
-    beam_search.beam_search, beam_search.greedy, beam_search.sample])
+    beam_search.beam_search, sampling.greedy, sampling.sample])
 def test_a_search_for_longer_captions_is_refused(search, graph, regions):
   decoder, memory = make(regions)
   # The last word is not read.

@@ -12,13 +12,13 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.encoders import (
-  ENCODERS,
-  EfficientNetLite0,
-  EfficientNetLite2,
-  Encoding,
-  InceptionV3,
-  encoder,
-  pytorch_weights,
+    ENCODERS,
+    EfficientNetLite0,
+    EfficientNetLite2,
+    Encoding,
+    InceptionV3,
+    encoder,
+    pytorch_weights,
 )
 from im2txt.inputs import image_processing
 

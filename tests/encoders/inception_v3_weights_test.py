@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from im2txt.checkpoints import encoder_weights
 from im2txt.encoders import InceptionV3
 
 tf1 = tf.compat.v1
@@ -23,7 +24,7 @@ def test_inception_reads_its_part_of_a_checkpoint(tmp_path):
   path = save_checkpoint(tmp_path / 'inception_v3.ckpt', [
       'InceptionV3/Conv2d_1a_3x3/weights', 'InceptionV3/Logits/weights',
       'lstm/basic_lstm_cell/kernel'])
-  weights = InceptionV3().read_weights(path)
+  weights = encoder_weights.read_file(InceptionV3(), path)
   assert sorted(weights) == ['InceptionV3/Conv2d_1a_3x3/weights',
                              'InceptionV3/Logits/weights']
   np.testing.assert_array_equal(
@@ -33,12 +34,12 @@ def test_inception_reads_its_part_of_a_checkpoint(tmp_path):
 @pytest.mark.parametrize('name', ['none.ckpt', 'folder/none.ckpt'])
 def test_no_checkpoint_of_inception(tmp_path, name):
   with pytest.raises(FileNotFoundError, match='none.ckpt.*download'):
-    InceptionV3().read_weights(str(tmp_path / name))
+    encoder_weights.read_file(InceptionV3(), str(tmp_path / name))
 
 
 def refuse_inception(path, reason):
   with pytest.raises(ValueError, match=reason) as error:
-    InceptionV3().read_weights(str(path))
+    encoder_weights.read_file(InceptionV3(), str(path))
   assert path.name in str(error.value) and '\n' not in str(error.value)
 
 

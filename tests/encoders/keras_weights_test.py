@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from im2txt.checkpoints import encoder_weights
 from im2txt.encoders import InceptionV3, keras_weights
 
 tf1 = tf.compat.v1
@@ -67,7 +68,7 @@ def as_published(path):
 @pytest.fixture(scope='module')
 def weights(keras_model):
   path, _ = keras_model
-  return InceptionV3().read_weights(str(path))
+  return encoder_weights.read_file(InceptionV3(), str(path))
 
 
 def test_outputs_are_those_of_keras(keras_model, weights, images):

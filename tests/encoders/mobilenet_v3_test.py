@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from im2txt import configuration, encoders
+from im2txt.checkpoints import encoder_weights
 from im2txt.encoders import MobileNetV3Small
 
 tf1 = tf.compat.v1
@@ -162,7 +163,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize('kind', [without_top, with_top])
 def test_outputs_are_those_of_keras(kind, folder):
   path, _, pixels, expected = saved(kind, folder)
-  weights = make().read_weights(str(path))
+  weights = encoder_weights.read_file(make(), str(path))
   graph, images, encoding = build()
   assert {name: list(value.shape) for name, value in weights.items()} == {
       name: v.shape.as_list() for name, v in variables(graph).items()}
@@ -210,7 +211,7 @@ def as_published(path):
 
 def test_published_layout_is_read_too(folder):
   path, expected, _, _ = saved(with_top, folder)
-  weights = make().read_weights(str(as_published(path)))
+  weights = encoder_weights.read_file(make(), str(as_published(path)))
   assert len(expected) == 206 + 4  # Two layers of the classifier.
   for value, theirs in zip(weights.values(), expected, strict=False):
     np.testing.assert_array_equal(value, theirs)
@@ -223,7 +224,7 @@ def test_the_minimalistic_network_is_another(tmp_path):
       minimalistic=True).save(path)
   with pytest.raises(ValueError, match='project/kernel .* stands where '
                      'MobileNetV3Small/Block_0/Squeeze/weights') as error:
-    MobileNetV3Small().read_weights(str(path))
+    encoder_weights.read_file(MobileNetV3Small(), str(path))
   assert str(error.value).startswith(str(path))
   assert '\n' not in str(error.value)
 
@@ -234,10 +235,11 @@ def test_a_checkpoint_of_our_own(tmp_path):
   with graph.as_default(), tf1.Session() as session:
     session.run(tf1.global_variables_initializer())
     tf1.train.Saver(list(variables(graph).values())).save(session, path)
-  assert make().read_weights(path).keys() == variables(graph).keys()
+  assert encoder_weights.read_file(make(), path).keys() == (
+      variables(graph).keys())
 
 
 @pytest.mark.parametrize('name', ['none.h5', 'none.ckpt'])
 def test_no_file(tmp_path, name):
   with pytest.raises(FileNotFoundError, match=f'{name}: no such'):
-    MobileNetV3Small().read_weights(str(tmp_path / name))
+    encoder_weights.read_file(MobileNetV3Small(), str(tmp_path / name))

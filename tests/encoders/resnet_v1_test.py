@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from im2txt import configuration, encoders
-from im2txt.checkpoints import variable_loader
+from im2txt.checkpoints import encoder_weights, variable_loader
 
 tf1 = tf.compat.v1
 
@@ -148,7 +148,7 @@ def checkpoint(tmp_path_factory):
 
 def test_what_it_computes_and_reuse(checkpoint):
   path, weights = checkpoint
-  read = make(50).read_weights(path)
+  read = encoder_weights.read_file(make(50), path)
   graph, images, encoding = build(50)
   assert encoding.pooled.shape.as_list() == [None, 2048]
   assert encoding.regions.shape.as_list() == [None, None, 2048]
@@ -196,7 +196,7 @@ def test_numbers_of_the_configuration():
 ])
 def test_no_checkpoint(tmp_path, depth, source):
   with pytest.raises(FileNotFoundError) as error:
-    make(depth).read_weights(str(tmp_path / 'none.ckpt'))
+    encoder_weights.read_file(make(depth), str(tmp_path / 'none.ckpt'))
   assert 'none.ckpt' in str(error.value) and source in str(error.value)
   assert '\n' not in str(error.value)
 
@@ -204,7 +204,7 @@ def test_no_checkpoint(tmp_path, depth, source):
 def test_a_checkpoint_of_another_depth_is_one_line(checkpoint):
   path, _ = checkpoint
   with pytest.raises(ValueError, match='no variables under resnet_v1_152/'):
-    make(152).read_weights(path)
+    encoder_weights.read_file(make(152), path)
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>not found</html>' * 99])
@@ -212,5 +212,5 @@ def test_another_file_is_one_line(tmp_path, content):
   path = tmp_path / 'resnet_v1_152.ckpt'
   path.write_bytes(content)
   with pytest.raises(ValueError, match='resnet_v1_152.ckpt') as error:
-    make(152).read_weights(str(path))
+    encoder_weights.read_file(make(152), str(path))
   assert '\n' not in str(error.value)

@@ -10,13 +10,13 @@ import tensorflow as tf
 from command_runner import NO_JAVA
 from tiny_task import draw_image
 
-from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import trained_model
+from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import (
-  CaptionEvaluation,
-  digest_of_images,
+    CaptionEvaluation,
+    digest_of_images,
 )
-from im2txt.inference import batch_captioner, consensus
+from im2txt.inference import batch_captioner, consensus, loaded_model
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import sequence_example
 from im2txt.inputs.sequence_example import Caption
@@ -107,7 +107,8 @@ def expected(model, folder):
     search = functools.partial(
         beam_search.beam_search, rules=rules, options=options)
     [results] = batch_captioner.caption_files(
-        [model], [str(folder / f'{number}.jpg') for number in IMAGES], search,
+        loaded_model.combine([model]),
+        [str(folder / f'{number}.jpg') for number in IMAGES], search,
         batch_size=9)
     return {number: result.captions[0].text
             for number, result in zip(IMAGES, results, strict=True)}
@@ -115,7 +116,7 @@ def expected(model, folder):
 
 
 def read_values(model):
-  reader = checkpoints.Reader(model.prefix, averaged=True)
+  reader = Reader(model.prefix, averaged=True)
   return {name: reader.value(name) for name in reader.shapes
           if not name.startswith('optimizer/')}
 
@@ -288,7 +289,8 @@ def test_captions_chosen_by_those_of_other_images(
                         [caption.log_probability for caption in found])
     return [found[order[0]]]
   [results] = batch_captioner.caption_files(
-      [model], [str(folder / f'{number}.jpg') for number in IMAGES],
+      loaded_model.combine([model]),
+      [str(folder / f'{number}.jpg') for number in IMAGES],
       functools.partial(
           beam_search.beam_search, rules=rules, options=options),
       batch_size=9, choose=choose)

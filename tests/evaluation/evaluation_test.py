@@ -10,9 +10,9 @@ import pytest
 from command_runner import NO_JAVA
 
 from im2txt.checkpoints import names
+from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint, during_training, metrics_file
 from im2txt.evaluation.evaluator import Evaluator
-from im2txt.models import captioner
 
 AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
             'lstm/basic_lstm_cell/kernel', 'lstm/basic_lstm_cell/bias',
@@ -50,7 +50,7 @@ def test_a_score_that_is_unknown_decides_nothing(scores):
 
 @pytest.fixture(scope='module')
 def evaluator(trained, task):
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   return Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7)
 
@@ -121,7 +121,7 @@ class Captions:
 @pytest.mark.parametrize('order', [(0, 6), (6, 0)])
 def test_the_best_by_a_score(
     order, run_folder, trained, task, caplog):
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   with caplog.at_level('INFO'):
@@ -137,7 +137,7 @@ def test_the_best_by_a_score(
 
 def test_what_has_no_scores_is_evaluated_again(
     evaluator, run_folder, trained, task):
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   assert evaluate_new(evaluator, run_folder, 6)
@@ -159,7 +159,7 @@ def test_a_best_that_will_not_be_known(metric, reason, monkeypatch):
 
 def test_a_best_of_an_unknown_score_is_not_kept(
     run_folder, trained, task):
-  config = captioner.load_config(str(trained.folder)).model
+  config = load_config(str(trained.folder)).model
   scoring = Evaluator(dataclasses.replace(
       config, input_file_pattern=task.val_pattern), 7, Captions())
   with pytest.raises(ValueError, match='METEOR of step 6 is unknown'):

@@ -193,6 +193,6 @@ def test_names_that_are_no_utf8(tmp_path):
 def test_local_files_need_no_tensorflow(tmp_path):
   """It takes seconds to import, which builders' main process need not spend."""
   subprocess.run([sys.executable, '-c', (
-      'import sys; from im2txt import file_system, whole_file\n'
-      f'with whole_file.write({str(tmp_path / "x")!r}) as f: f.write("x")\n'
+      'import sys; from im2txt.files import atomic_files, file_system\n'
+      f'with atomic_files.write({str(tmp_path / "x")!r}) as f: f.write("x")\n'
       'assert "tensorflow" not in sys.modules')], check=True)

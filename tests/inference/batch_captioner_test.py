@@ -16,8 +16,8 @@ from PIL import Image
 from im2txt import configuration
 from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.encoders import ENCODERS
-from im2txt.inference import batch_captioner
-from im2txt.models import captioner
+from im2txt.inference import batch_captioner, loaded_model
+from im2txt.models.captioner import Captioner
 from im2txt.search.beam_search import Options, beam_search
 from im2txt.search.rules import Rules
 from im2txt.text.vocabulary import Vocabulary
@@ -45,8 +45,9 @@ def model(tmp_path_factory, write_checkpoint):
   words.write_text(''.join(
       f'{word} 1\n' for word in ('<S>', '</S>', *'abcdefghijklmnopqrstuvwxyz')))
   random = np.random.default_rng(4)
+  captioner = Captioner(CONFIG)
   with tf.Graph().as_default():
-    captioner.build_step(CONFIG)
+    captioner.build_step()
     values = {v.op.name: random.normal(0.0, 1.5, v.shape).astype(np.float32)
               for v in tf1.trainable_variables()}
   for name in values:  # The image is to have the say.
@@ -55,7 +56,7 @@ def model(tmp_path_factory, write_checkpoint):
   write_checkpoint(folder / 'model.ckpt-3',
                    values | {'global_step': np.int64(3)})
   return TrainedModel(
-      str(folder / 'model.ckpt-3'), CONFIG,
+      str(folder / 'model.ckpt-3'), captioner,
       Vocabulary(str(words), '<S>', '</S>', '<UNK>'))
 
 
@@ -92,8 +93,8 @@ def search_of(model, length=7, **options):
 
 def caption(model, files, batch_size=32, thumbnail_side=None, **options):
   return list(batch_captioner.caption_files(
-      [model], [str(file) for file in files], search_of(model, **options),
-      batch_size, thumbnail_side))
+      loaded_model.combine([model]), [str(file) for file in files],
+      search_of(model, **options), batch_size, thumbnail_side))
 
 
 @pytest.fixture(scope='module')
@@ -105,9 +106,9 @@ def expected(model, images):
     resized = tf1.image.resize_images(
         image, [round(HEIGHT * 346 / 299), round(WIDTH * 346 / 299)])
     resized = tf.image.resize_with_crop_or_pad(resized, HEIGHT, WIDTH)
-    found = search_of(model)(*captioner.build_memory(
-        CONFIG, captioner.encode(
-            CONFIG, resized[tf.newaxis] / 127.5 - 1.0)))
+    decoder, memory, _ = model.captioner.connect(
+        resized[tf.newaxis] / 127.5 - 1.0)
+    found = search_of(model)(decoder, memory)
     saver = tf1.train.Saver(tf1.global_variables())
     saver.restore(session, model.prefix)
     return [session.run(found, {image: pixels}) for pixels in images.values()]
@@ -227,7 +228,8 @@ def test_results_come_while_images_are_left(model, images, tmp_path):
   # A pipe without a writer: who opens it to read waits.
   os.mkfifo(tmp_path / 'pipe.jpg')
   results = batch_captioner.caption_files(
-      [model], [*images, str(tmp_path / 'pipe.jpg')], search_of(model), 7)
+      loaded_model.combine([model]), [*images, str(tmp_path / 'pipe.jpg')],
+      search_of(model), 7)
   # The tenth batch is searched for while the next is encoded.
   assert [len(next(results)) for _ in range(9)] == [7] * 9
   # Opened and closed, it is an empty file: nobody waits at the end.

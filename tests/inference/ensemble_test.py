@@ -16,8 +16,8 @@ from im2txt import configuration
 from im2txt.checkpoints.trained_model import TrainedModel
 from im2txt.decoders import ShowAttendTellConfig, TransformerConfig
 from im2txt.encoders import ENCODERS
-from im2txt.inference import ensemble
-from im2txt.models import captioner
+from im2txt.inference import loaded_model
+from im2txt.models.captioner import Captioner, make_decoder
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 
@@ -50,7 +50,7 @@ class Vocab:
 
 
 def models_of(*configs, vocab=None):
-  return [TrainedModel(f'model_{i}', config, vocab or Vocab())
+  return [TrainedModel(f'model_{i}', Captioner(config), vocab or Vocab())
           for i, config in enumerate(configs)]
 
 
@@ -67,8 +67,8 @@ def images():
 
 
 def connect(*configs):
-  models = models_of(*configs)
-  return ensemble.build_memory(models, ensemble.encode(models, images()))
+  model = loaded_model.combine(models_of(*configs))
+  return model.captioner.connect(images())[:2]
 
 
 def anything():
@@ -91,8 +91,7 @@ def test_probabilities_are_the_means_of_the_members():
     expected = []
     for i, config in enumerate((PLAIN, ATTEND, TRANSFORMER)):
       with tf1.variable_scope(f'member_{i}', reuse=True):
-        member, of_member = captioner.build_memory(
-            config, captioner.encode(config, images()))
+        member, of_member, _ = Captioner(config).connect(images())
         hidden = member.unroll(
             of_member, tf.constant(words), tf.ones([B, T], tf.int32))
         expected.append(tf.reshape(tf.nn.softmax(member.logits(
@@ -123,7 +122,7 @@ def test_attention_is_the_mean_of_the_members():
 def test_one_model_is_not_an_ensemble():
   with tf.Graph().as_default():
     decoder, _ = connect(PLAIN)
-    assert type(decoder) is type(captioner.make_decoder(PLAIN, False))
+    assert type(decoder) is type(make_decoder(PLAIN, False))
     assert not any(v.op.name.startswith('member')
                    for v in tf1.global_variables())
 
@@ -132,14 +131,14 @@ def test_models_that_cannot_choose_together():
   first, second = models_of(PLAIN, ATTEND)
   with pytest.raises(ValueError, match='^model_0 and model_1 have different '
                      'vocabularies'):
-    ensemble.check([first, second._replace(vocab=Vocab('!'))])
+    loaded_model.combine([first, second._replace(vocab=Vocab('!'))])
   for change in ({'image_width': 20}, {'central_crop': False},
                  {'resize_ratio': 1.5}):
     with pytest.raises(ValueError, match='^model_0 and model_1 see images '
                        'differently'):
-      ensemble.check([first, second._replace(
-          config=dataclasses.replace(ATTEND, **change))])
-  ensemble.check([first, second])
+      loaded_model.combine([first, second._replace(
+          captioner=Captioner(dataclasses.replace(ATTEND, **change)))])
+  loaded_model.combine([first, second])
 
 
 # From the command line.

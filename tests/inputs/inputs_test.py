@@ -11,10 +11,10 @@ from PIL import Image
 
 from im2txt import configuration
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  image_processing,
-  sequence_example,
+    bad_records,
+    feature_cache,
+    image_processing,
+    sequence_example,
 )
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption

@@ -14,11 +14,11 @@ from tiny_task import make_pair
 from im2txt import configuration
 from im2txt.decoders import transformer
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  image_processing,
-  sequence_example,
-  tfrecords,
+    bad_records,
+    feature_cache,
+    image_processing,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from fresh_session import run, variables
 
-from im2txt.layers import core as layers
+from im2txt.layers import core, normalization
 
 tf1 = tf.compat.v1
 
@@ -26,7 +26,7 @@ def random():
 
 def test_dense(random):
   inputs = random.normal(size=(B, E)).astype(np.float32)
-  outputs = layers.dense(tf.constant(inputs), H, 'projection', INITIALIZER)
+  outputs = core.dense(tf.constant(inputs), H, 'projection', INITIALIZER)
   assert variables() == {'projection/weights': [E, H],
                          'projection/biases': [H]}
   weights, biases = tf1.global_variables()
@@ -39,7 +39,7 @@ def test_dense(random):
 
 def test_dense_without_biases(random):
   inputs = random.normal(size=(B, E)).astype(np.float32)
-  outputs = layers.dense(tf.constant(inputs), H, 'projection', INITIALIZER,
+  outputs = core.dense(tf.constant(inputs), H, 'projection', INITIALIZER,
                          use_bias=False)
   assert variables() == {'projection/weights': [E, H]}
   got, weights = run([outputs, *tf1.global_variables()])
@@ -48,7 +48,7 @@ def test_dense_without_biases(random):
 
 def test_embedding_takes_rows():
   ids = np.array([[4, 0, 12], [1, 1, 7]])
-  outputs = layers.embedding(tf.constant(ids), 13, E, 'words', INITIALIZER)
+  outputs = core.embedding(tf.constant(ids), 13, E, 'words', INITIALIZER)
   assert outputs.op.name == 'words/embedding_lookup'
   assert variables() == {'words/map': [13, E]}
   got, table = run([outputs, *tf1.global_variables()])
@@ -57,10 +57,11 @@ def test_embedding_takes_rows():
 
 def test_a_second_connection_reuses_the_variables():
   for _ in range(2):
-    layers.dense(tf.zeros([B, E]), H, 'projection', INITIALIZER)
-    layers.embedding(tf.zeros([B], tf.int32), 13, E, 'words', INITIALIZER)
+    core.dense(tf.zeros([B, E]), H, 'projection', INITIALIZER)
+    core.embedding(tf.zeros([B], tf.int32), 13, E, 'words', INITIALIZER)
     with tf1.variable_scope('conv'):
-      layers.batch_norm(tf.zeros([B, 2, 2, 7]), 0.9, 0.1, True, True, False)
+      normalization.batch_norm(
+          tf.zeros([B, 2, 2, 7]), 0.9, 0.1, True, True, False)
   assert len(tf1.global_variables()) == 2 + 1 + 4
 
 
@@ -68,8 +69,8 @@ def test_a_second_connection_reuses_the_variables():
 def test_batch_norm_by_the_moving_statistics(random, scale):
   images = random.normal(3.0, 2.0, size=(B, 5, 9, 7)).astype(np.float32)
   with tf1.variable_scope('conv'):
-    outputs = layers.batch_norm(tf.constant(images), 0.9, 0.1, scale,
-                                trainable=False, training=False)
+    outputs = normalization.batch_norm(
+        tf.constant(images), 0.9, 0.1, scale, trainable=False, training=False)
   names = ['gamma'] * scale + ['beta', 'moving_mean', 'moving_variance']
   values = {f'conv/BatchNorm/{name}':
             random.uniform(0.5, 2.0, size=7).astype(np.float32)
@@ -87,8 +88,8 @@ def test_batch_norm_by_the_moving_statistics(random, scale):
 @pytest.mark.parametrize('scale', [False, True])
 def test_batch_norm_by_the_statistics_of_the_batch(random, scale):
   images = random.normal(3.0, 2.0, size=(B, 5, 9, 7)).astype(np.float32)
-  outputs = layers.batch_norm(tf.constant(images), 0.9, 0.1, scale,
-                              trainable=True, training=True)
+  outputs = normalization.batch_norm(
+      tf.constant(images), 0.9, 0.1, scale, trainable=True, training=True)
   moving = tf1.global_variables()[-2:]
   with tf1.Session() as session:
     session.run(tf1.global_variables_initializer())
@@ -108,6 +109,6 @@ def test_batch_norm_by_the_statistics_of_the_batch(random, scale):
 
 def test_batch_norm_begins_as_no_change_but_for_epsilon(random):
   images = random.normal(size=(B, 5, 9, 7)).astype(np.float32)
-  outputs = layers.batch_norm(tf.constant(images), 0.9, 3.0, True,
-                              trainable=True, training=False)
+  outputs = normalization.batch_norm(
+      tf.constant(images), 0.9, 3.0, True, trainable=True, training=False)
   np.testing.assert_allclose(run(outputs), images / 2.0, atol=1e-5)

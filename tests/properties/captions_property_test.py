@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
-  changed_json,
-  damaged,
-  read_or_refuse,
-  texts_gone_wrong,
-  whole_texts,
+    changed_json,
+    damaged,
+    read_or_refuse,
+    texts_gone_wrong,
+    whole_texts,
 )
 
 from data_prep.datasets import coco, conceptual_captions, custom, flickr8k

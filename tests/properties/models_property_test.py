@@ -16,27 +16,26 @@ from absl import flags
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import (
-  changed_json,
-  damaged,
-  read_or_refuse,
-  texts,
-  whole_texts,
+    changed_json,
+    damaged,
+    read_or_refuse,
+    texts,
+    whole_texts,
 )
 
 from im2txt import configuration
-from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import packed_model
+from im2txt.checkpoints import packed_model, run_folder
+from im2txt.checkpoints.reader import Reader
 from im2txt.decoders import DECODERS
 from im2txt.encoders import keras_weights, pytorch_weights
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import (
-  bad_records,
-  feature_cache,
-  sequence_example,
-  tfrecords,
+    bad_records,
+    feature_cache,
+    sequence_example,
+    tfrecords,
 )
 from im2txt.inputs import captions as shard_captions
-from im2txt.models import captioner
 
 tf1 = tf.compat.v1
 
@@ -75,14 +74,14 @@ def configs(draw):
 @given(config=configs())
 def test_configurations_are_read_as_they_were_written(folder, config):
   configuration.save(config, folder)
-  assert captioner.load_config(folder) == config
+  assert run_folder.load_config(folder) == config
 
 
 CONFIG = dataclasses.asdict(configuration.Config())
 
 
 def load_and_check(path):
-  config = captioner.load_config(os.path.dirname(path))
+  config = run_folder.load_config(os.path.dirname(path))
   try:
     configuration.check(config)
   except ValueError as error:  # It names the field.
@@ -96,7 +95,7 @@ def test_configurations(folder, content):
       load_and_check, f'{folder}/{configuration.CONFIG_FILE}', content)
   if config:
     configuration.save(config, folder)
-    assert repr(captioner.load_config(folder)) == repr(config)
+    assert repr(run_folder.load_config(folder)) == repr(config)
 
 
 @pytest.fixture(scope='module')
@@ -275,7 +274,7 @@ def checkpoint_bytes(folder, write_checkpoint):
 
 
 def read_checkpoint(prefix):
-  reader = checkpoints.Reader(prefix)
+  reader = Reader(prefix)
   return {name: np.asarray(reader.value(name)) for name in reader.shapes}
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 from strategies import (
-  changed_json,
-  damaged,
-  json_values,
-  read_or_refuse,
-  texts,
-  whole_texts,
+    changed_json,
+    damaged,
+    json_values,
+    read_or_refuse,
+    texts,
+    whole_texts,
 )
 
 from data_prep import score_toy_captions

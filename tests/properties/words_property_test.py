@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
-  changed_json,
-  damaged,
-  read_or_refuse,
-  texts,
-  texts_gone_wrong,
-  words,
+    changed_json,
+    damaged,
+    read_or_refuse,
+    texts,
+    texts_gone_wrong,
+    words,
 )
 
-from data_prep.shards import items as shards
+from data_prep.shards.items import tokenize
 from im2txt.scoring import ptb_tokenizer
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import word_initialization
@@ -114,7 +114,7 @@ def test_styles_are_read_as_they_were_written(folder, name, markers):
 
 def check_words(style, caption):
   """What a vocabulary can hold, between one marker in front and one behind."""
-  first, *found, last = shards.words_of(caption, style)
+  first, *found, last = tokenize(caption, style)
   assert (first, last) == (style.start_word, style.end_word)
   assert not {style.start_word, style.end_word} & set(found)
   assert all(word.split() == [word] for word in found)

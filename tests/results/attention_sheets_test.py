@@ -31,8 +31,9 @@ def looking(*places, text=None, rows=ROWS, columns=COLUMNS):
   return Caption(text, math.log(0.25), weights)
 
 
-def entry(*captions, file='a.jpg', size=(320, 240), grey=128, seen=1.0):
-  return Result(file, captions, thumbnail=jpeg(size, grey), seen=seen)
+def entry(*captions, file='a.jpg', size=(320, 240), grey=128, visible=1.0):
+  return Result(
+      file, captions, thumbnail=jpeg(size, grey), visible_fraction=visible)
 
 
 def pixels(result):
@@ -61,13 +62,13 @@ def centre(cell):
       columns.mean() + 0.5) / cell.shape[1]
 
 
-@pytest.mark.parametrize('seen', [1.0, 299 / 346, 0.5])
+@pytest.mark.parametrize('visible', [1.0, 299 / 346, 0.5])
 @pytest.mark.parametrize('place', [(1, 1), (1, 3), (1, 2)])
-def test_the_brightest_spot_is_where_the_model_looked(place, seen):
-  _, cell = cells(pixels(entry(looking(place), seen=seen)), 240, 180, 2)
+def test_the_brightest_spot_is_where_the_model_looked(place, visible):
+  _, cell = cells(pixels(entry(looking(place), visible=visible)), 240, 180, 2)
   row, column = place
-  expected = (0.5 + seen * ((row + 0.5) / ROWS - 0.5),
-              0.5 + seen * ((column + 0.5) / COLUMNS - 0.5))
+  expected = (0.5 + visible * ((row + 0.5) / ROWS - 0.5),
+              0.5 + visible * ((column + 0.5) / COLUMNS - 0.5))
   np.testing.assert_allclose(centre(cell), expected, atol=0.012)
 
 
@@ -79,7 +80,7 @@ def test_each_word_has_its_own_place():
 def test_regions_tile_the_seen_part_and_the_rest_is_dark():
   even = looking((0, 0))._replace(
       attention=np.full([1, ROWS, COLUMNS], 1 / 15, np.float32))
-  plain, cell = cells(pixels(entry(even, seen=0.5)), 240, 180, 2)
+  plain, cell = cells(pixels(entry(even, visible=0.5)), 240, 180, 2)
   assert (abs(plain - 128) <= 2).all()
   inside = np.zeros(cell.shape, bool)
   inside[45:135, 60:180] = True
@@ -131,7 +132,7 @@ def test_images_of_every_form(size):
   ratio = 240 / max(size)
   width, height = (max(1, round(side * ratio)) for side in size)
   sheet = attention_sheets.draw(
-      entry(looking((0, 0), (2, 4)), size=size, seen=0.5))
+      entry(looking((0, 0), (2, 4)), size=size, visible=0.5))
   assert sheet.width >= 3 * width and sheet.height > height
 
 

@@ -192,7 +192,7 @@ def decode(grid, weights):
 
 def test_the_page_has_where_the_model_looked(path):
   given = attending('a dog .', 3, 5), attending('two dogs', 7, 2, seed=2)
-  shown = card(path, 'a.jpg', given, thumbnail=b'x', seen=299 / 346)
+  shown = card(path, 'a.jpg', given, thumbnail=b'x', visible_fraction=299 / 346)
   assert float(shown['figure']['data-seen']) == pytest.approx(299 / 346)
   assert shown['list'] == {'class': 'attends'}
   assert len(shown['weights']) == 2
@@ -224,9 +224,9 @@ def test_captions_with_and_without_attention(path):
     results.Result('a.jpg', (attending(),), 'no image', b'x')],
     ids=['no attention', 'no thumbnail', 'an error'])
 def test_cards_without_attention_are_plain(path, result):
-  without = result._replace(seen=1.0, captions=tuple(
+  without = result._replace(visible_fraction=1.0, captions=tuple(
       caption._replace(attention=None) for caption in result.captions))
-  write(path, result._replace(seen=0.5))
+  write(path, result._replace(visible_fraction=0.5))
   page = source(path)
   write(path, without)
   assert page == source(path)

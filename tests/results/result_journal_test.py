@@ -125,7 +125,7 @@ def test_a_file_of_something_else_is_left_alone(path, content):
 def test_a_damaged_line_is_refused(path, line):
   damaged = interrupted(path, GOOD[:1]) + line
   path.write_bytes(damaged)
-  with pytest.raises(ValueError, match=f'{path} is damaged') as refused:
+  with pytest.raises(ValueError, match=f'{path}:3: ') as refused:
     Journal(str(path), SETTINGS)
   assert '\n' not in str(refused.value)
   assert path.read_bytes() == damaged

@@ -53,7 +53,7 @@ def test_relative_attention_is_scaled_by_each_words_maximum():
 def test_users_do_not_get_attention_as_json():
   result = Result('a.jpg', CAPTIONS)
   attending = Result('a.jpg', (CAPTIONS[0]._replace(attention=attention(3)),
-                               CAPTIONS[1]), seen=0.5)
+                               CAPTIONS[1]), visible_fraction=0.5)
   assert as_fields(attending) == as_fields(result)
 
 
@@ -85,11 +85,13 @@ def test_a_line_has_the_attention():
       Caption('a dog .', -1.25, attention(3)),
       Caption('a cat', -2.0),
       Caption('a bird', -3.0, attention(2, 7, 11)),
-      Caption('', -4.0, attention(0))), thumbnail=b'x', seen=299 / 346)
+      Caption('', -4.0, attention(0))), thumbnail=b'x',
+                 visible_fraction=299 / 346)
   line = to_line(given)
   assert line.isascii() and len(line.splitlines()) == 1
   back = from_line(line)
-  assert back.seen == given.seen and back.thumbnail == given.thumbnail
+  assert back.visible_fraction == given.visible_fraction
+  assert back.thumbnail == given.thumbnail
   for caption, was in zip(back.captions, given.captions, strict=True):
     assert caption[:2] == was[:2]
     if was.attention is None:

@@ -15,8 +15,9 @@ from scripted_decoder import ScriptedDecoder, ScriptedModel
 from word_graph import WORD_GRAPH, FakeVocab, SizedVocab
 
 from im2txt.caption_generator import CaptionGenerator
-from im2txt.search.beam_search import Options, beam_search, greedy, sample
+from im2txt.search.beam_search import Options, beam_search
 from im2txt.search.rules import Rules
+from im2txt.search.sampling import SamplingOptions, greedy, sample
 
 tf1 = tf.compat.v1
 
@@ -334,9 +335,10 @@ def test_greedy_stops_when_all_have_ended():
   assert caption[1] == pytest.approx(2 * math.log(0.9))
 
 
-def drawn(n, script=SCRIPT, images=(0,), rules=None, **kwargs):
+def drawn(n, script=SCRIPT, images=(0,), rules=None, seed=None, **kwargs):
   return run(lambda *c: sample(
-      *c, rules or Rules(VOCAB, 3), n, **kwargs), script, images)
+      *c, rules or Rules(VOCAB, 3), SamplingOptions(n, **kwargs), seed),
+      script, images)
 
 
 # After word 0: of probabilities .1, .2, .3 and .4.
@@ -395,7 +397,7 @@ def test_samples_of_a_seed_are_the_same_and_of_another_others():
 def test_without_a_seed_every_run_draws_others():
   with tf.Graph().as_default(), tf1.Session() as session:
     captions = sample(ScriptedDecoder(SCRIPT), tf.zeros([1], tf.int32),
-                      Rules(VOCAB, 9), 30)
+                      Rules(VOCAB, 9), SamplingOptions(30))
     first, second = (session.run(captions.sentences) for _ in range(2))
   assert (first != second).any()
 
@@ -404,7 +406,7 @@ def test_a_seed_may_be_a_tensor():
   with tf.Graph().as_default(), tf1.Session() as session:
     seed = tf1.placeholder(tf.int32, [])
     captions = sample(ScriptedDecoder(SCRIPT), tf.zeros([1], tf.int32),
-                      Rules(VOCAB, 6), 40, seed=seed)
+                      Rules(VOCAB, 6), SamplingOptions(40), seed)
     found = listed(session.run(captions, {seed: 3}))
   assert found == drawn(40, seed=3, rules=Rules(VOCAB, 6))
 
@@ -420,12 +422,6 @@ def test_where_nothing_is_possible_nothing_is_drawn():
 
 
 @pytest.mark.parametrize('find, message', [
-    (lambda *c: sample(*c, Rules(VOCAB), 0), 'num_samples is 0'),
-    (lambda *c: sample(*c, Rules(VOCAB), top_k=-1), 'top_k is -1'),
-    (lambda *c: sample(*c, Rules(VOCAB), temperature=0.0),
-     'temperature is 0.0'),
-    (lambda *c: sample(*c, Rules(VOCAB), top_p=0.0), 'top_p is 0.0'),
-    (lambda *c: sample(*c, Rules(VOCAB), top_p=1.1), 'top_p is 1.1'),
     (lambda *c: greedy(*c, Rules(VOCAB, 0)), 'max_caption_length is 0'),
     (lambda *c: greedy(*c, Rules(VOCAB, 5, 6)), 'min_caption_length is 6'),
 ])
@@ -447,3 +443,15 @@ def test_numbers_that_find_nothing_are_refused(find, message):
 def test_options_that_find_nothing_are_refused(options, message):
   with pytest.raises(ValueError, match=f'^{message}'):
     Options(**options)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'num_samples': 0}, 'num_samples is 0'),
+    ({'top_k': -1}, 'top_k is -1'),
+    ({'temperature': 0.0}, 'temperature is 0.0'),
+    ({'top_p': 0.0}, 'top_p is 0.0'),
+    ({'top_p': 1.1}, 'top_p is 1.1'),
+])
+def test_sampling_options_that_draw_nothing_are_refused(options, message):
+  with pytest.raises(ValueError, match=f'^{message}'):
+    SamplingOptions(**options)

@@ -11,7 +11,7 @@ from attending import HEIGHT, WIDTH, Cells
 from im2txt import configuration
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.encoders import ENCODERS
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner
 from im2txt.search.beam_search import Options, beam_search
 from im2txt.search.rules import Rules
 
@@ -73,7 +73,7 @@ def weights():
   """Weights that make captions end now and then, by name."""
   random = np.random.default_rng(4)
   with tf.Graph().as_default():
-    captioner.build_step(CONFIG)
+    Captioner(CONFIG).build_step()
     values = {v.op.name: random.normal(0.0, 0.7, v.shape)
               for v in tf1.trainable_variables()}
   values['logits/biases'][Vocab.end_id] = 1.5
@@ -94,7 +94,7 @@ def images():
 @pytest.fixture(scope='module')
 def model(weights, images):
   with tf.Graph().as_default(), tf1.Session() as session:
-    step = captioner.build_step(CONFIG)
+    step = Captioner(CONFIG).build_step()
     assign(session, weights)
     states = [session.run(step.initial_state, {step.images: image[np.newaxis]})
               for image in images]
@@ -109,8 +109,7 @@ def test_same_captions_in_the_same_order(weights, images, model, factor):
   with tf.Graph().as_default(), tf1.Session() as session:
     beam_size, length = (tf1.placeholder(tf.int32, []) for _ in range(2))
     captions = beam_search(
-        *captioner.build_memory(
-            CONFIG, captioner.encode(CONFIG, tf.constant(images))),
+        *Captioner(CONFIG).connect(tf.constant(images))[:2],
         Rules(Vocab(), length),
         Options(beam_size, length_normalization_factor=factor))
     assign(session, weights)

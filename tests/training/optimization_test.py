@@ -304,7 +304,7 @@ def test_averages_that_begin_anew_begin_at_the_weights():
   variables = [variable('a'), variable('b'), variable(
       names.average_name('a')), variable(names.average_name('b'))]
   values = {'a': 1, 'b': 2, names.average_name('b'): 3}
-  optimization.complete(variables, values)
+  optimization.fill_missing_slots(variables, values)
   assert values == {'a': 1, 'b': 2, names.average_name('a'): 1,
                     names.average_name('b'): 3}
 
@@ -314,8 +314,8 @@ def test_powers_begin_anew_with_any_slot():
   slots = [variable(name) for name in (
       'a', 'b', 'optimizer/a/Adam', 'optimizer/b/Adam', *powers)]
   values = {'a': 1, 'b': 1, 'optimizer/a/Adam': 3, **powers}
-  optimization.complete(slots, values)
+  optimization.fill_missing_slots(slots, values)
   assert values.keys() == {'a', 'b', 'optimizer/a/Adam'}
   values |= {'optimizer/b/Adam': 4, **powers}
-  optimization.complete(slots, values)
+  optimization.fill_missing_slots(slots, values)
   assert values.keys() >= powers.keys()

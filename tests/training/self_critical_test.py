@@ -14,14 +14,14 @@ from attending import HEIGHT, WIDTH, Attending, AttendingConfig, C, Cells
 
 from im2txt import configuration
 from im2txt.decoders import (
-  DECODERS,
-  CnnLstmConfig,
-  ShowAttendTellConfig,
-  TransformerConfig,
+    DECODERS,
+    CnnLstmConfig,
+    ShowAttendTellConfig,
+    TransformerConfig,
 )
 from im2txt.encoders import ENCODERS, Encoding
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode, Outputs
 from im2txt.text import vocabulary
 from im2txt.training import optimization, self_critical
 
@@ -149,7 +149,7 @@ class Built(NamedTuple):
   graph: tf.Graph
   source: inputs.Batch
   critical: self_critical.SelfCritical
-  outputs: captioner.Outputs
+  outputs: Outputs
   train_op: tf.Operation
 
   @contextlib.contextmanager
@@ -168,8 +168,7 @@ def build(model, critic, **training):
     tf1.set_random_seed(1)
     source = inputs.make_batch(config.model, training=True)
     critical = self_critical.SelfCritical(config, source, critic)
-    outputs = captioner.build(
-        config.model, captioner.Mode.EVAL, critical.batch,
+    outputs = Captioner(config.model).build(Mode.EVAL, critical.batch,
         caption_weights=critical.caption_weights)
     train_op, _ = optimization.train_op(
         config.training, outputs.total_loss, tf.constant(0.03))
@@ -249,13 +248,13 @@ def test_people_may_keep_a_share_of_the_loss(critic):
   share = 0.3
   built = build(model, critic, self_critical_cross_entropy=share)
   with built.graph.as_default():
-    plain = captioner.build(model, captioner.Mode.TRAIN, built.source)
+    plain = Captioner(model).build(Mode.TRAIN, built.source)
     drawn = built.critical.batch._replace(**{
         name: getattr(built.critical.batch, name)[:P * K]
         for name in ('input_seqs', 'target_seqs', 'input_mask', 'image_rows')})
     weights = built.critical.caption_weights[:P * K]
-    critical = captioner.build(
-        model, captioner.Mode.TRAIN, drawn, caption_weights=weights)
+    critical = Captioner(model).build(
+        Mode.TRAIN, drawn, caption_weights=weights)
   with built.session() as (session, monitored):
     feeds = next(built.critical.feeds(monitored, score_by(len)))
     total, of_people, of_drawn, number, weighed, mask = session.run(

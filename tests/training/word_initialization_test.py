@@ -19,9 +19,9 @@ from im2txt import configuration
 from im2txt.decoders import TransformerConfig
 from im2txt.encoders import ENCODERS
 from im2txt.inputs import pipeline as inputs
-from im2txt.models import captioner
+from im2txt.models.captioner import Captioner, Mode
 from im2txt.models.losses import BANNED
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
 from im2txt.training import optimization, word_initialization
@@ -288,7 +288,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
   words[:, 0] = START
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    outputs = captioner.build(config, captioner.Mode.TRAIN, inputs.Batch(
+    outputs = Captioner(config).build(Mode.TRAIN, inputs.Batch(
         tf.zeros([captions, HEIGHT, WIDTH, 3]), tf.constant(words[:, :-1]),
         tf.constant(words[:, 1:]), tf.ones([captions, length], tf.int32),
         tf.range(captions)))
@@ -315,14 +315,15 @@ def test_banned_words_are_never_said(vocab_file, vocab):
   values['logits/weights'] = weights
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    decoder, memory = captioner.build_memory(config, captioner.encode(
-        config, tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0)))
+    decoder, memory, _ = Captioner(config).connect(
+        tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0))
     rules = Rules(vocab, 12)
-    found = [beam_search.greedy(decoder, memory, rules),
+    found = [sampling.greedy(decoder, memory, rules),
              beam_search.beam_search(
                  decoder, memory, rules, beam_search.Options(4)),
-             beam_search.sample(decoder, memory, rules, 50, 2.0)]
-    step = captioner.build_step(config)
+             sampling.sample(
+                 decoder, memory, rules, sampling.SamplingOptions(50, 2.0))]
+    step = Captioner(config).build_step()
     session.run(tf1.global_variables_initializer())
     session.run(assign(values))
     for captions in session.run(found):
@@ -342,7 +343,7 @@ def build_training(config, words, mask):
   batch = inputs.Batch(
       tf.fill([B, HEIGHT, WIDTH, 3], 0.5), tf.constant(words[:, :-1]),
       tf.constant(words[:, 1:]), tf.constant(mask, tf.int32), tf.range(B))
-  return captioner.build(config, captioner.Mode.TRAIN, batch)
+  return Captioner(config).build(Mode.TRAIN, batch)
 
 
 def test_the_unknown_word_is_read_but_not_trained_on(vocab_file):

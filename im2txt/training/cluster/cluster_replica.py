@@ -15,10 +15,10 @@ from im2txt.training.cluster import devices
 from im2txt.training.cluster import task as cluster
 from im2txt.training.cluster.replica import Replica
 from im2txt.training.cluster.signals import (
-  POLL_SECS,
-  SignalHook,
-  Signals,
-  mark_departed,
+    POLL_SECS,
+    SignalHook,
+    Signals,
+    mark_departed,
 )
 from im2txt.training.cluster.sync_replicas import SyncReplicas, SyncReplicasHook
 from im2txt.training.cluster.watchdog import Watchdog

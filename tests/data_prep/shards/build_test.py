@@ -98,7 +98,7 @@ def test_build_writes_each_pair_once(tmp_path, splits, options):
         for image in captioned for caption in image.captions)
   # 'val' is no training word, numbers are rarer than 4.
   assert (out / 'word_counts.txt').read_text() == (
-      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nnumber 20\nimage 20\n'
+      '</S> 60\n<S> 60\na 40\n. 20\ndog 20\nimage 20\nnumber 20\n'
       'train 20\n')
   assert caption_styles.read(str(out / 'word_counts.txt')) == (
       caption_styles.CaptionStyle('nltk', '<S>', '</S>', '<UNK>'))
@@ -140,10 +140,10 @@ def test_both_layouts_have_the_same_words(tmp_path, splits, options):
 
 @pytest.mark.parametrize('layout', ['im2txt', 'image'])
 @pytest.mark.parametrize('style, counts', [
-    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nnumber 20\nimage 20\n'
+    (CLEAN, 'endseq 60\nstartseq 60\ndog 20\nimage 20\nnumber 20\n'
             'train 20\n'),
     (caption_styles.named('keras', end_word='.'),
-     '. 60\n<start> 60\na 40\ndog 20\nnumber 20\nimage 20\ntrain 20\n'),
+     '. 60\n<start> 60\na 40\ndog 20\nimage 20\nnumber 20\ntrain 20\n'),
 ], ids=['clean', 'keras'])
 def test_a_style_is_stored_with_the_words_and_the_captions_as_they_were(
     tmp_path, splits, options, layout, style, counts):
@@ -242,8 +242,8 @@ def test_settings_of_a_default_build_are_those_of_older_builds(
   record = json.loads((tmp_path / 'out' / 'build.json').read_text())
   assert sorted(record['settings']) == [
       'end_word', 'min_word_count', 'nltk version', 'pillow version',
-      'start_word', 'train images and captions', 'train_shards',
-      'unknown_word', 'val images and captions', 'val_shards']
+      'start_word', 'train pictures and captions', 'train_shards',
+      'unknown_word', 'val pictures and captions', 'val_shards']
 
 
 def test_a_lost_style_is_written_again(tmp_path, splits, options, caplog):
@@ -318,7 +318,7 @@ def test_a_sample_of_another_number_is_another_build(
   build.build(splits, options)
   before = contents(tmp_path / 'out')
   for number in (49, 51, None):
-    with pytest.raises(ValueError, match='differs in .*images and captions'):
+    with pytest.raises(ValueError, match='differs in .*pictures and captions'):
       build.build(splits, dataclasses.replace(options, max_pairs=number))
   assert contents(tmp_path / 'out') == before
 
@@ -326,7 +326,7 @@ def test_a_sample_of_another_number_is_another_build(
 def test_other_captions_are_refused(splits, options):
   build.build(splits, options)
   splits['val'][0].captions[0] = 'changed'
-  with pytest.raises(ValueError, match='differs in val images and captions'):
+  with pytest.raises(ValueError, match='differs in val pictures and captions'):
     build.build(splits, options)
 
 

@@ -38,7 +38,7 @@ def toy(tmp_path_factory):
 
 
 def default_scenes():
-  return toy_scenes.choose_scenes(600, random.Random('0/scenes'))
+  return toy_scenes.sample_scenes(600, random.Random('0/scenes'))
 
 
 def test_layout_is_cocos(toy):
@@ -140,8 +140,8 @@ def test_captions_are_true_english():
 def test_things_stay_inside_the_central_part_and_apart():
   rng = random.Random(4)
   margin = toy_images.SIZE / 10
-  for scene in toy_scenes.choose_scenes(1440, rng):
-    boxes = toy_images.place_things(scene, rng)
+  for scene in toy_scenes.sample_scenes(1440, rng):
+    boxes = toy_images.place_objects(scene, rng)
     assert len(boxes) == scene.count
     for left, top, width in boxes:
       assert min(left, top) >= margin
@@ -156,7 +156,7 @@ def test_things_stay_inside_the_central_part_and_apart():
 def test_things_have_their_colour(kind, colour):
   scene = toy_scenes.Scene(kind, colour, 1, 'snow', 'large', 'middle')
   image = toy_images.draw_image(scene, random.Random(5))
-  [(left, top, width)] = toy_images.place_things(scene, random.Random(5))
+  [(left, top, width)] = toy_images.place_objects(scene, random.Random(5))
   hues = collections.Counter()
   box = (left, top, left + width, top + width)
   for hue, saturation, value in image.convert('HSV').crop(
@@ -230,7 +230,7 @@ def test_scores_are_counted_over_top_captions(tmp_path):
 
 
 @pytest.mark.parametrize('caption, colour, kind, count', [
-    ('an image of two red boats .', 'red', 'boat', 2),
+    ('a picture of two red boats .', 'red', 'boat', 2),
     ('an orange car in a row .', 'orange', 'car', 1),
     ('there are three large blue houses in a group .', 'blue', 'house', 3),
     ('one green butterfly', 'green', 'butterfly', 1),

@@ -143,6 +143,21 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
   assert server.requests == ['a'] * 3
 
 
+def test_a_busy_server_says_when_to_ask_again(server, tmp_path):
+  server.answers['a'] = [(503, {'Retry-After': '1'}, b''), *ok(JPEG)]
+  started = time.monotonic()
+  fetch(tmp_path, server.url('a'))
+  assert files(tmp_path) == {'a': JPEG}
+  assert time.monotonic() - started >= 1
+
+
+def test_nobody_waits_longer_than_a_try_may_take(server, tmp_path):
+  server.answers['a'] = [(429, {'Retry-After': '61'}, b''), *ok(JPEG)]
+  fetch(tmp_path, server.url('a'))
+  assert failure_of(tmp_path, 'a') == ('429 Too Many Requests', True)
+  assert server.requests == ['a']
+
+
 def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
   server.answers['a'] = [(503, {}, b'')]
   fetch(tmp_path, server.url('a'))
@@ -300,7 +315,7 @@ def test_a_silent_server_is_left(server, tmp_path):
   server.stall.clear()
   server.answers['a'] = [(200, {'Content-Length': '4999'}, JPEG)]
   fetch(tmp_path, server.url('a'),
-        limits=QUICK._replace(silence_secs=0.1, retries=1))
+        limits=QUICK._replace(timeout_secs=0.1, retries=1))
   assert failure_of(tmp_path, 'a') == ('timed out', True)
   for _ in range(1000):  # Its threads may lag behind.
     if len(server.requests) == 2:

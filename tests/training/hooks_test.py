@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from im2txt.training import hooks as training_hooks
+from im2txt.training import hooks
 
 tf1 = tf.compat.v1
 
@@ -36,7 +36,7 @@ def counting(loss=None, norm=None):
   with tf.control_dependencies([tf1.assign_add(step, 1)]):
     counted = tf.identity(step)
   value = tf.cast(counted, tf.float32)
-  return training_hooks.StepStatistics(
+  return hooks.StepStatistics(
       global_step=counted,
       total_loss=loss(value) if loss else value,
       gradient_norm=norm(value) if norm else value,
@@ -58,7 +58,7 @@ def run(statistics, *hooks, steps=10):
 
 def test_training_goes_on_while_everything_is_finite():
   statistics = counting()
-  assert run(statistics, training_hooks.CheckFiniteHook(
+  assert run(statistics, hooks.CheckFiniteHook(
       statistics, lambda: 'model.ckpt-0')) == 10
 
 
@@ -71,8 +71,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     count = tf1.assign_add(step, 1)
   hook = tf1.train.CheckpointSaverHook(
       str(tmp_path), save_steps=3, listeners=[
-          training_hooks.FiniteListener(lambda: 'runs/model.ckpt-3')])
-  with (pytest.raises(training_hooks.NotFiniteError) as error,
+          hooks.FiniteListener(lambda: 'runs/model.ckpt-3')])
+  with (pytest.raises(hooks.NotFiniteError) as error,
         tf1.train.MonitoredSession(hooks=[hook]) as session):
     for _ in range(9):
       session.run(count)
@@ -87,9 +87,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_a_loss_or_gradient_that_is_not_finite_stops(which, broken):
   statistics = counting(
       **{which: lambda step: tf.where(step < 3.0, step, broken)})
-  hook = training_hooks.CheckFiniteHook(
+  hook = hooks.CheckFiniteHook(
       statistics, lambda: 'runs/model.ckpt-2')
-  with pytest.raises(training_hooks.NotFiniteError) as error:
+  with pytest.raises(hooks.NotFiniteError) as error:
     run(statistics, hook)
   line = str(error.value)
   assert 'step 3' in line and 'runs/model.ckpt-2' in line
@@ -111,7 +111,7 @@ def test_an_event_stops_after_the_step(lines):
         event.set()
 
   assert run(statistics, SetAtStep3(),
-             training_hooks.StopOnEventHook(event)) == 3
+             hooks.StopOnEventHook(event)) == 3
   assert lines == ['Interrupted: saving and stopping']
 
 
@@ -120,7 +120,7 @@ def test_signals_set_the_event_and_a_second_one_acts(number):
   seen = []
   before = signal.signal(number, lambda *_: seen.append('acted'))
   try:
-    with training_hooks.interruption() as event:
+    with hooks.interruption() as event:
       assert not event.is_set()
       os.kill(os.getpid(), number)
       assert event.is_set() and not seen
@@ -134,7 +134,7 @@ def test_signals_set_the_event_and_a_second_one_acts(number):
 
 def test_handlers_come_back_after_an_error():
   before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-  with pytest.raises(KeyError), training_hooks.interruption():
+  with pytest.raises(KeyError), hooks.interruption():
     raise KeyError
   assert before == [
       signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
@@ -144,7 +144,7 @@ def test_other_threads_take_no_signals():
   events = []
 
   def body():
-    with training_hooks.interruption() as event:
+    with hooks.interruption() as event:
       events.append(event)
 
   thread = threading.Thread(target=body)
@@ -166,7 +166,7 @@ def speeds(folder):
 
 def test_progress_is_lines_and_rates(tmp_path, lines, capsys):
   statistics = counting()
-  run(statistics, training_hooks.ProgressHook(
+  run(statistics, hooks.ProgressHook(
       statistics, last_step=12, log_every_n_steps=4,
       train_dir=str(tmp_path)))
   tf1.summary.FileWriterCache.clear()
@@ -183,15 +183,15 @@ def test_progress_is_lines_and_rates(tmp_path, lines, capsys):
 
 
 def test_steps_of_others_are_steps_too(monkeypatch):
-  class Bar(training_hooks.tqdm.tqdm):
+  class Bar(hooks.tqdm.tqdm):
 
     def __init__(self, **options):
       super().__init__(**options | {'disable': False, 'file': io.StringIO()})
 
-  monkeypatch.setattr(training_hooks.tqdm, 'tqdm', Bar)
+  monkeypatch.setattr(hooks.tqdm, 'tqdm', Bar)
   statistics = counting()
   # Each run of this process is preceded by four of others.
-  hook = training_hooks.ProgressHook(statistics, 1000, 10, None)
+  hook = hooks.ProgressHook(statistics, 1000, 10, None)
   with tf1.train.MonitoredSession(hooks=[hook]) as session:
     raw = session._tf_sess()
     for _ in range(20):
@@ -203,7 +203,7 @@ def test_steps_of_others_are_steps_too(monkeypatch):
 
 def test_words_and_captions_are_counted_apart(tmp_path, lines):
   statistics = counting()
-  run(statistics, training_hooks.ProgressHook(
+  run(statistics, hooks.ProgressHook(
       statistics, 12, 5, str(tmp_path)))
   tf1.summary.FileWriterCache.clear()
   numbers = {}

@@ -43,7 +43,7 @@ def odd_ones(item, factor):
 @pytest.mark.parametrize('total', [0, 357])
 def test_what_is_found_is_in_the_items_order(runner, total):
   items = [(i, [f'ünit {i}']) for i in range(total)]
-  found = runner.find(functools.partial(odd_ones, factor=3), items, LABEL)
+  found = runner.filter_map(functools.partial(odd_ones, factor=3), items, LABEL)
   assert list(map(list, found)) == [
       [3 * i, f'ünit {i}'] for i in range(1, total, 2)]
 
@@ -55,7 +55,7 @@ def letters(text):
 @pytest.mark.parametrize('total', [0, 400])
 def test_words_are_counted(runner, total):
   items = ['ab\u2028a', 'b"', ''] * total + ['b']
-  counts = runner.count(letters, items, LABEL, 2)
+  counts = runner.count_words(letters, items, LABEL, 2)
   assert dict(counts) == {
       letter: count for letter, count in {
           'a': 2 * total, 'b': 2 * total + 1, '"': total,
@@ -72,7 +72,7 @@ def write(item, folder):
 def test_everything_is_done(runner, tmp_path, total):
   folder = tmp_path / 'done'
   folder.mkdir()
-  runner.do(functools.partial(write, folder=str(folder)),
+  runner.for_each(functools.partial(write, folder=str(folder)),
             [(f'{i}', 'x' * i) for i in range(total)], range(total), LABEL)
   assert {path.name: path.read_text() for path in folder.iterdir()} == {
       f'{i}': 'x' * i for i in range(total)}
@@ -85,9 +85,9 @@ def fail(item):
 
 def test_a_mistake_is_one_error(runner):
   with pytest.raises(OSError, match='^item 7: no such file$'):
-    runner.do(fail, range(9), [1] * 9, LABEL)
+    runner.for_each(fail, range(9), [1] * 9, LABEL)
   with pytest.raises(OSError, match='^item 7: no such file$'):
-    runner.find(fail, range(9), LABEL)
+    runner.filter_map(fail, range(9), LABEL)
 
 
 def wait_for_ever(_):
@@ -106,7 +106,7 @@ def wait_a_little(_):
 def test_interrupt_is_one_in_beam_too(tmp_path):
   with pytest.raises(KeyboardInterrupt), start_beam(tmp_path) as runner:
     threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    runner.do(wait_a_little, range(999), [1] * 999, LABEL)
+    runner.for_each(wait_a_little, range(999), [1] * 999, LABEL)
   assert not list(tmp_path.iterdir())
 
 
@@ -124,12 +124,12 @@ def stumble(_):
 
 def test_a_defect_keeps_its_name(runner):
   with pytest.raises(KeyError, match='a defect'):
-    runner.find(stumble, [1], LABEL)
+    runner.filter_map(stumble, [1], LABEL)
 
 
 def test_interrupt_ends_workers_of_this_machine():
   with (pytest.raises(KeyboardInterrupt),
         local_runner.local_runner(2) as runner):
     threading.Thread(target=interrupt_soon).start()
-    runner.find(wait_for_ever, range(99), LABEL)
+    runner.filter_map(wait_for_ever, range(99), LABEL)
   assert not multiprocessing.active_children()

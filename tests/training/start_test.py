@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.checkpoints import names
-from im2txt.training import start as run_start
+from im2txt.training import start
 
 tf1 = tf.compat.v1
 
@@ -23,7 +23,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
         tf.fill([2], tf.strings.to_number('no number')), name='kernel')
     new = tf1.Variable(tf.fill([3], 5.0),
                        name=f'{names.VARIABLE_SCOPE}/new')
-    run_start.make_init_fn(
+    start.make_init_fn(
         configuration.ModelConfig(), str(tmp_path), None, None, {})(session)
     assert session.run(step) == 6
     assert session.run(kernel).tolist() == [7, 8]
@@ -32,7 +32,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
 
 def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
   # As where training began with --vocab_file.
-  find = run_start.find_vocabulary
+  find = start.find_vocabulary
   shards = tmp_path / 'shards'
   shards.mkdir()
   for path in task.folder.glob('train-*'):

@@ -10,8 +10,18 @@ from PIL import Image
 
 from data_prep.datasets.captioned_images import CaptionedImage
 from data_prep.images import stored_images
-from data_prep.shards import items as shards
 from data_prep.shards import shard_writer
+from data_prep.shards.items import (
+    Item,
+    Recipe,
+    Shard,
+    assign_shards,
+    count_records,
+    list_items,
+    shard_path,
+    shard_pattern,
+    temporary_pattern,
+)
 from im2txt.inputs import sequence_example
 from im2txt.text import caption_styles, vocabulary
 
@@ -24,13 +34,13 @@ CAPTIONED = [
 def recipe(tmp_path, request):
   path = str(tmp_path / 'word_counts.txt')
   vocabulary.write_word_counts(path, [('<S>', 9), ('a', 5), ('</S>', 9)])
-  return shards.Recipe(
-      request.param, stored_images.Form(), caption_styles.named('nltk'),
+  return Recipe(
+      request.param, stored_images.ImageFormat(), caption_styles.named('nltk'),
       vocabulary.Vocabulary(path, '<S>', '</S>', '<UNK>'))
 
 
 def make_item(image_id, path, *captions):
-  return shards.Item(image_id, str(path), captions)
+  return Item(image_id, str(path), captions)
 
 
 def write(shard, recipe):
@@ -50,34 +60,34 @@ def write_jpeg(path, kind='JPEG'):
 
 
 def test_pairs_have_each_caption_once_in_a_fixed_order():
-  items = shards.list_items(CAPTIONED, 'im2txt')
-  assert items == shards.list_items(CAPTIONED, 'im2txt')
-  in_order = [shards.Item(image.image_id, image.path, [caption])
+  items = list_items(CAPTIONED, 'im2txt')
+  assert items == list_items(CAPTIONED, 'im2txt')
+  in_order = [Item(image.image_id, image.path, [caption])
               for image in CAPTIONED for caption in image.captions]
   assert items != in_order
   assert sorted(items) == in_order
   # Shards that were begun with another order could not be gone on with.
   assert [item.captions for item in items[:3]] == [
       ['caption 5 2'], ['caption 6 1'], ['caption 1 0']]
-  assert len(items) == shards.count_records(CAPTIONED, 'im2txt')
+  assert len(items) == count_records(CAPTIONED, 'im2txt')
 
 
 def test_images_have_all_captions_in_a_fixed_order():
-  items = shards.list_items(CAPTIONED, 'image')
-  assert items == shards.list_items(CAPTIONED, 'image')
-  in_order = [shards.Item(image.image_id, image.path, image.captions)
+  items = list_items(CAPTIONED, 'image')
+  assert items == list_items(CAPTIONED, 'image')
+  in_order = [Item(image.image_id, image.path, image.captions)
               for image in CAPTIONED]
   assert items != in_order
   assert sorted(items) == in_order
   assert [item.image_id for item in items] == [6, 4, 1, 2, 0, 5, 3]
-  assert len(items) == shards.count_records(CAPTIONED, 'image')
+  assert len(items) == count_records(CAPTIONED, 'image')
 
 
 @pytest.mark.parametrize(('layout', 'sizes'), [
     ('im2txt', [5, 5, 5, 6]), ('image', [1, 2, 2, 2])])
 def test_assign_shards_cuts_evenly(layout, sizes):
-  items = shards.list_items(CAPTIONED, layout)
-  cut = shards.assign_shards('out', 'val', items, 4)
+  items = list_items(CAPTIONED, layout)
+  cut = assign_shards('out', 'val', items, 4)
   assert [shard.path for shard in cut] == [
       f'out/val-0000{i}-of-00004' for i in range(4)]
   assert [item for shard in cut for item in shard.items] == items
@@ -88,7 +98,7 @@ def test_write_shard_round_trip(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
   examples, records = write(
-      shards.Shard(str(tmp_path / 'train-00000-of-00001'), [
+      Shard(str(tmp_path / 'train-00000-of-00001'), [
           make_item(2**40, tmp_path / 'a.jpg', 'a zebra'),
           make_item(-7, tmp_path / 'b.jpg', 'a')]),
       recipe)
@@ -108,7 +118,7 @@ def test_write_shard_round_trip(tmp_path, recipe):
 def test_image_record_holds_the_image_once(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], [record] = write(
-      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+      Shard(str(tmp_path / 'val-00000-of-00001'), [
           make_item(3, tmp_path / 'a.jpg', 'a',
                     'a zebra a', '')]),
       recipe)
@@ -124,7 +134,7 @@ def test_image_record_holds_the_image_once(tmp_path, recipe):
 def test_pair_is_im2txts_record(tmp_path, recipe):
   plain = write_jpeg(tmp_path / 'a.jpg')
   [example], _ = write(
-      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+      Shard(str(tmp_path / 'val-00000-of-00001'), [
           make_item(3, tmp_path / 'a.jpg', 'a')]),
       recipe)
   lists = example.feature_lists.feature_list
@@ -143,7 +153,7 @@ def test_raw_captions_stand_beside_the_words(tmp_path, recipe):
   recipe = recipe._replace(
       style=caption_styles.named('keras', '<S>', '</S>', '<UNK>'))
   [example], [record] = write(
-      shards.Shard(str(tmp_path / 'val-00000-of-00001'), [item]), recipe)
+      Shard(str(tmp_path / 'val-00000-of-00001'), [item]), recipe)
   assert [caption.raw for caption in sequence_example.captions_of(example)
           ] == raw
   # What training reads is as it is without them.
@@ -153,8 +163,8 @@ def test_raw_captions_stand_beside_the_words(tmp_path, recipe):
 def test_write_shard_shrinks(tmp_path, recipe):
   Image.new('RGB', (50, 30), 'red').save(tmp_path / 'large.jpg')
   small = write_jpeg(tmp_path / 'small.jpg')
-  recipe = recipe._replace(form=stored_images.Form(max_side=20))
-  _, records = write(shards.Shard(str(tmp_path / 'val-00000-of-00001'), [
+  recipe = recipe._replace(image_format=stored_images.ImageFormat(max_side=20))
+  _, records = write(Shard(str(tmp_path / 'val-00000-of-00001'), [
       make_item(1, tmp_path / 'large.jpg', 'a'),
       make_item(2, tmp_path / 'small.jpg', 'a')]),
                      recipe)
@@ -168,7 +178,7 @@ def test_write_shard_writes_the_same_bytes_each_time(tmp_path, recipe):
   write_jpeg(tmp_path / 'b.jpg', 'PNG')
   items = 3 * [make_item(1, tmp_path / 'b.jpg', 'a')]
   for name in ('one', 'two'):
-    shard_writer.write_shard(shards.Shard(str(tmp_path / name), items), recipe)
+    shard_writer.write_shard(Shard(str(tmp_path / name), items), recipe)
   assert (tmp_path / 'one').read_bytes() == (tmp_path / 'two').read_bytes()
 
 
@@ -178,7 +188,7 @@ def test_write_shard_leaves_no_half_shard(tmp_path, recipe):
   items = [make_item(1, tmp_path / 'a.jpg', 'a'),
            make_item(2, tmp_path / 'gone.jpg', 'a')]
   with pytest.raises(OSError, match='gone.jpg'):
-    shard_writer.write_shard(shards.Shard(path, items), recipe)
+    shard_writer.write_shard(Shard(path, items), recipe)
   assert not os.path.exists(path)
 
 
@@ -187,17 +197,17 @@ def test_write_shard_names_the_file_it_cannot_write(tmp_path, recipe):
   path = str(tmp_path / 'no folder' / 'val-00000-of-00001')
   items = [make_item(1, tmp_path / 'a.jpg', 'a')]
   with pytest.raises(OSError, match='no folder'):
-    shard_writer.write_shard(shards.Shard(path, items), recipe)
+    shard_writer.write_shard(Shard(path, items), recipe)
 
 
 def test_patterns_match_what_they_are_for(tmp_path):
   odd = tmp_path / 'out [1]'  # Brackets mean something to glob.
   odd.mkdir()
-  path = shards.shard_path(str(odd), 'train', 3, 12)
+  path = shard_path(str(odd), 'train', 3, 12)
   assert os.path.basename(path) == 'train-00003-of-00012'
   for name in (path, f'{path}.77.tmp'):
     with open(name, 'w'):
       pass
-  assert glob.glob(shards.shard_pattern(str(odd), 'train')) == [path]
-  assert glob.glob(shards.temporary_pattern(str(odd), 'train')) == [
+  assert glob.glob(shard_pattern(str(odd), 'train')) == [path]
+  assert glob.glob(temporary_pattern(str(odd), 'train')) == [
       f'{path}.77.tmp']

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from command_runner import free_hosts
 
-from im2txt.training.cluster import signals as cluster_signals
+from im2txt.training.cluster import signals
 from im2txt.training.cluster import task as cluster
 
 tf1 = tf.compat.v1
@@ -22,7 +22,7 @@ def ps():
       'task': {'type': job, 'index': 0}})})
                          for job in ('ps', 'chief', 'worker'))
   thread = threading.Thread(
-      target=cluster_signals.keep_variables,
+      target=signals.keep_variables,
       args=(task, threading.Event()), daemon=True)
   thread.start()
   return thread, chief, worker
@@ -30,29 +30,29 @@ def ps():
 
 def is_there(thread):
   """Whether it is, some polls later."""
-  thread.join(6 * cluster_signals.POLL_SECS)
+  thread.join(6 * signals.POLL_SECS)
   return thread.is_alive()
 
 
 def test_it_leaves_after_all_replicas(ps):
   thread, chief, worker = ps
-  cluster_signals.mark_departed(chief, chief.start_server().target, 0)
+  signals.mark_departed(chief, chief.start_server().target, 0)
   assert is_there(thread)
-  cluster_signals.mark_departed(worker, worker.start_server().target, 0)
+  signals.mark_departed(worker, worker.start_server().target, 0)
   assert not is_there(thread)
 
 
 def test_a_chief_that_begins_makes_it_wait_for_all_again(ps):
   thread, chief, worker = ps
   target = chief.start_server().target
-  cluster_signals.mark_departed(chief, target, 0)
+  signals.mark_departed(chief, target, 0)
   with tf.Graph().as_default():
-    signals = cluster_signals.Signals(chief)
+    of_chief = signals.Signals(chief)
     with tf1.Session(target, config=chief.session_config()) as session:
-      session.run(signals.clear_departed)
-      session.run(signals.mark_started)
-      assert session.run(signals.times_started) == 1
-  cluster_signals.mark_departed(worker, worker.start_server().target, 0)
+      session.run(of_chief.clear_departed)
+      session.run(of_chief.mark_started)
+      assert session.run(of_chief.times_started) == 1
+  signals.mark_departed(worker, worker.start_server().target, 0)
   assert is_there(thread)
-  cluster_signals.mark_departed(chief, target, 0)
+  signals.mark_departed(chief, target, 0)
   assert not is_there(thread)

@@ -8,11 +8,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep.images import stored_images
+from data_prep.images.stored_images import (
+    ImageFormat,
+    find_problem,
+    read_jpeg,
+)
 
 WIDTH, HEIGHT = 37, 23
 RED = (200, 40, 30)
-FORM = stored_images.Form()
+FORMAT = ImageFormat()
 
 
 def encode(image, kind='JPEG', **options):
@@ -39,8 +43,8 @@ def with_second_image():
 def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  assert stored_images.problem(path, FORM) is None
-  assert stored_images.read(path, FORM) == data
+  assert find_problem(path, FORMAT) is None
+  assert read_jpeg(path, FORMAT) == data
   tf.io.decode_jpeg(data, channels=3)
 
 
@@ -56,8 +60,8 @@ def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
 def test_other_images_become_jpeg(tmp_path, data):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  assert stored_images.problem(path, FORM) is None
-  pixels = tf.io.decode_jpeg(stored_images.read(path, FORM)).numpy()
+  assert find_problem(path, FORMAT) is None
+  pixels = tf.io.decode_jpeg(read_jpeg(path, FORMAT)).numpy()
   assert pixels.shape == (HEIGHT, WIDTH, 3)
   np.testing.assert_allclose(pixels[HEIGHT // 2, WIDTH // 2], RED, atol=15)
 
@@ -66,15 +70,15 @@ def test_16_bit_grey_keeps_its_shades(tmp_path):
   shades = np.linspace(0, 65535, 64, dtype=np.uint16)
   path = str(tmp_path / 'grey.png')
   Image.fromarray(np.tile(shades, (64, 1))).save(path)
-  assert stored_images.problem(path, FORM) is None
-  pixels = tf.io.decode_jpeg(stored_images.read(path, FORM)).numpy()
+  assert find_problem(path, FORMAT) is None
+  pixels = tf.io.decode_jpeg(read_jpeg(path, FORMAT)).numpy()
   np.testing.assert_allclose(pixels[32, :, 0], shades / 257, atol=8)
 
 
 def test_transparent_is_white(tmp_path):
   path = str(tmp_path / 'clear.png')
   Image.new('RGBA', (WIDTH, HEIGHT), (0, 0, 0, 0)).save(path)
-  pixels = tf.io.decode_jpeg(stored_images.read(path, FORM)).numpy()
+  pixels = tf.io.decode_jpeg(read_jpeg(path, FORMAT)).numpy()
   assert pixels.min() > 250
 
 
@@ -95,7 +99,7 @@ def noise_jpeg():
 def test_bad_images_are_named(tmp_path, data, problem):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  found = stored_images.problem(path, FORM)
+  found = find_problem(path, FORMAT)
   assert found
   assert '\n' not in found
   assert problem in found
@@ -106,8 +110,8 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
   path = tmp_path / 'image.jpg'
   for length in [*range(1, len(data), 200), *range(len(data) - 8, len(data))]:
     path.write_bytes(data[:length])
-    if not stored_images.problem(str(path), FORM):
-      stored = stored_images.read(str(path), FORM)
+    if not find_problem(str(path), FORMAT):
+      stored = read_jpeg(str(path), FORMAT)
       assert stored != data[:length], length
       tf.io.decode_jpeg(stored)
 
@@ -115,7 +119,7 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
 def test_no_file_no_image(tmp_path):
   os.mkfifo(tmp_path / 'pipe.jpg')
   for path in (tmp_path / 'none.jpg', tmp_path, tmp_path / 'pipe.jpg'):
-    assert 'no such file' in stored_images.problem(str(path), FORM)
+    assert 'no such file' in find_problem(str(path), FORMAT)
 
 
 @pytest.mark.parametrize(('size', 'max_side', 'expected'), [
@@ -131,9 +135,9 @@ def test_no_file_no_image(tmp_path):
 def test_large_images_are_shrunk(tmp_path, mode, size, max_side, expected):
   path = str(tmp_path / 'image.jpg')
   plain(mode, size).save(path)
-  form = stored_images.Form(max_side)
-  assert stored_images.problem(path, form) is None
-  pixels = tf.io.decode_jpeg(stored_images.read(path, form)).numpy()
+  image_format = ImageFormat(max_side)
+  assert find_problem(path, image_format) is None
+  pixels = tf.io.decode_jpeg(read_jpeg(path, image_format)).numpy()
   assert pixels.shape == (*expected[::-1], 3)
   shade = RED if mode == 'RGB' else plain('L').getpixel((0, 0))
   np.testing.assert_allclose(
@@ -144,9 +148,9 @@ def test_large_images_are_shrunk(tmp_path, mode, size, max_side, expected):
 def test_images_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
   path = tmp_path / 'image.jpg'
   plain(size=size).save(path)
-  form = stored_images.Form(max_side=64, quality=50)
-  assert stored_images.problem(str(path), form) is None
-  assert stored_images.read(str(path), form) == path.read_bytes()
+  image_format = ImageFormat(max_side=64, quality=50)
+  assert find_problem(str(path), image_format) is None
+  assert read_jpeg(str(path), image_format) == path.read_bytes()
 
 
 @pytest.mark.parametrize(('kind', 'mode'), [
@@ -154,9 +158,9 @@ def test_images_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
 def test_other_images_are_shrunk_too(tmp_path, kind, mode):
   path = str(tmp_path / 'image')
   plain(mode).save(path, kind)
-  form = stored_images.Form(max_side=10)
-  assert stored_images.problem(path, form) is None
-  pixels = tf.io.decode_jpeg(stored_images.read(path, form)).numpy()
+  image_format = ImageFormat(max_side=10)
+  assert find_problem(path, image_format) is None
+  pixels = tf.io.decode_jpeg(read_jpeg(path, image_format)).numpy()
   assert pixels.shape == (6, 10, 3)
   np.testing.assert_allclose(pixels[3, 5], RED, atol=15)
 
@@ -175,7 +179,7 @@ def test_shrinking_is_true_to_the_image(tmp_path):
   large = scene((901, 700))
   large.save(path, quality=95)
   shrunk = tf.io.decode_jpeg(
-      stored_images.read(path, stored_images.Form(max_side=100))).numpy()
+      read_jpeg(path, ImageFormat(max_side=100))).numpy()
   expected = np.asarray(large.resize((100, 78), Image.Resampling.LANCZOS))
   assert np.abs(shrunk - expected.astype(float)).mean() < 2
 
@@ -185,7 +189,7 @@ def test_orientation_stays_ignored(tmp_path):
   exif = Image.Exif()
   exif[0x0112] = 6  # To be shown turned by 90 degrees.
   plain().save(path, exif=exif)
-  stored = stored_images.read(path, stored_images.Form(max_side=20))
+  stored = read_jpeg(path, ImageFormat(max_side=20))
   assert Image.open(io.BytesIO(stored)).size == (20, 12)
   assert not Image.open(io.BytesIO(stored)).getexif()
 
@@ -193,7 +197,7 @@ def test_orientation_stays_ignored(tmp_path):
 def test_quality_is_that_of_what_is_encoded_here(tmp_path):
   path = str(tmp_path / 'image.png')
   Image.open(io.BytesIO(noise_jpeg())).save(path)
-  sizes = [len(stored_images.read(path, stored_images.Form(quality=quality)))
+  sizes = [len(read_jpeg(path, ImageFormat(quality=quality)))
            for quality in (1, 50, 85, 95, 100)]
   assert sizes == sorted(set(sizes))
 
@@ -203,5 +207,5 @@ def test_large_image_that_is_cut_is_noticed(tmp_path):
   path = tmp_path / 'image.jpg'
   for length in range(1, len(data) - 2, 200):
     path.write_bytes(data[:length])
-    assert stored_images.problem(
-        str(path), stored_images.Form(max_side=9)), length
+    assert find_problem(
+        str(path), ImageFormat(max_side=9)), length
