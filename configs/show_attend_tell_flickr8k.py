@@ -1,7 +1,7 @@
 """Show, Attend and Tell on Flickr8k with a frozen EfficientNet-Lite0.
 
 Paper: Xu et al. 2015, https://arxiv.org/abs/1502.03044.
-Commands: README, *Other captioners*; --number_of_steps=4690.
+Commands: docs/models.md, *Train another decoder*; --number_of_steps=4690.
 Time and score on two cores: ten epochs in 30 min with five evaluations, the
 machine doing other work besides; on dev (1,000 images, here of 224 x 224
 pixels) perplexity 16.99; with beam_size 5, length_normalization_factor 1 BLEU-1

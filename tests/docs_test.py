@@ -138,6 +138,14 @@ def test_links_lead_somewhere(page):
       assert anchor in anchors(PAGES[str(target.relative_to(ROOT))]), link
 
 
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*.py')),
+                         ids=lambda path: path.stem)
+def test_configurations_name_headings(path):
+  for page, heading in re.findall(r'(docs/\w+\.md),\s\*([^*]+)\*',
+                                  path.read_text('utf-8')):
+    assert f'# {heading}\n' in PAGES[page], heading
+
+
 @pytest.mark.parametrize('page', ['README.md', 'WORKSPACE.md'])
 def test_a_page_can_be_read_at_once(page):
   assert PAGES[page].count('\n') <= 200
