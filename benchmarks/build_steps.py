@@ -22,6 +22,7 @@ from data_prep.shards import shard_writer
 from data_prep.shards.items import Item, Recipe, Shard, tokenize
 from im2txt import command_line, configuration
 from im2txt.inference import image_files
+from im2txt.inputs.shards import Shards
 from im2txt.text import caption_styles, vocabulary
 
 
@@ -90,7 +91,7 @@ def main(flags_: Flags) -> None:
         image_width=flags_.side.value)
     with local_runner.in_this_process() as runner:
       report('scan shards', len(files), lambda: image_scan.scan(
-          runner, [shard.path], config))
+          runner, Shards.find(shard.path), config))
     maker = feature_maker.get_maker(config)
     description = maker.describe('pooled', 'float16', 0, '')
 

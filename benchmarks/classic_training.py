@@ -10,7 +10,7 @@ import tensorflow as tf
 from im2txt import configuration, encoders
 from im2txt.decoders.show_and_tell import ShowAndTell
 from im2txt.decoders.word_layers import WordLayers
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.batch import Batch
 from im2txt.layers import core
 
 tf1 = tf.compat.v1
@@ -50,7 +50,7 @@ class BasicLSTMCell:
     return zeros, zeros
 
 
-def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
+def build(config: configuration.ModelConfig, batch: Batch) -> tf.Tensor:
   """Builds the training graph with a frozen encoder.
 
   Args:
@@ -71,7 +71,7 @@ def build(config: configuration.ModelConfig, batch: inputs.Batch) -> tf.Tensor:
   cell = BasicLSTMCell(
       config.num_lstm_units, tf1.random_uniform_initializer(
           -config.initializer_scale, config.initializer_scale),
-      config.lstm_dropout_keep_prob)
+      config.decoder_dropout_keep_prob)
   with tf1.variable_scope('lstm') as scope:
     zeros = cell.zero_state(tf.shape(image_embeddings)[0], tf.float32)
     _, state = cell(image_embeddings, zeros)

@@ -30,7 +30,7 @@ from benchmarks import drawn_shards
 from benchmarks.model_flags import ModelFlags
 from im2txt import command_line, encoders
 from im2txt.checkpoints import encoder_weights
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
 from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
@@ -99,8 +99,8 @@ def main(flags_: Flags) -> None:
   """Train and print a table."""
   config = flags_.model.config()
   with tf.Graph().as_default():
-    Captioner(config).build(Mode.TRAIN,
-                    inputs.make_batch(config, training=True))
+    Captioner(config).build(
+        Mode.TRAIN, pipeline.make_batch(None, config, training=True))
     weights = sum(4 * v.shape.num_elements()
                   for v in tf1.trainable_variables())
   encoder = encoders.make(config)

@@ -48,7 +48,7 @@ def serve(
     return [training.make_step(case.build_loss(case.config, batch))]
 
   seed = 1 if deterministic else None
-  with training.running(case.config, build, seed) as run:
+  with training.running(case, build, seed) as run:
     while parent.recv():
       parent.send(training.speed(run(case.steps)))
 

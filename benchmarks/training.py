@@ -31,8 +31,9 @@ from benchmarks import classic_training, drawn_shards, images
 from benchmarks.model_flags import TrainingFlags
 from benchmarks.timing import best_time, matrix_rate
 from im2txt import command_line, configuration, encoders
-from im2txt.inputs import pipeline as inputs
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import pipeline
+from im2txt.inputs.batch import Batch
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import optimization
 
@@ -51,8 +52,9 @@ class Case(NamedTuple):
   """A way to train."""
 
   name: str
+  shards: Shards
   config: configuration.ModelConfig
-  build_loss: Callable[[configuration.ModelConfig, inputs.Batch], tf.Tensor]
+  build_loss: Callable[[configuration.ModelConfig, Batch], tf.Tensor]
   steps: int  # a round
 
 
@@ -65,7 +67,7 @@ class Timed(NamedTuple):
 
 
 def our_loss(
-    config: configuration.ModelConfig, batch: inputs.Batch
+    config: configuration.ModelConfig, batch: Batch
 ) -> tf.Tensor:
   """The loss as train.py builds it."""
   return Captioner(config).build(Mode.TRAIN, batch).total_loss
@@ -74,27 +76,27 @@ def our_loss(
 def make_cases(folder: str, config: configuration.ModelConfig) -> list[Case]:
   """Return the ways to train `config`, the classic one first."""
   pairs, whole, features = (
-      {'input_file_pattern': os.path.join(folder, name)}
+      Shards.find(os.path.join(folder, name))
       for name in ('pairs', 'images', 'features/*-of-*'))
 
   def changed(**fields) -> configuration.ModelConfig:
     return dataclasses.replace(config, **fields)
 
   return [
-      Case('classic', changed(
-          input_pipeline='queue', bucket_by_length=False, **pairs),
+      Case('classic', pairs, changed(
+          input_pipeline='queue', bucket_by_length=False),
            classic_training.build, 2),
-      Case('images', changed(**pairs), our_loss, 2),
-      Case('images, all captions of each', changed(
-          all_captions=True, **whole), our_loss, 2),
-      Case('features, no buckets', changed(
-          bucket_by_length=False, **features), our_loss, 40),
-      Case('features, all captions of each', changed(
-          all_captions=True, **features), our_loss, 10),
-      Case('features', changed(**features), our_loss, 40)]
+      Case('images', pairs, config, our_loss, 2),
+      Case('images, all captions of each', whole, changed(
+          all_captions=True), our_loss, 2),
+      Case('features, no buckets', features, changed(
+          bucket_by_length=False), our_loss, 40),
+      Case('features, all captions of each', features, changed(
+          all_captions=True), our_loss, 10),
+      Case('features', features, config, our_loss, 40)]
 
 
-def count(batch: inputs.Batch) -> Counts:
+def count(batch: Batch) -> Counts:
   """The batch's counts, each int32 []."""
   return Counts(tf.shape(batch.input_mask)[0],
                 tf.reduce_sum(batch.input_mask), tf.size(batch.input_mask))
@@ -109,14 +111,14 @@ def make_step(loss: tf.Tensor) -> tf.Operation:
 
 @contextlib.contextmanager
 def running(
-    config: configuration.ModelConfig,
-    build: Callable[[inputs.Batch], list[tf.Operation]],
+    case: Case,
+    build: Callable[[Batch], list[tf.Operation]],
     seed: int | None = None,
 ) -> Iterator[Callable[[int], Timed]]:
   """Yield what runs a graph on the input pipeline for some steps."""
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(seed)
-    batch = inputs.make_batch(config, training=True)
+    batch = pipeline.make_batch(case.shards, case.config, training=True)
     fetches = build(batch), count(batch)
     session.run([tf1.global_variables_initializer(),
                  tf1.local_variables_initializer(), tf1.tables_initializer()])
@@ -154,7 +156,7 @@ def multiply_adds(
 
 def floor(case: Case, timed: Timed, channels: int, rate: float) -> float | None:
   """Seconds that the steps' arithmetic takes; None if the encoder runs."""
-  if not shard_records.find_features(case.config):
+  if not case.shards.features:
     return None
   num_images = timed.counts.captions // (
       drawn_shards.CAPTIONS_A_IMAGE if case.config.all_captions else 1)
@@ -171,7 +173,7 @@ def time_steps(cases: list[Case], rounds: int) -> list[list[Timed]]:
   """Time each case in turn, so many rounds."""
   with contextlib.ExitStack() as stack:
     runs = [stack.enter_context(running(
-        case.config, lambda batch, case=case: [
+        case, lambda batch, case=case: [
             make_step(case.build_loss(case.config, batch))]))
         for case in cases]
     return [list(times) for times in zip(*(
@@ -209,7 +211,7 @@ def print_inputs(cases: list[Case], times: list[list[Timed]],
   print(row.format('input alone', 'captions/s', 'x step'))
   print(row.format(*(3 * ['---'])))
   for case, own in zip(cases, times, strict=True):
-    with running(case.config, lambda batch: [
+    with running(case, lambda batch: [
         part.op for part in tf.nest.flatten(batch) if part is not None]) as run:
       run(20)  # What was read ahead.
       alone = max(speed(run(10 * case.steps)) for _ in range(rounds))
@@ -230,7 +232,7 @@ def time_constant_step(
     features = tf.Variable(random.exponential(
         0.4, (config.batch_size, channels)).astype(np.float32), False)
     images = encoders.Encoding(features, None)
-    batch = inputs.Batch(images, words, words, tf.ones_like(words),
+    batch = Batch(images, words, words, tf.ones_like(words),
                          tf.range(config.batch_size))
     step = make_step(our_loss(config, batch))
     session.run(tf1.global_variables_initializer())

@@ -25,7 +25,7 @@ def get_config() -> configuration.Config:
           embedding_size=256,
           num_lstm_units=512,
           num_lstm_layers=1,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(
@@ -33,7 +33,7 @@ def get_config() -> configuration.Config:
           optimizer='Adam',
           initial_learning_rate=1e-3,
           learning_rate_decay='cosine',
-          learning_rate_decay_factor=0.02,
+          cosine_final_fraction=0.02,
           num_epochs_per_decay=15.0,
           label_smoothing=0.1,
           ema_decay=0.998,

@@ -19,7 +19,7 @@ def get_config() -> configuration.Config:
           image_height=160,
           image_width=160,
           vocab_size=0,
-          lstm_dropout_keep_prob=0.8,
+          decoder_dropout_keep_prob=0.8,
       ),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=2400,

@@ -26,7 +26,7 @@ def get_config() -> configuration.Config:
           batch_size=32,
           embedding_size=200,
           num_lstm_units=256,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(

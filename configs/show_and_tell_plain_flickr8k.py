@@ -30,7 +30,7 @@ def get_config() -> configuration.Config:
           image_width=224,
           vocab_size=0,
           batch_size=32,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
       ),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=30000,

@@ -28,7 +28,7 @@ def get_config() -> configuration.Config:
           embedding_size=256,
           num_lstm_units=512,
           attention_size=512,
-          lstm_dropout_keep_prob=1.0,
+          decoder_dropout_keep_prob=1.0,
       ),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=24000,

@@ -6,12 +6,12 @@ Time and score on two cores: ten epochs in 30 min with five evaluations, the
 machine doing other work besides; on dev (1,000 images, here of 224 x 224
 pixels) perplexity 16.99; with beam_size 5, length_normalization_factor 1 BLEU-1
 to 4 .619 .441 .307 .211, METEOR .209, ROUGE_L .467, CIDEr .530, 88.4 % distinct
-captions. With lstm_dropout_keep_prob .5 the best of the five was that of step
-2814, perplexity 16.84, CIDEr .528. With --config.model.tie_embeddings=true and
-the 2,538 words of README, *Train on Flickr8k*, 15.63 (fewer words), CIDEr .528,
-BLEU-4 .214, METEOR .209; chosen by --consensus_file_pattern of the training
-features .577, .231, .209; after 3,600 self-critical steps .569, .217, .205, and
-chosen .601, .227, .210.
+captions. With decoder_dropout_keep_prob .5 the best of the five was that of
+step 2814, perplexity 16.84, CIDEr .528. With --config.model.tie_embeddings=true
+and the 2,538 words of README, *Train on Flickr8k*, 15.63 (fewer words), CIDEr
+.528, BLEU-4 .214, METEOR .209; chosen by --consensus_file_pattern of the
+training features .577, .231, .209; after 3,600 self-critical steps .569, .217,
+.205, and chosen .601, .227, .210.
 """
 
 from im2txt import configuration, decoders
@@ -32,7 +32,7 @@ def get_config() -> configuration.Config:
           num_lstm_units=512,
           attention_size=512,
           attention_regularization=0.1,
-          lstm_dropout_keep_prob=0.4,
+          decoder_dropout_keep_prob=0.4,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(
@@ -40,7 +40,7 @@ def get_config() -> configuration.Config:
           optimizer='Adam',
           initial_learning_rate=1e-3,
           learning_rate_decay='cosine',
-          learning_rate_decay_factor=0.02,
+          cosine_final_fraction=0.02,
           num_epochs_per_decay=10.0,
           label_smoothing=0.1,
           ema_decay=0.998,

@@ -31,7 +31,7 @@ def get_config() -> configuration.Config:
           num_heads=2,
           feed_forward_size=512,
           max_positions=50,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(

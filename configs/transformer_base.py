@@ -35,7 +35,7 @@ def get_config() -> configuration.Config:
           num_heads=6,
           feed_forward_size=1536,
           pre_norm=True,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(
@@ -43,7 +43,7 @@ def get_config() -> configuration.Config:
           optimizer='AdamW',
           initial_learning_rate=5e-4,
           learning_rate_decay='cosine',
-          learning_rate_decay_factor=0.02,
+          cosine_final_fraction=0.02,
           num_epochs_per_decay=8.0,
           warmup_steps=500,
           weight_decay=0.01,

@@ -30,7 +30,7 @@ def get_config() -> configuration.Config:
           num_heads=2,
           feed_forward_size=512,
           max_positions=50,
-          lstm_dropout_keep_prob=0.5,
+          decoder_dropout_keep_prob=0.5,
           bias_from_counts=True,
       ),
       training=configuration.TrainingConfig(
@@ -39,7 +39,7 @@ def get_config() -> configuration.Config:
           initial_learning_rate=5e-4,
           warmup_steps=500,
           learning_rate_decay='cosine',
-          learning_rate_decay_factor=0.02,
+          cosine_final_fraction=0.02,
           num_epochs_per_decay=10.0,
           label_smoothing=0.1,
           ema_decay=0.998,

@@ -36,8 +36,8 @@ from im2txt import command_line, configuration, encoders
 from im2txt.files import atomic_files, file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
-from im2txt.inputs import bad_records, feature_cache
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import feature_cache
+from im2txt.inputs.shards import Shards
 from im2txt.text import vocabulary
 
 
@@ -150,13 +150,13 @@ def claim_folder(
 
 
 def make(
-    config: configuration.ModelConfig, files: Sequence[str], options: Options
+    config: configuration.ModelConfig, shards: Shards, options: Options
 ) -> None:
   """Make the features of shards, or those that are still to do.
 
   Args:
     config: the encoder and its weights.
-    files: shards of images.
+    shards: of images.
     options: see there.
 
   Raises:
@@ -172,21 +172,20 @@ def make(
     file_system.makedirs(folder)
     stack.enter_context(locks.folder(folder))
     runner = stack.enter_context(options.runner())
-    groups = image_scan.scan(runner, files, config)
+    groups = image_scan.scan(runner, shards, config)
     description = maker.describe(
         options.features, options.precision, options.augmentations,
         image_scan.digest(groups))
     store = options.reuse and feature_store.FeatureStore(
         runner, options.reuse, description,
-        bad_records.skips(config))
-    shards = list_shards(groups, folder, store)
+        shards.skips_bad_records)
+    wanted = list_shards(groups, folder, store)
     claim_folder(folder, description)
-    words = os.path.join(os.path.dirname(files[0]), vocabulary.FILE_NAME)
-    if file_system.exists(words):
-      vocabulary.copy(words, folder)
+    if shards.vocab_file:
+      vocabulary.copy(shards.vocab_file, folder)
 
-    due = [shard for shard in shards if not file_system.exists(shard.path)]
-    total = sum(len(shard.images) for shard in shards)
+    due = [shard for shard in wanted if not file_system.exists(shard.path)]
+    total = sum(len(shard.images) for shard in wanted)
     logging.info('%d images, %d of them to encode', total,
                  sum(map(feature_maker.count_to_encode, due)))
     try:
@@ -197,8 +196,8 @@ def make(
           due, [len(shard.images) for shard in due],
           Label('making features', 'image'))
     finally:
-      remove_leftovers(folder, shards)
-  logging.info('%s: %d images in %d shards', folder, total, len(shards))
+      remove_leftovers(folder, wanted)
+  logging.info('%s: %d images in %d shards', folder, total, len(wanted))
 
 
 def remove_leftovers(
@@ -218,14 +217,14 @@ def main(flags_: Flags) -> None:
   config = flags_.config.value()
   if config is None:
     raise ValueError('which encoder? Give the --config of the training')
-  encoders.resolve_sides(config.model)
-  configuration.check(config)
-  flags_.bad_records.apply(config.model)
-  if flags_.inception_checkpoint_file.value:
-    config.model.inception_checkpoint_file = (
-        flags_.inception_checkpoint_file.value)
-  files = shard_records.find_shards(flags_.input_file_pattern.value)
-  make(config.model, files, Options(
+  model = configuration.resolve(
+      config, encoders.make(config.model).image_side).model
+  shards = Shards.find(flags_.input_file_pattern.value,
+                       flags_.bad_records.value() or model.bad_records)
+  weights = flags_.inception_checkpoint_file.value
+  if weights:
+    model = dataclasses.replace(model, inception_checkpoint_file=weights)
+  make(model, shards, Options(
       output_dir=flags_.output_dir.value,
       features=flags_.features.value,
       precision=flags_.precision.value,

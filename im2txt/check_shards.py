@@ -10,15 +10,12 @@ its command run once more; `--bad_records=skip` of train.py, evaluate.py and
 cache_features.py leaves bad records out. The exit status is 1 if there are any.
 """
 
-import os
-
 from absl import flags, logging
 
 from im2txt import command_line, configuration, encoders
-from im2txt.files import file_system
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import bad_records
-from im2txt.inputs import records as shard_records
+from im2txt.inputs.shards import Shards
 from im2txt.text import vocabulary
 
 
@@ -32,33 +29,40 @@ class Flags:
         required=True, flag_values=values)
 
 
-def resolve_config(flags_: Flags) -> configuration.ModelConfig:
-  """Return the configuration of the flags.
+def resolve_config(
+    flags_: Flags, shards: Shards
+) -> configuration.ModelConfig:
+  """Return the final configuration of the flags.
 
-  A `vocab_size` of 0 is set to that of the vocabulary beside the shards, if
+  A `vocab_size` of 0 becomes that of the vocabulary beside the shards, if
   there is one.
+
+  Args:
+    flags_: of this command.
+    shards: what is to be checked.
+
+  Raises:
+    ValueError: there is no configuration, or it has a mistake.
   """
   config = flags_.config.value()
   if config is None:
     raise ValueError('what shall read the shards? Give the --config of the '
                      'training')
-  encoders.resolve_sides(config.model)
-  configuration.check(config)
-  model = config.model
-  model.input_file_pattern = flags_.input_file_pattern.value
-  words = os.path.join(
-      os.path.dirname(shard_records.find_shards(model.input_file_pattern)[0]),
-      vocabulary.FILE_NAME)
-  if not model.vocab_size and file_system.exists(words):
-    # The unknown word does not stand there.
-    model.vocab_size = len(vocabulary.read_counts(words)) + 1
-  return model
+  vocab_size = 0
+  if shards.vocab_file:
+    # The file does not have the unknown word.
+    vocab_size = len(vocabulary.read_counts(shards.vocab_file)) + 1
+  return configuration.resolve(
+      config, encoders.make(config.model).image_side,
+      vocab_size=vocab_size).model
 
 
 def main(flags_: Flags) -> int:
   """Print a line for each bad record; return 1 if there are any."""
+  shards = Shards.find(flags_.input_file_pattern.value)
   num_records = num_bad = 0
-  for fault in bad_records.look_through(resolve_config(flags_)):
+  for fault in bad_records.look_through(
+      shards, resolve_config(flags_, shards)):
     num_records += 1
     if fault:
       num_bad += 1

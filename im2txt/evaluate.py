@@ -26,11 +26,15 @@ from im2txt.evaluation import (
     evaluator,
     metrics_file,
 )
-from im2txt.evaluation.caption_evaluation import CaptionEvaluation
+from im2txt.evaluation.caption_evaluation import (
+    CaptionEvaluation,
+    find_training_shards,
+)
 from im2txt.files import file_system
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.flags.search import SearchFlags
+from im2txt.inputs.shards import Shards
 
 
 class Flags:
@@ -101,34 +105,38 @@ def wait_for_config(folder: str, interval_secs: float) -> None:
 
 
 def make_evaluator(
-    flags_: Flags, config: configuration.ModelConfig, training_pattern: str
+    flags_: Flags, config: configuration.ModelConfig
 ) -> evaluator.Evaluator:
   """Make what evaluates checkpoints of a model by the flags.
 
   Args:
     flags_: of this command.
-    config: the model; `input_file_pattern` names the shards to evaluate on.
-    training_pattern: patterns of the training shards.
+    config: the model; its `input_file_pattern` names the training shards.
 
   Raises:
-    ValueError: flags that contradict each other.
+    ValueError: flags that contradict each other, or shards that cannot be
+      used.
   """
   keep_best = flags_.keep_best.value
   if keep_best:
     metrics_file.check_metric(keep_best)
     if keep_best != 'perplexity' and not flags_.metrics.value:
       raise ValueError(f'--keep_best={keep_best} needs --metrics')
-  consensus_config = flags_.consensus.shards(config)
-  if consensus_config and not flags_.metrics.value:
+  bad_records = flags_.bad_records.value() or config.bad_records
+  shards = Shards.find(flags_.input_file_pattern.value, bad_records)
+  consensus_shards = flags_.consensus.shards(bad_records)
+  if consensus_shards and not flags_.metrics.value:
     raise ValueError('--consensus_file_pattern needs --metrics')
   captions = None
   if flags_.metrics.value:
     vocab = trained_model.load_vocabulary(
         config, flags_.checkpoint_dir.value, flags_.vocab_file.value)
+    training = flags_.train_file_pattern.value or config.input_file_pattern
     captions = CaptionEvaluation(
-        config, training_pattern, flags_.search.rules(vocab),
-        flags_.search.options(), consensus_config)
-  return evaluator.Evaluator(config, flags_.num_eval_examples.value, captions)
+        config, shards, training and find_training_shards(training),
+        flags_.search.rules(vocab), flags_.search.options(), consensus_shards)
+  return evaluator.Evaluator(
+      config, shards, flags_.num_eval_examples.value, captions)
 
 
 def main(flags_: Flags) -> None:
@@ -138,14 +146,10 @@ def main(flags_: Flags) -> None:
   if not flags_.run_once.value:
     wait_for_config(folder, interval_secs)
   config = run_folder.load_config(folder).model
-  training_pattern = (
-      flags_.train_file_pattern.value or config.input_file_pattern)
-  config.input_file_pattern = flags_.input_file_pattern.value
-  flags_.bad_records.apply(config)
   eval_dir = flags_.eval_dir.value or os.path.join(
       folder, metrics_file.EVAL_FOLDER)
   keep_best = flags_.keep_best.value
-  model = make_evaluator(flags_, config, training_pattern)
+  model = make_evaluator(flags_, config)
   least = flags_.min_global_step.value
   if flags_.run_once.value:
     newest = checkpoints.newest(folder)

@@ -162,7 +162,8 @@ def main(flags_: Flags, arguments: list[str]) -> int:
     model.check_attention('attention_dir')
   options = flags_.captioning.options()
   rerank = None
-  consensus = flags_.consensus.read(model)
+  shards = flags_.consensus.shards(model.config.bad_records)
+  consensus = flags_.consensus.read(shards, model)
   if consensus:
     rerank = functools.partial(consensus.choose, number=options.num_captions)
     options = dataclasses.replace(options, num_captions=None)
@@ -177,7 +178,8 @@ def main(flags_: Flags, arguments: list[str]) -> int:
         _THUMBNAIL_SIDE if wanted.show_images else None, rerank), len(files),
         quiet=not wanted.files and sys.stdout.isatty())
 
-  settings = flags_.captioning.settings() | flags_.consensus.settings() | {
+  settings = {
+      **flags_.captioning.settings(), **flags_.consensus.settings(shards),
       'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
       'thumbnails': wanted.show_images}
   unreadable = outputs.write(wanted, files, ids, caption, settings)

@@ -26,6 +26,7 @@ from absl import flags, logging
 from im2txt import command_line
 from im2txt.files import atomic_files, file_system
 from im2txt.inputs import captions as shard_captions
+from im2txt.inputs.shards import Shards
 from im2txt.results import coco_results
 from im2txt.scoring import metrics, ptb_tokenizer
 from im2txt.text import annotations
@@ -111,7 +112,7 @@ def read_training_captions(source: str) -> list[str]:
     found = [caption for image in annotations.read(source)
              for caption in image.captions]
   else:
-    found = shard_captions.read(source).everything()
+    found = shard_captions.read(Shards.find(source)).everything()
   if not found:
     raise ValueError(f'{source} has no captions')
   return found

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.checkpoints import encoder_weights
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
+from im2txt.inputs.shards import Shards
 from im2txt.models import captioner
 
 tf1 = tf.compat.v1
@@ -18,17 +19,19 @@ tf1 = tf.compat.v1
 class ShowAndTellModel:
   """Show and Tell, https://arxiv.org/abs/1411.4555.
 
-  The attributes are there after `build()`. In training and evaluation any of
-  the first four can be fed, so that the model can be run on given arrays; in
-  inference `image_feed:0`, `input_feed:0` and `lstm/state_feed:0` are fed.
+  The attributes are there after `build()`. The first four can be fed in
+  training, and in evaluation if the configuration names no shards; the shards
+  are then not read. In inference `image_feed:0`, `input_feed:0` and
+  `lstm/state_feed:0` are fed.
 
   Attributes:
-    images: float32 [P, height, width, 3], pixels in [-1, 1], or what a
-      feature cache has of them.
+    images: float32 [P, height, width, 3], pixels in [-1, 1], or encoder
+      outputs of a feature cache.
     input_seqs: int32 [B, T] (int64 [B, 1] in inference).
     target_seqs: int32 [B, T]; None in inference, as all that follows from it.
     input_mask: int32 [B, T], 1 for words and 0 for padding.
-    image_rows: int32 [B], which of the P images a caption is of.
+    image_rows: int32 [B], which of the P images a caption is of; follows from
+      `input_seqs` where each image has one caption.
     image_embeddings: float32 [B, E].
     seq_embeddings: float32 [B, T, E] ([B, 1, E] in inference).
     total_loss: float32 [], nats; cross-entropy a word and regularisation.
@@ -46,10 +49,11 @@ class ShowAndTellModel:
       mode: str,
       train_inception: bool = False,
   ):
-    """Notes what to build.
+    """Set what to build.
 
     Args:
-      config: the model; its decoder must be 'show_and_tell'.
+      config: the model; its decoder must be 'show_and_tell'. Its
+        `input_file_pattern`, if any, names the shards.
       mode: 'train', 'eval' or 'inference'.
       train_inception: whether the encoder's weights are trained too.
 
@@ -78,7 +82,7 @@ class ShowAndTellModel:
     self.global_step: tf.Variable | None = None
 
   def build(self) -> None:
-    """Builds the model in the current graph.
+    """Build the model in the current graph.
 
     Raises:
       ValueError: a configuration that cannot be built.
@@ -103,7 +107,9 @@ class ShowAndTellModel:
 
   def _build_training(self) -> None:
     training = self.mode is captioner.Mode.TRAIN
-    batch = inputs.make_batch(self.config, training)
+    shards = self.config.input_file_pattern and Shards.find(
+        self.config.input_file_pattern, self.config.bad_records)
+    batch = pipeline.make_batch(shards or None, self.config, training)
     outputs = self._captioner.build(self.mode, batch, self.train_inception)
     (self.images, self.input_seqs, self.target_seqs, self.input_mask,
      self.image_rows) = batch

@@ -31,12 +31,13 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 """
 
 import contextlib
+import dataclasses
 import functools
 import os
 
 from absl import flags, logging
 
-from im2txt import command_line, configuration, encoders
+from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import run_folder
 from im2txt.evaluation.during_training import (
@@ -46,6 +47,7 @@ from im2txt.evaluation.during_training import (
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
+from im2txt.inputs.shards import Shards
 from im2txt.text import vocabulary
 from im2txt.training import hooks, loop, sample_captions, self_critical, start
 from im2txt.training.cluster import signals, task
@@ -107,8 +109,15 @@ class Flags:
         'pretrained weights; good for tests only.', flag_values=values)
 
 
-def resolve_config(flags_: Flags) -> configuration.Config:
-  """Return the configuration of the flags, or else of the run folder."""
+def read_config(flags_: Flags) -> configuration.Config:
+  """Return the configuration of the flags, or else of the run folder.
+
+  Sizes that follow from the encoder, the vocabulary or the word vectors may
+  still be 0; see `start.resolve`.
+
+  Raises:
+    ValueError: there is none, or it has a mistake.
+  """
   config = flags_.config.value()
   train_dir = flags_.train_dir.value
   if config is None and file_system.exists(
@@ -119,14 +128,13 @@ def resolve_config(flags_: Flags) -> configuration.Config:
         checkpoints.latest(flags_.init_checkpoint.value))
   if config is None:
     raise ValueError(f'{train_dir} has no {configuration.CONFIG_FILE} yet; name'
-                     '  one with --config=configs/show_and_tell.py')
-  if flags_.input_file_pattern.value:
-    config.model.input_file_pattern = flags_.input_file_pattern.value
-  if flags_.inception_checkpoint_file.value:
-    config.model.inception_checkpoint_file = (
-        flags_.inception_checkpoint_file.value)
-  flags_.bad_records.apply(config.model)
-  encoders.resolve_sides(config.model)
+                     ' one with --config=configs/show_and_tell.py')
+  given = {
+      'input_file_pattern': flags_.input_file_pattern.value,
+      'inception_checkpoint_file': flags_.inception_checkpoint_file.value,
+      'bad_records': flags_.bad_records.value()}
+  config = dataclasses.replace(config, model=dataclasses.replace(
+      config.model, **{name: value for name, value in given.items() if value}))
   configuration.check(config)
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
@@ -165,7 +173,7 @@ def make_replica(
 
 
 def make_evaluation(
-    flags_: Flags, config: configuration.Config, vocab_file: str | None,
+    flags_: Flags, config: configuration.Config, begin: start.Start,
     cluster_task: task.Task | None,
 ) -> TrainingEvaluation | EvaluationElsewhere | None:
   """Make what evaluates each checkpoint, if --eval_file_pattern is given."""
@@ -174,8 +182,10 @@ def make_evaluation(
     return None
   if cluster_task and not cluster_task.is_evaluator:
     return EvaluationElsewhere(train_dir)
+  shards = Shards.find(
+      flags_.eval_file_pattern.value, begin.shards.bad_records)
   return TrainingEvaluation(
-      config, flags_.eval_file_pattern.value, vocab_file, train_dir,
+      config, begin.shards, shards, begin.vocab_file, train_dir,
       flags_.train_inception.value)
 
 
@@ -194,25 +204,24 @@ def follow(
 
 
 def train(
-    flags_: Flags, config: configuration.Config, begin: start.Start,
-    cluster_task: task.Task | None,
+    flags_: Flags, begin: start.Start, cluster_task: task.Task | None
 ) -> None:
   """Train by the flags.
 
   Args:
     flags_: of this command.
-    config: the system.
     begin: what the run starts from.
     cluster_task: of this process; None: it trains alone.
   """
   train_dir = flags_.train_dir.value
+  config = begin.config
   phase, critical_vocab = config, None
   if flags_.self_critical.value:
-    critical_vocab = start.critical_vocabulary(config.model, train_dir, begin)
+    critical_vocab = start.critical_vocabulary(train_dir, begin)
     phase = self_critical.phase(config)
   file_system.makedirs(train_dir)
   replica = make_replica(flags_, config.training, cluster_task)
-  evaluation = make_evaluation(flags_, phase, begin.vocab_file, cluster_task)
+  evaluation = make_evaluation(flags_, phase, begin, cluster_task)
   if cluster_task and cluster_task.is_evaluator:
     follow(evaluation, flags_.number_of_steps.value)
     return
@@ -222,15 +231,15 @@ def train(
       checkpoints.remove_leftovers(train_dir)
     samples = critic = None
     if flags_.sample_image.value:
-      vocab = start.needed_vocabulary(
-          config.model, train_dir, begin.vocab_file, '--sample_image')
+      vocab = start.needed_vocabulary(train_dir, begin, '--sample_image')
       samples = sample_captions.CaptionSamples(
           config.model, vocab, flags_.sample_image.value, config.training.seed)
     if critical_vocab:
       # It reads all shards: last, when there is no mistake left to be found.
-      critic = self_critical.make_critic(config.model, critical_vocab)
+      critic = self_critical.make_critic(
+          begin.shards, config.model, critical_vocab)
     loop.train(loop.TrainingRun(
-        phase, train_dir, flags_.number_of_steps.value,
+        phase, begin.shards, train_dir, flags_.number_of_steps.value,
         train_encoder=flags_.train_inception.value,
         log_every_n_steps=flags_.log_every_n_steps.value,
         init_checkpoint=flags_.init_checkpoint.value,
@@ -248,7 +257,7 @@ def main(flags_: Flags) -> None:
     with hooks.interruption() as interrupted:
       signals.keep_variables(cluster_task, interrupted)
     return
-  config = resolve_config(flags_)
+  config = read_config(flags_)
   if config.training.seed is not None:
     loop.be_deterministic(config.model)
   train_dir = flags_.train_dir.value
@@ -261,9 +270,9 @@ def main(flags_: Flags) -> None:
     return
   check_flags(flags_, config)
   begin = start.find(
-      config.model, train_dir, flags_.vocab_file.value,
+      config, train_dir, flags_.vocab_file.value,
       flags_.init_checkpoint.value)
-  train(flags_, config, begin, cluster_task)
+  train(flags_, begin, cluster_task)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ Shapes: B batch, T padded caption length, L regions, C channels of a region, H
 hidden, A width of attention.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -44,7 +43,7 @@ class Cells(Encoder):
     return {}
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class AttendingConfig(configuration.ModelConfig):
   """Numbers of `Attending`."""
 
@@ -77,7 +76,7 @@ class Attending(Decoder):
 
   def __init__(self, config, training):
     self._config = config
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._initializer = core.uniform(config.initializer_scale)
 
   def _dense(self, x, units, name):

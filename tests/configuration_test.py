@@ -7,9 +7,9 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from im2txt import configuration, encoders
+from im2txt import configuration, decoders, encoders
 from im2txt.checkpoints import run_folder
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
 from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
@@ -17,10 +17,9 @@ tf1 = tf.compat.v1
 TESTS = pathlib.Path(__file__).resolve().parent
 CONFIGS = sorted((TESTS.parent / 'configs').glob('[!_]*.py'))
 
-# im2txt/configuration.py as published.
+# im2txt/configuration.py as published, but for names in LEGACY_FIELDS.
 IM2TXT_MODEL = {
     'input_file_pattern': None,
-    'image_format': 'jpeg',
     'values_per_input_shard': 2300,
     'input_queue_capacity_factor': 2,
     'num_input_reader_threads': 1,
@@ -36,7 +35,6 @@ IM2TXT_MODEL = {
     'initializer_scale': 0.08,
     'embedding_size': 512,
     'num_lstm_units': 512,
-    'lstm_dropout_keep_prob': 0.7,
 }
 IM2TXT_TRAINING = {
     'num_examples_per_epoch': 586363,
@@ -77,9 +75,102 @@ def test_numbers_of_the_encoder_while_it_is_trained():
   assert config.encoder_weight_decay == 4e-5
 
 
-def test_a_misspelt_field_cannot_be_set():
-  with pytest.raises(AttributeError):
-    configuration.ModelConfig().batchsize = 3
+def test_nothing_changes_a_record():
+  for section in (configuration.ModelConfig(), configuration.TrainingConfig(),
+                  configuration.Config(), decoders.TransformerConfig()):
+    for name in (dataclasses.fields(section)[0].name, 'batchsize'):
+      with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(section, name, 3)
+
+
+@pytest.fixture
+def warned(caplog):
+  """The warnings of a test, which none before may have taken."""
+  configuration._warn.cache_clear()
+  return lambda: [record.getMessage() for record in caplog.records
+                  if record.levelname == 'WARNING']
+
+
+OLD_MODEL = {'image_format': 'png', 'lstm_dropout_keep_prob': 0.25,
+             'max_caption_length': 31}
+
+
+@pytest.mark.parametrize('make', [
+    lambda fields: configuration.ModelConfig(**fields),
+    lambda fields: decoders.TransformerConfig(**fields),
+    lambda fields: configuration.fill(
+        configuration.ModelConfig, fields, 'x.json'),
+    lambda fields: configuration.override(
+        decoders.CnnLstmConfig(), fields, '--config'),
+    lambda fields: dataclasses.replace(configuration.ModelConfig(), **fields),
+], ids=['constructor', 'of a decoder', 'file', 'flags', 'replace'])
+def test_older_names_of_fields(make, warned):
+  config = make(OLD_MODEL)
+  assert config.decoder_dropout_keep_prob == 0.25
+  assert config.max_sequence_length == 31
+  assert not hasattr(config, 'image_format')
+  [line] = warned()
+  for name in (*OLD_MODEL, 'decoder_dropout_keep_prob',
+               'max_sequence_length'):
+    assert name in line
+
+
+def test_names_of_today_are_no_reason_to_warn(warned):
+  configuration.ModelConfig(decoder_dropout_keep_prob=0.25)
+  configuration.TrainingConfig(
+      learning_rate_decay='cosine', cosine_final_fraction=0.25)
+  configuration.TrainingConfig(learning_rate_decay_factor=0.25)
+  assert not warned()
+
+
+@pytest.mark.parametrize('make', [
+    lambda **fields: configuration.TrainingConfig(
+        learning_rate_decay='cosine', **fields),
+    lambda **fields: configuration.fill(
+        configuration.TrainingConfig,
+        {'learning_rate_decay': 'cosine', **fields}, 'x.json'),
+    lambda **fields: configuration.override(
+        configuration.TrainingConfig(learning_rate_decay='cosine'), fields,
+        '--config'),
+    lambda **fields: configuration.override(
+        configuration.TrainingConfig(),
+        {'learning_rate_decay': 'cosine', **fields}, '--config'),
+], ids=['constructor', 'file', 'flag', 'two flags'])
+def test_the_older_name_of_what_a_cosine_falls_to(make, warned):
+  config = make(learning_rate_decay_factor=0.25)
+  assert config.cosine_final_fraction == 0.25
+  assert config.learning_rate_decay_factor == 0.5
+  [line] = warned()
+  assert 'cosine_final_fraction' in line
+
+
+def test_every_number_has_a_limit_or_needs_none():
+  without = {
+      field.name
+      for section in (configuration.ModelConfig, configuration.TrainingConfig,
+                      *(d.config_class for d in decoders.DECODERS.values()))
+      for field in dataclasses.fields(section)
+      if field.type in (int, float) and 'limit' not in field.metadata}
+  assert without == {
+      'initializer_scale', 'encoder_weight_decay',
+      'learning_rate_decay_factor'}
+
+
+def test_resolve_gives_sizes_that_follow_from_others():
+  config = configuration.Config(configuration.ModelConfig(
+      image_height=0, image_width=139, vocab_size=0, embedding_size=0))
+  final = configuration.resolve(
+      config, 299, configuration.Markers('a', 'b', 'c'), 17, 11).model
+  assert (final.image_height, final.image_width) == (299, 139)
+  assert (final.vocab_size, final.embedding_size) == (17, 11)
+  assert (final.start_word, final.end_word, final.unknown_word) == (
+      'a', 'b', 'c')
+  assert config.model.vocab_size == 0
+  given = configuration.Config()
+  assert configuration.resolve(given, 7, None, 17, 11) == given
+  with pytest.raises(ValueError, match='^batch_size is 0; '):
+    configuration.resolve(configuration.Config(
+        configuration.ModelConfig(batch_size=0)), 7)
 
 
 def test_fill_takes_the_given_fields_and_the_defaults():
@@ -132,11 +223,11 @@ def odd_config():
       values[field.name] = value
     return type(record)(**values)
 
-  config = configuration.Config(
-      changed(configuration.ModelConfig()),
+  return configuration.Config(
+      # The decoder chooses the record's class.
+      dataclasses.replace(
+          changed(configuration.ModelConfig()), decoder='show_and_tell'),
       changed(configuration.TrainingConfig()))
-  config.model.decoder = 'show_and_tell'  # What chooses the record's class.
-  return config
 
 
 def test_a_run_folder_gives_back_every_field(tmp_path):
@@ -197,12 +288,11 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
   # What JSON cannot hold or load_config would refuse must not be in a config.
   configuration.save(config, str(tmp_path))
   assert run_folder.load_config(str(tmp_path)) == config
-  if config.model.vocab_size == 0:  # That of the vocabulary.
-    config.model.vocab_size = 101
-  encoders.resolve_sides(config.model)
+  model = configuration.resolve(
+      config, encoders.make(config.model).image_side, vocab_size=101).model
   with tf.Graph().as_default():
-    batch = inputs.make_batch(config.model, training=True)
-    Captioner(config.model).build(Mode.TRAIN, batch)
+    batch = pipeline.make_batch(None, model, training=True)
+    Captioner(model).build(Mode.TRAIN, batch)
     built = ''.join(sorted(
         f'{v.op.name} {v.shape.as_list()}\n' for v in tf1.global_variables()))
   golden = TESTS / 'goldens' / f'{path.stem}.txt'
@@ -223,6 +313,7 @@ def test_every_config_builds_the_variables_of_its_golden_file(path, tmp_path):
     ({'clip_gradients': 0.0}, 'clip_gradients is 0.0; it must be above 0'),
     ({'num_epochs_per_decay': 0.0}, 'num_epochs_per_decay is 0.0; it must be'),
     ({'initial_learning_rate': -1.0}, 'initial_learning_rate is -1.0; it'),
+    ({'self_critical_samples': 1}, 'self_critical_samples is 1; it must be'),
     ({'weight_decay': 0.1}, 'weight_decay needs optimizer AdamW, not SGD'),
 ])
 def test_numbers_that_nothing_can_be_built_with(fields, said):
@@ -242,20 +333,20 @@ def test_a_tied_embedding_is_trained():
 @pytest.mark.parametrize('value', [0.0, 1.5])
 def test_shares_that_nothing_can_be_kept_of(value):
   config = configuration.Config(
-      configuration.ModelConfig(lstm_dropout_keep_prob=value))
-  with pytest.raises(ValueError, match='^lstm_dropout_keep_prob is '):
+      configuration.ModelConfig(decoder_dropout_keep_prob=value))
+  with pytest.raises(ValueError, match='^decoder_dropout_keep_prob is '):
     configuration.check(config)
 
 
 def test_images_can_be_cropped_but_not_padded():
-  config = configuration.Config()
-  config.model.resize_ratio = 1.0
-  configuration.check(config)
+  def config_of(ratio):
+    return configuration.Config(configuration.ModelConfig(resize_ratio=ratio))
+
+  configuration.check(config_of(1.0))
   for value in (0.99, 0.0, -1.0, float('nan')):
-    config.model.resize_ratio = value
     with pytest.raises(
         ValueError, match=f'^resize_ratio is {value}; it must be at least 1$'):
-      configuration.check(config)
+      configuration.check(config_of(value))
 
 
 SIDES = {
@@ -269,10 +360,6 @@ def test_every_encoder_has_its_side():
 
 
 @pytest.mark.parametrize('encoder, side', SIDES.items())
-def test_sides_of_0_are_what_the_encoder_was_made_for(encoder, side):
-  for given, resolved in (((0, 0), (side, side)), ((107, 0), (107, side)),
-                          ((0, 139), (side, 139)), ((107, 139), (107, 139))):
-    config = configuration.ModelConfig(
-        encoder=encoder, image_height=given[0], image_width=given[1])
-    encoders.resolve_sides(config)
-    assert (config.image_height, config.image_width) == resolved
+def test_images_are_of_the_side_that_the_encoder_was_made_for(encoder, side):
+  config = configuration.ModelConfig(encoder=encoder)
+  assert encoders.make(config).image_side == side

@@ -98,7 +98,7 @@ def trained(train_once) -> tiny_task.Run:
   """Six steps of training on the task; read only, copy it to go on."""
   return train_once(
       'trained', '--number_of_steps=6', '--log_every_n_steps=2',
-      '--config.model.lstm_dropout_keep_prob=0.75',
+      '--config.model.decoder_dropout_keep_prob=0.75',
       '--config.training.max_checkpoints_to_keep=2')
 
 

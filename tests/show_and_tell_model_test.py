@@ -174,8 +174,7 @@ def batch(vocab_size=12000):
   return {
       'images': random.uniform(-1.0, 1.0, (B, HEIGHT, WIDTH, 3)),
       'input_seqs': words[:, :-1], 'target_seqs': words[:, 1:],
-      'input_mask': (np.arange(T) < LENGTHS[:, np.newaxis]).astype(int),
-      'image_rows': np.arange(B)}
+      'input_mask': (np.arange(T) < LENGTHS[:, np.newaxis]).astype(int)}
 
 
 def run(model, fetches, **arrays):
@@ -198,6 +197,14 @@ def test_first_loss_is_about_ln_v(small, mode):
   np.testing.assert_array_equal(weights, batch()['input_mask'].reshape(-1))
   np.testing.assert_array_equal(losses > 0, weights > 0)
   np.testing.assert_allclose(loss, losses.sum() / LENGTHS.sum(), rtol=1e-5)
+
+
+def test_training_on_fed_arrays_reads_no_shard(small):
+  """The shard is none; what is fed says which image a caption is of."""
+  model = small['train']
+  loss, rows = run(model, [model.total_loss, model.image_rows], **batch())
+  assert abs(loss - math.log(12000)) < 0.1
+  np.testing.assert_array_equal(rows, np.arange(B))
 
 
 def test_total_loss_is_batch_loss_and_regularisation():

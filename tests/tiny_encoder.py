@@ -14,7 +14,7 @@ import tf_slim as slim
 
 from im2txt.encoders import ENCODERS, Encoder, Encoding
 from im2txt.encoders.encoder import pool_regions
-from im2txt.layers import core as layers
+from im2txt.layers import normalization
 
 tf1 = tf.compat.v1
 
@@ -41,7 +41,7 @@ class TinyEncoder(Encoder):
     with (tf1.variable_scope(self.scope, reuse=tf1.AUTO_REUSE),
           slim.arg_scope(
               [slim.conv2d], trainable=trainable, weights_regularizer=decay,
-              normalizer_fn=layers.batch_norm, normalizer_params={
+              normalizer_fn=normalization.batch_norm, normalizer_params={
                   'decay': 0.9, 'epsilon': 1e-3, 'scale': True,
                   'trainable': trainable, 'training': training})):
       net = slim.conv2d(images, 5, 9, stride=8, scope='Stem')

@@ -22,6 +22,7 @@ from im2txt.inputs import (
     image_processing,
     sequence_example,
 )
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -188,7 +189,8 @@ class FeatureMaker:
           self._initializer, {self._file: path, self._chosen: chosen})
       while True:
         try:
-          with bad_records.explained_errors(self._record_config, [path]):
+          with bad_records.explained_errors(
+              Shards(path, (path,)), self._record_config):
             features = self._session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break

@@ -92,8 +92,8 @@ def _index_shard(
   try:
     for number, record in tfrecords.read(path):
       digest = _parse_digest(record, sizes, f'{path}, record {number}')
-      found.append((digest.hex(), offset + tfrecords.BEFORE, len(record)))
-      offset += tfrecords.BEFORE + len(record) + tfrecords.BEHIND
+      found.append((digest.hex(), offset + tfrecords.HEAD_SIZE, len(record)))
+      offset += tfrecords.HEAD_SIZE + len(record) + tfrecords.TAIL_SIZE
   except ValueError as error:
     if not skip_damage:
       raise

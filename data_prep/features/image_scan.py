@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from data_prep.runners.runner import Label, Runner
 from im2txt import configuration
 from im2txt.inputs import bad_records, sequence_example, tfrecords
+from im2txt.inputs.shards import Shards
 
 # What a scan finds in a record: image id, SHA-256 of the image's file in hex,
 # and its serialized FeatureLists in base64, so that JSON has it.
@@ -63,39 +64,39 @@ def without_caption_limits(
   return configuration.ModelConfig(**{
       field.name: getattr(config, field.name)
       for field in dataclasses.fields(configuration.ModelConfig)
-  } | {'vocab_size': 0, 'max_caption_length': 0})
+  } | {'vocab_size': 0, 'max_sequence_length': 0})
 
 
 def scan(
-    runner: Runner, files: Sequence[str], config: configuration.ModelConfig
+    runner: Runner, shards: Shards, config: configuration.ModelConfig
 ) -> list[Group]:
   """Scan shards of either layout.
 
   Args:
     runner: scans the shards.
-    files: the shards; those that differ only by their number are one group.
-    config: the keys of the encoded image and of the caption ids, the size of
-      images, and whether bad records are left out.
+    shards: the shards; those that differ only by their number are one group.
+    config: the keys of the encoded image and of the caption ids, the size
+      of images.
 
   Raises:
     ValueError: a record is none of an image with captions, or all are left
       out.
   """
-  skip_bad = bad_records.skips(config)
+  skip_bad = shards.skips_bad_records
   scans = runner.filter_map(
       functools.partial(
           _scan_shard, config=without_caption_limits(config),
           skip_bad=skip_bad),
-      files, Label('looking through shards', 'shard'))
+      list(shards.files), Label('looking through shards', 'shard'))
   faults = [tfrecords.Fault(*fault) for _, bad in scans for fault in bad]
   groups = {}
-  for file, (records, _) in zip(files, scans, strict=True):
+  for file, (records, _) in zip(shards.files, scans, strict=True):
     groups.setdefault(re.sub(r'\d{5}(-of-\d{5})$', r'\1', file), []).append(
         (file, records))
   grouped = [_make_group(members) for members in groups.values()]
   if faults and not any(group.images for group in grouped):
     raise faults[0].error()
-  tfrecords.say(faults)
+  tfrecords.warn_of(faults)
   return grouped
 
 
@@ -152,8 +153,8 @@ def _scan_shard(
     file: str, config: configuration.ModelConfig, skip_bad: bool
 ) -> tuple[list[_Scanned | None], list[tfrecords.Fault]]:
   """Return what each record of a shard holds, and what is left out."""
-  faults = (list(filter(None, bad_records.look_through(config, [file])))
-            if skip_bad else [])
+  faults = (list(filter(None, bad_records.look_through(
+      Shards(file, (file,)), config))) if skip_bad else [])
   scanned = {}
   for number, record in tfrecords.read(file, faults):
     try:

@@ -11,7 +11,7 @@ from im2txt.checkpoints import variable_loader
 from im2txt.checkpoints.reader import Reader
 from im2txt.encoders import Encoder
 from im2txt.files import file_system
-from im2txt.inputs import records
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -109,19 +109,20 @@ def digest(encoder: Encoder, values: Mapping[str, np.ndarray]) -> str:
 
 
 def check_features(
-    config: configuration.ModelConfig, encoder: Encoder,
+    config: configuration.ModelConfig, encoder: Encoder, shards: Shards,
     values: Mapping[str, np.ndarray],
 ) -> None:
   """Refuse feature shards that other weights than the model's have made.
 
   Args:
-    config: names the shards; shards of images always pass.
+    config: the model.
     encoder: of the model.
+    shards: what it reads; shards of images always pass.
     values: of the model, by variable name.
 
   Raises:
-    ValueError: other weights made the features.
+    ValueError: other weights or another encoder made the features.
   """
-  features = config.input_file_pattern and records.find_features(config)
+  features = shards.features_for(config)
   if features:
-    features.check_weights(digest(encoder, values), config.input_file_pattern)
+    features.check_weights(digest(encoder, values), shards.pattern)

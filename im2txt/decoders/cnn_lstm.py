@@ -7,7 +7,6 @@ batch normalization, as the first word.
 Shapes: B images, E embedding.
 """
 
-import dataclasses
 
 import tensorflow as tf
 
@@ -22,12 +21,12 @@ _BATCH_NORM_DECAY = 0.99  # 1 - PyTorch's momentum, 0.01.
 _BATCH_NORM_EPSILON = 1e-5
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class CnnLstmConfig(configuration.ModelConfig):
   """Hyperparameters of `CnnLstm`."""
 
   # Stacked LSTM layers.
-  num_lstm_layers: int = 1
+  num_lstm_layers: int = configuration.at_least(1, 1)
 
 
 class CnnLstm(decoder.Decoder):
@@ -42,7 +41,7 @@ class CnnLstm(decoder.Decoder):
     """Initialize; dropout applies to inputs and outputs of each LSTM."""
     self._training = training
     self._embedding_size = config.embedding_size
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)

@@ -27,7 +27,7 @@ class Merge(decoder.Decoder):
   def __init__(self, config: configuration.ModelConfig, training: bool):
     """Initialize; dropout applies to the image and to embedded words."""
     self._num_units = config.num_lstm_units
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)

@@ -22,7 +22,7 @@ class ShowAndTell(decoder.Decoder):
   def __init__(self, config: configuration.ModelConfig, training: bool):
     """Initialize; dropout applies to inputs and outputs of the LSTM."""
     self._embedding_size = config.embedding_size
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._dtype = config.compute_dtype
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)

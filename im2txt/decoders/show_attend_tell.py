@@ -10,7 +10,6 @@ encoder, E width of a word and of a projected region, A width of attention, H
 units.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -25,18 +24,18 @@ tf1 = tf.compat.v1
 _CELLS = {'gru': gru.GRU, 'lstm': lstm.LSTM}
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class ShowAttendTellConfig(configuration.ModelConfig):
   """Hyperparameters of `ShowAttendTell`."""
 
   # 'gru', or 'lstm' as in the paper; num_lstm_units is the number of units.
   cell: str = 'gru'
   # Width of attention keys and queries.
-  attention_size: int = 512
+  attention_size: int = configuration.at_least(1, 512)
   # Weight of the doubly stochastic regularization (Xu et al. 2015, section
   # 4.2.1): over a caption the attention weights of each region should sum to 1.
   # It has no effect with scheduled sampling.
-  attention_regularization: float = 0.0
+  attention_regularization: float = configuration.at_least(0, 0.0)
 
 
 class Memory(NamedTuple):
@@ -76,7 +75,7 @@ class ShowAttendTell(decoder.Decoder):
                        'least 0')
     self._training = training
     self._config = config
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)
     self._cell = configuration.choose(_CELLS, 'cell', config.cell)(

@@ -9,7 +9,6 @@ maximum number of words read, L regions, C channels of the encoder, E width, D
 width of a head.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,25 +22,25 @@ from im2txt.layers import core, normalization
 tf1 = tf.compat.v1
 
 
-@dataclasses.dataclass(slots=True)
+@configuration.record
 class TransformerConfig(configuration.ModelConfig):
   """Hyperparameters of `Transformer`; its width is `embedding_size`."""
 
   # Layers of causal self-attention, cross-attention and feed-forward.
-  num_layers: int = 2
+  num_layers: int = configuration.at_least(1, 2)
   # Heads that share the width.
-  num_heads: int = 2
+  num_heads: int = configuration.at_least(1, 2)
   # Hidden units of the feed-forward layers.
-  feed_forward_size: int = 512
+  feed_forward_size: int = configuration.at_least(1, 512)
   # Most words of a caption, the start marker counted.
-  max_positions: int = 50
+  max_positions: int = configuration.at_least(1, 50)
   # Whether layer normalization is applied to the input of a sublayer (Xiong et
   # al. 2020, https://arxiv.org/abs/2002.04745), not after the residual sum.
   pre_norm: bool = False
 
   def longest_caption(self) -> int:
     """Return the most words of a caption; the end marker is not read."""
-    return min(self.max_caption_length or self.max_positions + 1,
+    return min(self.max_sequence_length or self.max_positions + 1,
                self.max_positions + 1)
 
 
@@ -88,7 +87,7 @@ class Transformer(decoder.Decoder):
           f'{config.num_heads} cannot share evenly')
     self._config = config
     self._width = config.embedding_size
-    self._keep_prob = config.lstm_dropout_keep_prob if training else 1.0
+    self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)
     self.max_length = config.max_positions

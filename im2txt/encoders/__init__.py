@@ -37,11 +37,4 @@ def make(config: configuration.ModelConfig) -> Encoder:
       ENCODERS, 'encoder', config.encoder).from_config(config)
 
 
-def resolve_sides(config: configuration.ModelConfig) -> None:
-  """Set image sides of 0 to those that the encoder was designed for."""
-  side = make(config).image_side
-  config.image_height = config.image_height or side
-  config.image_width = config.image_width or side
-
-
-__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make', 'resolve_sides']
+__all__ = ['ENCODERS', 'Encoder', 'Encoding', 'make']

@@ -17,6 +17,7 @@ from im2txt.inference import consensus
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.batch import Encoding
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
@@ -31,21 +32,23 @@ class CaptionEvaluation:
   def __init__(
       self,
       config: configuration.ModelConfig,
-      training_pattern: str | None,
+      shards: Shards,
+      training_shards: Shards | None,
       rules: Rules,
       options: beam_search.Options,
-      consensus_config: configuration.ModelConfig | None = None,
+      consensus_shards: Shards | None = None,
   ):
     """Read the references and build the graph.
 
     Args:
-      config: the model; `input_file_pattern` names the evaluation shards.
-      training_pattern: the training shards; if they are None or cannot be read
+      config: the model.
+      shards: the evaluation shards.
+      training_shards: the training shards; if they are None or cannot be read
         any more, no caption counts as novel and constant captions come from
         the references.
       rules: what a caption may be, and its vocabulary.
       options: how to search; the best caption of each image is scored.
-      consensus_config: names the shards by whose images the best caption is
+      consensus_shards: the shards by whose images the best caption is
         chosen, see `consensus.read`; None: the search chooses it.
 
     Raises:
@@ -56,23 +59,22 @@ class CaptionEvaluation:
     self._config = config
     self._captioner = Captioner(config)
     self._vocab = rules.vocab
-    found = shard_captions.read(
-        config.input_file_pattern, bad_records.left_out(config))
+    self._shards = shards
+    found = shard_captions.read(shards, bad_records.left_out(shards, config))
     self._num_images = len(found.of_images)
-    training = training_pattern and _read(training_pattern)
+    training = training_shards and _read(training_shards)
     self._scorer = metrics.Scorer(dict(enumerate(found.of_images)), training)
     # 'pictures', as in the metrics.jsonl of earlier evaluations.
     settings = _settings(options, rules) | {
         'pictures': digest_of_images(found),
         'training_captions': training and _digest(training)}
-    self._consensus_config = consensus_config
+    self._consensus_shards = consensus_shards
     self._consensus = None
-    if consensus_config:
+    if consensus_shards:
       images = shard_captions.read(
-          consensus_config.input_file_pattern,
-          bad_records.left_out(consensus_config))
-      _check_differ(found, images, consensus_config.input_file_pattern)
-      self._consensus = consensus.read(consensus_config, images)
+          consensus_shards, bad_records.left_out(consensus_shards, config))
+      _check_differ(found, images, consensus_shards.pattern)
+      self._consensus = consensus.read(consensus_shards, config, images)
       settings['consensus'] = digest_of_images(images)
     # Compared with settings that were read from JSON.
     self._settings = json.loads(json.dumps(settings))
@@ -80,7 +82,7 @@ class CaptionEvaluation:
     with self._graph.as_default():
       # Deterministic training demands a seed; the initial values are not used.
       tf1.set_random_seed(0)
-      images = pipeline.make_images(config, found.first)
+      images = pipeline.make_images(shards, config, found.first)
       self._fetches = self._search(images, rules, options)
       self._loader = variable_loader.VariableLoader(tf1.global_variables())
       self._init = tf1.tables_initializer()
@@ -118,13 +120,14 @@ class CaptionEvaluation:
     Raises:
       ValueError: the data cannot be used, or is of another encoder.
     """
-    for shards in filter(None, (self._config, self._consensus_config)):
-      encoder_weights.check_features(shards, self._captioner.encoder, values)
+    for shards in filter(None, (self._shards, self._consensus_shards)):
+      encoder_weights.check_features(
+          self._config, self._captioner.encoder, shards, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
-          bad_records.explained_errors(self._config),
+          bad_records.explained_errors(self._shards, self._config),
           tqdm.tqdm(total=self._num_images, unit='image', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)
@@ -201,14 +204,27 @@ def _letters(caption: str) -> str:
   return ''.join(filter(str.isalnum, caption.lower()))
 
 
-def _read(training_pattern: str) -> list[str] | None:
+def find_training_shards(pattern: str) -> Shards | None:
+  """Find the shards that a model was trained on, if they are still there."""
   try:
-    return shard_captions.read(training_pattern).everything()
+    return Shards.find(pattern)
   except ValueError as error:
-    logging.info('Without the captions of training it is unknown which are '
-                 'new, and constant captions are chosen from the references: '
-                 '%s; give --train_file_pattern', error)
+    _explain_missing(error)
     return None
+
+
+def _read(training_shards: Shards) -> list[str] | None:
+  try:
+    return shard_captions.read(training_shards).everything()
+  except ValueError as error:
+    _explain_missing(error)
+    return None
+
+
+def _explain_missing(error: ValueError) -> None:
+  logging.info('Without the captions of training it is unknown which are '
+               'new, and constant captions are chosen from the references: '
+               '%s; give --train_file_pattern', error)
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """Evaluation of a run while it trains, in its own process or in another."""
 
-import dataclasses
 import os
 import threading
 
@@ -13,7 +12,7 @@ from im2txt.evaluation import best_checkpoint, checkpoint_watcher, metrics_file
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.evaluation.evaluator import NUM_EVAL_EXAMPLES, Evaluator
 from im2txt.files import atomic_files, file_system
-from im2txt.inputs import records
+from im2txt.inputs.shards import Shards
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 
@@ -27,13 +26,14 @@ class TrainingEvaluation:
   """Evaluate a run's newest checkpoint as it trains; keep the best one.
 
   Attributes:
-    config: the model with the evaluation shards.
+    shards: the evaluation shards.
   """
 
   def __init__(
       self,
       config: configuration.Config,
-      file_pattern: str,
+      training_shards: Shards,
+      shards: Shards,
       vocab_file: str | None,
       train_dir: str,
       train_encoder: bool,
@@ -44,7 +44,8 @@ class TrainingEvaluation:
       config: the system in training. It says what makes a checkpoint the best
         one, and after how many evaluations without a better one to stop,
         counted from here on.
-      file_pattern: the evaluation shards.
+      training_shards: what the system trains on.
+      shards: the evaluation shards.
       vocab_file: the vocabulary; without one there are no scores.
       train_dir: the run folder; results go where evaluate.py puts them.
       train_encoder: whether the encoder's weights are trained too.
@@ -53,11 +54,10 @@ class TrainingEvaluation:
       ValueError: the shards or earlier results cannot be used, or the best
         metric cannot be computed.
     """
-    self.config = dataclasses.replace(
-        config.model, input_file_pattern=file_pattern)
-    if train_encoder and records.find_features(self.config):
+    self.shards = shards
+    if train_encoder and shards.features_for(config.model):
       raise ValueError(
-          f'{file_pattern} holds features of the encoder as it '
+          f'{shards.pattern} holds features of the encoder as it '
           'was before it is trained; evaluate on shards of images')
     self._metric = config.training.best_metric
     metrics_file.check_metric(self._metric)
@@ -67,13 +67,14 @@ class TrainingEvaluation:
         raise ValueError(f'best_metric {self._metric} needs the vocabulary; '
                          'give --vocab_file')
       captions = CaptionEvaluation(
-          self.config, config.model.input_file_pattern,
+          config.model, shards, training_shards,
           Rules(trained_model.load_vocabulary(
-              self.config, train_dir, vocab_file)), beam_search.Options())
+              config.model, train_dir, vocab_file)), beam_search.Options())
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, metrics_file.EVAL_FOLDER)
     self._patience = config.training.early_stopping_patience
-    self._evaluator = Evaluator(self.config, NUM_EVAL_EXAMPLES, captions)
+    self._evaluator = Evaluator(
+        config.model, shards, NUM_EVAL_EXAMPLES, captions)
     self._num_earlier = len(best_checkpoint.comparable_results(
         self._evaluator, self._eval_dir))
 
@@ -118,10 +119,10 @@ class EvaluationElsewhere:
   """In the process that trains: the evaluator is another one of the cluster.
 
   Attributes:
-    config: None: nothing is evaluated here.
+    shards: None: nothing is evaluated here.
   """
 
-  config = None
+  shards = None
 
   def __init__(self, train_dir: str):
     """Set the run folder, in which the evaluator leaves its file."""

@@ -13,6 +13,7 @@ from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.evaluation.metrics_file import Result
 from im2txt.inputs import bad_records, pipeline
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
@@ -32,27 +33,30 @@ class Evaluator:
   def __init__(
       self,
       config: configuration.ModelConfig,
+      shards: Shards,
       num_examples: int,
       captions: CaptionEvaluation | None = None,
   ):
     """Build the graph.
 
     Args:
-      config: the model; `input_file_pattern` names the evaluation shards.
+      config: the model.
+      shards: the evaluation shards.
       num_examples: image-caption pairs to evaluate at most.
       captions: to caption all images of these shards, too, and score the
         captions.
     """
-    self.pattern = config.input_file_pattern
+    self.pattern = shards.pattern
     self._config = config
     self._captioner = Captioner(config)
+    self._shards = shards
     self.num_examples = num_examples
     self._captions = captions
     self._graph = tf.Graph()
     with self._graph.as_default():
       # Deterministic training demands a seed; the initial values are not used.
       tf1.set_random_seed(0)
-      batch = pipeline.make_batch(config, training=False)
+      batch = pipeline.make_batch(shards, config, training=False)
       outputs = self._captioner.build(Mode.EVAL, batch)
       shape = tf.shape(batch.input_mask)
       self._fetches = [  # Each [B, T].
@@ -86,10 +90,10 @@ class Evaluator:
     """
     values = restore.read_values(prefix, self._variables, averaged=True)
     encoder_weights.check_features(
-        self._config, self._captioner.encoder, values)
+        self._config, self._captioner.encoder, self._shards, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          bad_records.explained_errors(self._config),
+          bad_records.explained_errors(self._shards, self._config),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)

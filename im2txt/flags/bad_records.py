@@ -2,7 +2,6 @@
 
 from absl import flags
 
-from im2txt import configuration
 from im2txt.inputs import tfrecords
 
 # The flags are the command's that constructs them, and in its --help.
@@ -21,7 +20,6 @@ class BadRecordsFlag:
         'the configuration says, which is stop unless it was changed.',
         flag_values=values)
 
-  def apply(self, config: configuration.ModelConfig) -> None:
-    """Put the flag's value, if it was given, into a configuration."""
-    if self.bad_records.value:
-      config.bad_records = self.bad_records.value
+  def value(self) -> str | None:
+    """Return the flag's value; None: as the configuration says."""
+    return self.bad_records.value

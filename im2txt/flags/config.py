@@ -16,7 +16,7 @@ flags.disclaim_key_flags()
 
 
 class _NameOrPath(flags.ArgumentParser[Any]):
-  """Parses the path of a configuration, or the name of one in `configs`."""
+  """Parse the path of a configuration, or the name of one in `configs`."""
 
   def __init__(self, path_parser: flags.ArgumentParser[Any]):
     self._path_parser = path_parser
@@ -62,21 +62,7 @@ class ConfigFlag:
         'a field. Training that goes on has it in its --train_dir.',
         flag_values=values)
     flag = values[self.config.name]
-    flag.parser = _NameOrPath(path_parser=flag.parser)
-    flags.register_validator(  # type: ignore[no-untyped-call]  # absl's.
-        'config', self._check, flag_values=values)
-
-  def _check(self, config: Any) -> bool:
-    """Hold the file of --config to what `value` expects."""
-    if config is None and not self.config.present:
-      return True
-    try:
-      found = config.model, config.training
-    except (AttributeError, OSError) as error:
-      raise flags.ValidationError(
-          'the file of --config must have a get_config() that returns a '
-          f'configuration.Config: {error}') from None
-    return all(map(dataclasses.is_dataclass, found))
+    flag.parser = _AssignableParser(_NameOrPath(path_parser=flag.parser))
 
   def value(self) -> configuration.Config | None:
     """Return the configuration of the flag, if it was given.
@@ -84,13 +70,73 @@ class ConfigFlag:
     Raises:
       ValueError: a field is of another type than it should be.
     """
-    config = self.config.value
-    if config is None:
+    if self.config.value is None:
       return None
-    # Assembled anew, so that its fields' types are checked.
+    flag = self._values[self.config.name]
+    overrides = config_flags.get_override_values(flag)
+    config = self.config.value.config
+    # Made anew, so that the types of their fields are checked.
     model, training = (
-        configuration.fill(type(record), dataclasses.asdict(record), '--config')
-        for record in (config.model, config.training))
-    path = config_flags.get_config_filename(self._values[self.config.name])
-    name, _ = os.path.splitext(os.path.basename(path))
+        configuration.override(
+            getattr(config, section),
+            {name.removeprefix(f'{section}.'): value
+             for name, value in overrides.items()
+             if name.startswith(f'{section}.')}, '--config')
+        for section in ('model', 'training'))
+    name, _ = os.path.splitext(
+        os.path.basename(config_flags.get_config_filename(flag)))
     return configuration.Config(model, training, name)
+
+
+@dataclasses.dataclass
+class _Assignable:
+  """A configuration whose fields the flags --config.SECTION.FIELD assign."""
+
+  model: Any
+  training: Any
+  config: configuration.Config  # As the file returned it.
+
+
+class _AssignableParser(flags.ArgumentParser[Any]):
+  """Parse --config to a record that the flags of fields can assign to."""
+
+  def __init__(self, parser: flags.ArgumentParser[Any]):
+    self._parser = parser
+
+  def parse(self, argument: str) -> _Assignable:
+    """Return the configuration that an argument names.
+
+    Raises:
+      ValueError: it cannot be loaded, or is no configuration.
+    """
+    config: Any = self._parser.parse(argument)
+    try:
+      sections = config.model, config.training
+    except (AttributeError, OSError) as error:
+      raise ValueError(
+          'the file of --config must have a get_config() that returns a '
+          f'configuration.Config: {error}') from None
+    if not all(map(dataclasses.is_dataclass, sections)):
+      raise ValueError('the file of --config must have a get_config() that '
+                       'returns a configuration.Config')
+    model, training = map(_assignable, sections)
+    return _Assignable(model, training, config)
+
+  def flag_type(self) -> str:
+    """Return what --help calls such a value."""
+    return self._parser.flag_type()
+
+
+def _assignable(section: Any) -> Any:
+  """Copy a section into a dataclass that is not frozen.
+
+  It has the older names of fields, too.
+  """
+  types = {field.name: field.type for field in dataclasses.fields(section)}
+  values = [(name, kind, getattr(section, name))
+            for name, kind in types.items()]
+  older = [(old, str if new is None else types[new], None)
+           for old, new in configuration.LEGACY_FIELDS.items()
+           if new in types or new is None]
+  return dataclasses.make_dataclass(
+      type(section).__name__, [*values, *older])()

@@ -1,14 +1,14 @@
 """The flag of consensus re-ranking, for commands that caption."""
 
-import dataclasses
 from typing import Any
 
 from absl import flags, logging
 
-from im2txt import configuration
 from im2txt.files import file_system
-from im2txt.inference import consensus, loaded_model
-from im2txt.inputs import bad_records, captions, records
+from im2txt.inference import consensus
+from im2txt.inference.loaded_model import LoadedModel
+from im2txt.inputs import bad_records, captions
+from im2txt.inputs.shards import Shards
 
 # The flags are the command's that constructs them, and in its --help.
 flags.disclaim_key_flags()
@@ -26,40 +26,40 @@ class ConsensusFlags:
         'images like the image. It wants a beam of 5 or more.',
         flag_values=values)
 
-  def shards(
-      self, config: configuration.ModelConfig
-  ) -> configuration.ModelConfig | None:
-    """Return a model's configuration to read the shards with, if any."""
-    pattern = self.consensus_file_pattern.value
-    if not pattern:
-      return None
-    return dataclasses.replace(config, input_file_pattern=pattern)
-
-  def read(
-      self, model: loaded_model.LoadedModel
-  ) -> consensus.Consensus | None:
-    """Read the images, if the flag names any.
+  def shards(self, bad_records: str) -> Shards | None:
+    """Find the shards, if the flag names any.
 
     Args:
+      bad_records: see `Shards`.
+
+    Raises:
+      ValueError: as of `Shards.find`.
+    """
+    pattern = self.consensus_file_pattern.value
+    return Shards.find(pattern, bad_records) if pattern else None
+
+  def read(
+      self, shards: Shards | None, model: LoadedModel
+  ) -> consensus.Consensus | None:
+    """Read the images, if there are any.
+
+    Args:
+      shards: of their features.
       model: whose encoder made their features.
 
     Raises:
       OSError: the model's encoder cannot be read.
       ValueError: the shards cannot be used, or another encoder made them.
     """
-    config = self.shards(model.config)
-    if not config or not config.input_file_pattern:
+    if shards is None:
       return None
-    model.check_features(config)
-    logging.info('reading images and captions of %s', config.input_file_pattern)
-    return consensus.read(config, captions.read(
-        config.input_file_pattern, bad_records.left_out(config)))
+    model.check_features(shards)
+    logging.info('reading images and captions of %s', shards.pattern)
+    return consensus.read(shards, model.config, captions.read(
+        shards, bad_records.left_out(shards, model.config)))
 
-  def settings(self) -> dict[str, Any]:
-    """Return the shards by the flag's name; nothing if it is not given."""
-    pattern = self.consensus_file_pattern.value
-    if not pattern:
-      # As of before there was this flag.
-      return {}
+  def settings(self, shards: Shards | None) -> dict[str, Any]:
+    """Return the shards by the flag's name; nothing if there are none."""
+    # Nothing, as before there was this flag.
     return {self.consensus_file_pattern.name: [
-        file_system.abspath(file) for file in records.find_shards(pattern)]}
+        file_system.abspath(file) for file in shards.files]} if shards else {}

@@ -129,7 +129,7 @@ class BatchCaptioner:
 
   def _results(self, encoded: _Encoded, captions: Captions) -> list[Result]:
     """Make the results of a batch."""
-    visible = (image_processing.seen(self._model.config)
+    visible = (image_processing.visible_fraction(self._model.config)
                if self._model.captioner.attends else 1.0)
     results = []
     for i, file in enumerate(encoded.files):

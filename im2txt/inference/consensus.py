@@ -17,10 +17,9 @@ import tensorflow as tf
 import tqdm
 
 from im2txt import configuration
-from im2txt.inputs import bad_records
-from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import pipeline as inputs
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import bad_records, pipeline
+from im2txt.inputs.captions import ShardCaptions
+from im2txt.inputs.shards import Shards
 from im2txt.results.result import Caption
 from im2txt.scoring import cider
 from im2txt.scoring.ptb_tokenizer import tokenize
@@ -129,20 +128,20 @@ class Consensus:
 
 
 def read(
-    config: configuration.ModelConfig, found: shard_captions.ShardCaptions
+    shards: Shards, config: configuration.ModelConfig, found: ShardCaptions
 ) -> Consensus:
   """Read the images of feature shards.
 
   Args:
-    config: of the model; `input_file_pattern` names the shards, which
-      `LoadedModel.check_features` must accept.
+    shards: the shards, which `LoadedModel.check_features` must accept.
+    config: the model.
     found: the captions of the shards.
 
   Raises:
     ValueError: they are no feature shards or cannot be used.
   """
-  pattern = config.input_file_pattern
-  if shard_records.find_features(config) is None:
+  pattern = shards.pattern
+  if shards.features_for(config) is None:
     raise ValueError(f'{pattern} holds images; a consensus needs features: '
                      'make them with data_prep.cache_features')
   if not any(found.of_images):
@@ -151,9 +150,9 @@ def read(
   features = None
   done = 0
   with tf.Graph().as_default(), tf1.Session() as session:
-    pooled = inputs.make_images(config, found.first).pooled
+    pooled = pipeline.make_images(shards, config, found.first).pooled
     session.run(tf1.tables_initializer())
-    with (bad_records.explained_errors(config),
+    with (bad_records.explained_errors(shards, config),
           tqdm.tqdm(total=number, unit='image', disable=None,
                     desc='reading features', leave=False) as bar):
       while done < number:

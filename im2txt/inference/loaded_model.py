@@ -12,6 +12,7 @@ from im2txt.checkpoints.variable_loader import RestoreFn
 from im2txt.decoders import DECODERS
 from im2txt.inference.ensemble import Ensemble
 from im2txt.inputs import image_processing
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.text.vocabulary import Vocabulary
 
@@ -100,21 +101,22 @@ class LoadedModel:
       raise ValueError(f'--{flag}: these models divide images into different '
                        'regions; draw the sheets of one of them')
 
-  def check_features(self, config: configuration.ModelConfig) -> None:
+  def check_features(self, shards: Shards) -> None:
     """Refuse feature shards that another encoder made.
 
     `captioner.connect` gives the features of the first member's encoder.
 
     Args:
-      config: names the shards.
+      shards: of features, or of images, which always pass.
 
     Raises:
       OSError: the model's weights cannot be read.
       ValueError: other weights made the features.
     """
     encoder = self._first.captioner.encoder
-    encoder_weights.check_features(config, encoder, restore.read_scope(
-        self._first.prefix, f'{encoder.scope}/'))
+    encoder_weights.check_features(
+        self.config, encoder, shards, restore.read_scope(
+            self._first.prefix, f'{encoder.scope}/'))
 
 
 def load(
@@ -166,4 +168,4 @@ def _words(model: TrainedModel) -> tuple:
 def _image_processing(model: TrainedModel) -> tuple:
   config = model.config
   return (config.image_height, config.image_width,
-          image_processing.seen(config))
+          image_processing.visible_fraction(config))

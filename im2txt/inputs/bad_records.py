@@ -1,7 +1,6 @@
-"""Records that a configuration cannot use: found, left out, explained."""
+"""Bad records: those that a model cannot use, found, left out, explained."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,94 +9,77 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.inputs import graph_errors, tfrecords
-from im2txt.inputs import records as shard_records
+from im2txt.inputs import graph_errors, records, tfrecords
+from im2txt.inputs.shards import Shards
 
 
 def look_through(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
+    shards: Shards, config: configuration.ModelConfig
 ) -> Iterator[tfrecords.Fault | None]:
-  """Checks every record as evaluation reads it.
+  """Check every record as evaluation reads it.
 
   Args:
-    config: `input_file_pattern`, the sizes, and what captions may be.
-    files: the shards, if not all that match the pattern.
+    shards: where the records are.
+    config: the model, which has the sizes and what captions may be.
 
   Yields:
     Of each record in order what is wrong with it, if anything.
 
   Raises:
-    ValueError: no file matches; the shards are of features that another
-      encoder made; a shard cannot be read at all.
+    ValueError: the shards are of features that another encoder made, or one
+      cannot be read at all.
   """
-  if files is None:
-    files = shard_records.find_shards(config.input_file_pattern)
-  source = shard_records.make_source(files, config, training=False)
+  source = records.make_source(shards, config, training=False)
 
   def check(serialized: tf.Tensor) -> Any:
-    data = source.choose(shard_records.parse(serialized, source, config)).data
+    data = source.choose(records.parse(serialized, source, config)).data
     return source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], data),
         tf.zeros([1, 2], tf.int64))
 
-  return tfrecords.look_through(files, check)
-
-
-def skips(config: configuration.ModelConfig) -> bool:
-  """Whether bad records are left out, not errors.
-
-  Raises:
-    ValueError: `bad_records` is neither.
-  """
-  return configuration.choose(
-      {tfrecords.STOP: False, tfrecords.SKIP: True},
-      'bad_records', config.bad_records)
+  return tfrecords.look_through(shards.files, check)
 
 
 def left_out(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
+    shards: Shards, config: configuration.ModelConfig
 ) -> Sequence[tfrecords.Fault] | None:
-  """The records that are left out; None: they stop the program.
+  """Return the records that are left out; None: bad ones stop the program.
 
-  The first time they are looked for and said.
+  The first time they are looked for and logged.
 
   Args:
-    config: `bad_records`, and as of `look_through`.
-    files: likewise.
+    shards: where the records are.
+    config: the model.
 
   Raises:
-    ValueError: as of `look_through`; `bad_records` is something else.
+    ValueError: as of `look_through`, or no record can be used.
   """
-  if not skips(config):
-    return None
-  return _found_faults(
-      type(config), dataclasses.astuple(config),
-      tuple(files or shard_records.find_shards(config.input_file_pattern)))
+  return _find_faults(shards, config) if shards.skips_bad_records else None
 
 
 @functools.cache
-def _found_faults(
-    config_class: type, values: tuple, files: tuple[str, ...]
+def _find_faults(
+    shards: Shards, config: configuration.ModelConfig
 ) -> tuple[tfrecords.Fault, ...]:
-  judged = list(look_through(config_class(*values), files))
+  judged = list(look_through(shards, config))
   faults = tuple(filter(None, judged))
-  tfrecords.say(faults)
+  tfrecords.warn_of(faults)
   if None not in judged:
     more = f'; {faults[0]}' if faults else ''
-    raise ValueError(f'{files[0]}, one of {len(files)} shards: none has a '
-                     f'record that can be used{more}')
+    raise ValueError(f'{shards.files[0]}, one of {len(shards.files)} shards: '
+                     f'none has a record that can be used{more}')
   return faults
 
 
 @contextlib.contextmanager
 def explained_errors(
-    config: configuration.ModelConfig, files: Sequence[str] | None = None
+    shards: Shards, config: configuration.ModelConfig
 ) -> Iterator[None]:
-  """Turns what TensorFlow says of a bad record into a line that names it.
+  """Turn TensorFlow's error about a bad record into a line that names it.
 
   Args:
-    config: of what is being read, as of `look_through`.
-    files: likewise.
+    shards: what is being read.
+    config: the model.
 
   Raises:
     ValueError: a shard is damaged, a record is no image-caption pair, or one
@@ -107,18 +89,18 @@ def explained_errors(
     yield
   except (tf.errors.DataLossError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-    where = ', '.join(files or [config.input_file_pattern])
     reason = graph_errors.reason(error)
-    logging.info('%s; looking for the record in %s', reason, where)
-    fault = next(filter(None, look_through(config, files)), None)
+    logging.info('%s; looking for the record in %s', reason, shards.pattern)
+    fault = next(filter(None, look_through(shards, config)), None)
     if fault:
       raise fault.error() from None
-    raise ValueError(f'cannot use a record of {where}: {reason}') from None
+    raise ValueError(
+        f'cannot use a record of {shards.pattern}: {reason}') from None
 
 
 def reader(
-    files: Sequence[str], config: configuration.ModelConfig
+    shards: Shards, config: configuration.ModelConfig
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
-  """What makes the data set of a shard's records, serialized."""
-  faults = left_out(config, files) or ()
+  """Return what makes the data set of one shard's records, serialized."""
+  faults = left_out(shards, config) or ()
   return lambda file: tfrecords.dataset(file, faults)

@@ -17,15 +17,15 @@ class Encoding(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Images and their captions; see the module for how they are padded."""
+  """Images and their captions, padded as `pipeline` shows."""
 
-  # float32 [P, height, width, 3], pixels in [-1, 1], or what a feature cache
-  # has of them.
+  # float32 [P, height, width, 3], pixels in [-1, 1], or encoder outputs of a
+  # feature cache.
   images: tf.Tensor | Encoding
   input_seqs: tf.Tensor   # int32 [B, T]
   target_seqs: tf.Tensor  # int32 [B, T]
   input_mask: tf.Tensor   # int32 [B, T]
-  image_rows: tf.Tensor   # int32 [B], which of the images a caption is of
+  image_rows: tf.Tensor   # int32 [B], the image of each caption
 
 
 class Example(NamedTuple):

@@ -8,19 +8,19 @@ import tensorflow as tf
 import tqdm
 from google.protobuf.message import DecodeError
 
-from im2txt.inputs import records as shard_records
 from im2txt.inputs import sequence_example, tfrecords
+from im2txt.inputs.shards import Shards
 
 
 class ShardCaptions(NamedTuple):
-  """What shards hold, in their order.
+  """The captions of shards, in their order.
 
   Attributes:
     of_images: captions of each image, in the order of their first records.
     first: of each record that is not left out beforehand, whether it is the
       first one of its image.
-    words: captions of all images as a model is told them, where that is not
-      all that people wrote.
+    words: captions of all images as a model reads them, where these are
+      not all that people wrote.
     image_ids: of each image; two may have the same.
   """
 
@@ -30,31 +30,31 @@ class ShardCaptions(NamedTuple):
   image_ids: list[int]
 
   def everything(self) -> list[str]:
-    """All captions in either form."""
+    """Return all captions in either form."""
     return [caption for captions in (*self.of_images, self.words)
             for caption in captions]
 
 
 def read(
-    pattern: str, left_out: Sequence[tfrecords.Fault] | None = None
+    shards: Shards, left_out: Sequence[tfrecords.Fault] | None = None
 ) -> ShardCaptions:
-  """Reads all captions of shards of either layout.
+  """Read all captions of shards of either layout.
 
   Args:
-    pattern: comma-separated patterns of shards.
-    left_out: of `shard_faults.left_out`; records that lack the words of their
+    shards: of either layout.
+    left_out: of `bad_records.left_out`; records that lack the words of their
       captions are then left out too. None: they are errors.
 
   Raises:
-    ValueError: no shard matches, one is damaged, or a record lacks the words
-      of its captions.
+    ValueError: a shard is damaged, or a record lacks the words of its
+      captions.
   """
   of_image = {}
   first = []
   words = []
   image_ids = []
   wordless = []
-  for file, number, record in _records(pattern, left_out):
+  for file, number, record in _records(shards, left_out):
     try:
       example = tf.train.SequenceExample.FromString(record)
       captions = sequence_example.captions_of(example)
@@ -77,30 +77,30 @@ def read(
                  if caption.raw)
   if wordless and not of_image:
     raise wordless[0].error()
-  tfrecords.say(wordless)
+  tfrecords.warn_of(wordless)
   return ShardCaptions(list(of_image.values()), first, words, image_ids)
 
 
 def read_ids(
-    pattern: str, caption_feature: str,
+    shards: Shards, caption_feature: str,
     left_out: Sequence[tfrecords.Fault] | None = None,
 ) -> tuple[list[list[list[int]]], int]:
-  """Reads the captions of each image as word ids, markers included.
+  """Read the captions of each image as word ids, markers included.
 
   Args:
-    pattern: comma-separated patterns of shards.
+    shards: of either layout.
     caption_feature: feature-list key of the captions' ids.
-    left_out: of `shard_faults.left_out`.
+    left_out: of `bad_records.left_out`.
 
   Returns:
     The captions, and the number of records that they are in.
 
   Raises:
-    ValueError: no shard matches, one is damaged, or a record has no ids.
+    ValueError: a shard is damaged, or a record has no ids.
   """
   of_image = {}
   num_records = 0
-  for file, number, record in _records(pattern, left_out):
+  for file, number, record in _records(shards, left_out):
     num_records += 1
     try:
       example = tf.train.SequenceExample.FromString(record)
@@ -113,16 +113,16 @@ def read_ids(
 
 
 def _digest_of_image(example: tf.train.SequenceExample) -> bytes:
-  # Ids alone may be the same in two data sets.
+  # Two data sets may use the same ids.
   return hashlib.sha256(
       example.context.SerializeToString(deterministic=True)).digest()
 
 
 def _records(
-    pattern: str, left_out: Sequence[tfrecords.Fault] | None
+    shards: Shards, left_out: Sequence[tfrecords.Fault] | None
 ) -> Iterator[tuple[str, int, bytes]]:
-  """Yields shard, number and bytes of each record."""
-  for file in tqdm.tqdm(shard_records.find_shards(pattern), unit='shard',
+  """Yield shard, number and bytes of each record."""
+  for file in tqdm.tqdm(shards.files, unit='shard',
                         desc='reading captions', disable=None, leave=False):
     for number, record in tfrecords.read(file, left_out or ()):
       yield file, number, record

@@ -1,4 +1,4 @@
-"""Feature shards: what an encoder said of images, kept in their stead.
+"""Encoder outputs cached in place of images: feature shards.
 
 They are shards of layout `image` (see `sequence_example`) whose records hold,
 instead of the image,
@@ -9,7 +9,7 @@ instead of the image,
 or one of the two, as plain little-endian bytes, and `features/digest`, the
 SHA-256 of the image file. The first of the A versions of an image is the
 plain one, the others are distorted at random as images are in training.
-Beside the shards lies `features.json`, which says what they were made with.
+Beside the shards lies `features.json`, a `Description` of how they were made.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ PRECISIONS = ('float16', 'float32')
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What feature shards were made with.
+  """How feature shards were made.
 
   Attributes:
     encoder: a name of im2txt.encoders.ENCODERS.
     weights: digest of the encoder's weights.
-    image_height: pixels that the encoder saw.
+    image_height: pixels of the encoder's input.
     image_width: likewise.
-    preprocessing: `image_processing.describe` of then.
+    preprocessing: `image_processing.describe` at that time.
     precision: one of `PRECISIONS`.
     augmentations: distorted versions of each image, beside the plain one.
     shapes: of one version, by context key.
@@ -72,7 +72,7 @@ class Description:
       raise ValueError(f'shapes is {self.shapes!r}')
 
   def check(self, config: configuration.ModelConfig, folder: str) -> None:
-    """Refuses features that another encoder made, its weights aside.
+    """Refuse features that another encoder made, its weights aside.
 
     Args:
       config: of the model that is to read them.
@@ -93,7 +93,7 @@ class Description:
             'anew with data_prep.cache_features')
 
   def check_weights(self, weights: str, folder: str) -> None:
-    """Refuses features that other weights made.
+    """Refuse features that other weights made.
 
     Args:
       weights: digest of the model's.
@@ -109,13 +109,13 @@ class Description:
           'them anew with data_prep.cache_features')
 
   def difference(self, other: 'Description') -> str:
-    """Names the fields in which features made otherwise differ."""
+    """Name the fields in which other features differ."""
     names = [field.name for field in dataclasses.fields(self) if field.compare
              and getattr(self, field.name) != getattr(other, field.name)]
     return ', '.join(names or ['the images and captions they are of'])
 
   def pack(self, features: np.ndarray) -> bytes:
-    """The bytes of an image's features, [A, ...].
+    """Return the bytes of an image's features, [A, ...].
 
     Raises:
       ValueError: they do not fit the precision.
@@ -129,11 +129,11 @@ class Description:
     return packed.tobytes()
 
   def num_bytes(self, key: str) -> int:
-    """Of all versions of an image."""
+    """Return the bytes of all versions of an image."""
     return self._size(key) * (self.augmentations + 1)
 
   def unpack(self, key: str, packed: tf.Tensor) -> tf.Tensor:
-    """Undoes `pack` in the graph for one version.
+    """Undo `pack` in the graph for one version.
 
     Args:
       key: context key.
@@ -148,7 +148,7 @@ class Description:
   def version(
       self, key: str, packed: tf.Tensor, number: tf.Tensor
   ) -> tf.Tensor:
-    """Cuts one version, string [], out of all of an image, string []."""
+    """Cut one version, string [], out of all of an image, string []."""
     size = self._size(key)
     return tf.strings.substr(packed, number * size, size)
 
@@ -162,13 +162,13 @@ class Description:
       return tf.identity(packed)
 
   def _size(self, key: str) -> int:
-    """Bytes of one version."""
+    """Return the bytes of one version."""
     return (int(np.prod(self.shapes[key]))
             * np.dtype(self.precision).itemsize)
 
 
 def find(shards: Sequence[str]) -> Description | None:
-  """Finds the description of feature shards; None for shards of images.
+  """Find the description of feature shards; None for shards of images.
 
   Raises:
     ValueError: some are of features and some of images, or of other
@@ -200,7 +200,7 @@ def _check_complete(shards: Iterable[str]) -> None:
 
 
 def read(folder: str) -> Description | None:
-  """Reads a folder's description, if it has one.
+  """Read a folder's description, if it has one.
 
   Raises:
     ValueError: it cannot be read.
@@ -216,7 +216,7 @@ def read(folder: str) -> Description | None:
 
 
 def write(folder: str, description: Description) -> None:
-  """Writes a folder's description."""
+  """Write a folder's description."""
   with atomic_files.write(os.path.join(folder, FILE_NAME)) as f:
     json.dump(dataclasses.asdict(description), f, indent=2)
     f.write('\n')

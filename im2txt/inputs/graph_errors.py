@@ -1,4 +1,4 @@
-"""What TensorFlow says of a failed graph, in one line."""
+"""TensorFlow's errors in one line."""
 
 import re
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def reason(error: tf.errors.OpError) -> str:
-  """The sentence that says what went wrong, without the graph around it."""
+  """Return the sentence that says what went wrong, without the graph."""
   message = re.sub(r"^.*?\nNode: '[^\n]*'\n", '', error.message, flags=re.S)
   message = message.removeprefix('Graph execution error:')
   # What a tf.data pipeline puts before the words of its own graph.

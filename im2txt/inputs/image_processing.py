@@ -11,12 +11,11 @@ from im2txt import configuration
 
 tf1 = tf.compat.v1
 
-_FORMATS = ('jpeg', 'png')
 _IM2TXT_RESIZE_RATIO = 346 / 299
 
 
 def describe(config: configuration.ModelConfig, augmentations: int) -> str:
-  """Names what is done here; another name makes feature caches be made anew.
+  """Return a name of what is done here; feature caches of others are refused.
 
   Args:
     config: has what images are made into.
@@ -29,8 +28,8 @@ def describe(config: configuration.ModelConfig, augmentations: int) -> str:
           + ', captioned whole' * (not config.central_crop))
 
 
-def seen(config: configuration.ModelConfig) -> float:
-  """Share of each side that captioning sees, in the middle."""
+def visible_fraction(config: configuration.ModelConfig) -> float:
+  """Return the share of each side that captioning sees, in the middle."""
   return 1.0 / config.resize_ratio if config.central_crop else 1.0
 
 
@@ -41,32 +40,25 @@ def process_image(
     distortion_order: int | tf.Tensor = 0,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-  """Decodes, resizes, crops and, in training, distorts one image.
+  """Decode, resize, crop and, in training, distort one image.
 
   Args:
-    encoded_image: string []; a whole image file.
+    encoded_image: string []; a whole image file: JPEG, PNG, GIF (its first
+      frame), BMP or WebP, which its content says.
     training: whether to crop, flip and distort at random.
-    config: see `fit_image`; `image_format` is 'jpeg' or 'png', as in im2txt,
-      but what the file is, is told by its content: these two, GIF (its first
-      frame), BMP or WebP.
+    config: see `fit_image`.
     distortion_order: see `distort_image`.
     seed: see `fit_image`.
 
   Returns:
     float32 [image_height, image_width, 3], pixels in [-1, 1].
-
-  Raises:
-    ValueError: another `image_format`.
   """
-  if config.image_format not in _FORMATS:
-    raise ValueError(f'image_format is {config.image_format!r}; it must be one '
-                     f'of {", ".join(map(repr, _FORMATS))}')
   return fit_image(
       decode_image(encoded_image), training, config, distortion_order, seed)
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
-  """Decodes an image file, string [], of any kind: uint8 [., ., 3]."""
+  """Decode an image file, string [], of any kind: uint8 [., ., 3]."""
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
@@ -80,7 +72,7 @@ def fit_image(
     distortion_order: int | tf.Tensor = 0,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-  """What `process_image` does once the image is there.
+  """Resize, crop and, in training, distort a decoded image.
 
   Args:
     image: uint8 [., ., 3].
@@ -120,7 +112,7 @@ def fit_image(
 
 
 def thumbnail(image: tf.Tensor, side: int) -> tf.Tensor:
-  """Makes a small JPEG for people to look at.
+  """Make a small JPEG for people to look at.
 
   Args:
     image: uint8 [height, width, 3].
@@ -141,7 +133,7 @@ def distort_image(
     distortion_order: int | tf.Tensor,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-  """Distorts the colours at random, in one of im2txt's two orders.
+  """Distort the colours at random, in one of im2txt's two orders.
 
   Args:
     image: float32 [height, width, 3], pixels in [0, 1].
@@ -182,5 +174,5 @@ def distort_image(
 
 
 def _seed() -> tf.Tensor:
-  """Another one in every run, int32 [2]."""
+  """Draw a seed, int32 [2]; another one in every run."""
   return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)

@@ -1,4 +1,4 @@
-"""How large an image is once it is decoded, told without decoding it.
+"""The size of an image, read without decoding it.
 
 A file of a few kilobytes can claim any size, and decoding takes the memory.
 """
@@ -21,7 +21,7 @@ class TooLargeError(OSError):
 
 @contextlib.contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-  """Yields an image whose pixels are not decoded yet.
+  """Yield an image whose pixels are not decoded yet.
 
   Args:
     data: the file's bytes.
@@ -51,7 +51,7 @@ def _check(image: Image.Image, frames: int) -> None:
 
 
 def _num_frames(data: bytes) -> int:
-  """Frames of an animation that can be reached, if it is damaged."""
+  """Count the frames of an animation; of a damaged one those before."""
   with opened(data) as image, contextlib.suppress(Exception):
     return image.n_frames
   frames = 1
@@ -63,7 +63,7 @@ def _num_frames(data: bytes) -> int:
 
 
 def problem(data: bytes) -> str:
-  """Why TensorFlow shall not decode a file; '' if there is no reason not to.
+  """Return why TensorFlow must not decode a file; '' if it may.
 
   It decodes all frames of an animation to give the first. What only it may
   know to be an image is left to it and its own bound of 2**29 bytes.

@@ -13,7 +13,7 @@ written by im2txt are read here and the other way round:
 In im2txt's layout each entry of a feature list is one word, and the record one
 image-caption pair. In the layout `image` each entry is one whole caption, and
 the record one image with all its captions; a feature cache is of this form,
-with what an encoder said of the image in the place of `image/data`.
+with encoder outputs in place of `image/data`.
 
 Writer and parser stand side by side so that they cannot drift apart.
 """
@@ -36,7 +36,7 @@ RAW_CAPTION = 'image/raw_caption'
 
 
 class Caption(NamedTuple):
-  """A caption as a record has it."""
+  """A caption of a record."""
 
   words: Sequence[str]  # Markers included.
   ids: Sequence[int]
@@ -44,12 +44,12 @@ class Caption(NamedTuple):
 
   @property
   def text(self) -> str:
-    """The caption for people, and to be scored against."""
+    """The caption as people wrote it, or else its words."""
     return self.raw or ' '.join(self.words[1:-1])
 
 
 class Record(NamedTuple):
-  """What the graph reads of a record; n captions, one in im2txt's layout."""
+  """A parsed record; n captions, one in im2txt's layout."""
 
   data: dict[str, tf.Tensor]  # string [], by context key
   captions: tf.RaggedTensor   # int32 [n, None], ids, markers included
@@ -58,7 +58,7 @@ class Record(NamedTuple):
 def make_pair(
     image_id: int, encoded_image: bytes, caption: Caption
 ) -> tf.train.SequenceExample:
-  """Makes the record of one image-caption pair, in im2txt's layout.
+  """Make the record of one image-caption pair, in im2txt's layout.
 
   Args:
     image_id: the image's id.
@@ -75,7 +75,7 @@ def make_pair(
 def make_image(
     image_id: int, data: Mapping[str, bytes], captions: Sequence[Caption]
 ) -> tf.train.SequenceExample:
-  """Makes the record of one image with all its captions.
+  """Make the record of one image with all its captions.
 
   Args:
     image_id: the image's id.
@@ -90,7 +90,7 @@ def make_image(
 
 
 def write_records(file: str, records: Iterable[bytes]) -> None:
-  """Writes a shard whole or not at all; others may be writing it, too.
+  """Write a shard whole or not at all; other processes may write it, too.
 
   Args:
     file: the shard.
@@ -114,7 +114,7 @@ def write_records(file: str, records: Iterable[bytes]) -> None:
 
 @contextlib.contextmanager
 def _explained(file: str) -> Iterator[None]:
-  """Makes of what TensorFlow says of a file that it cannot write a line."""
+  """Turn TensorFlow's error about a file into one line."""
   try:
     yield
   except tf.errors.OpError as error:
@@ -123,7 +123,7 @@ def _explained(file: str) -> Iterator[None]:
 
 
 def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
-  """The captions of a record of either layout.
+  """Return the captions of a record of either layout.
 
   Raises:
     ValueError: it has none, or not as many words as ids.
@@ -149,7 +149,7 @@ def captions_of(example: tf.train.SequenceExample) -> list[Caption]:
 def ids_of(
     example: tf.train.SequenceExample, caption_feature: str = CAPTION_IDS
 ) -> list[list[int]]:
-  """The word ids of each caption of a record of either layout.
+  """Return the word ids of each caption of a record of either layout.
 
   Raises:
     ValueError: it has none.
@@ -162,14 +162,14 @@ def ids_of(
 
 
 def _whole(entries: list[list]) -> list[list]:
-  """Whole captions; entries of one word are im2txt's, one caption together."""
+  """Return whole captions; entries of one word, im2txt's, are one together."""
   if max(map(len, entries), default=0) > 1:
     return entries
   return [list(itertools.chain.from_iterable(entries))]
 
 
 def image_id_of(example: tf.train.SequenceExample) -> int:
-  """The id of a record's image.
+  """Return the id of a record's image.
 
   Raises:
     ValueError: it has none.
@@ -187,7 +187,7 @@ def parse(
     vocab_size: int = 0,
     longest: int = 0,
 ) -> Record:
-  """Parses one record of either layout in the graph.
+  """Parse one record of either layout in the graph.
 
   That fails with an InvalidArgumentError if it is none, or if a caption is less
   than its markers.
@@ -217,8 +217,8 @@ def parse(
       _assert_within(
           lengths, 2, longest or lengths.dtype.max, 'a caption has',
           'words, both markers counted, and must have 2' + (
-              f' to {longest} (max_caption_length, and what the decoder can '
-              'read)' if longest else '')),
+              f' to {longest} (max_sequence_length, and what the decoder '
+              'can read)' if longest else '')),
       _assert_within(
           ids, 0, vocab_size - 1 if vocab_size else ids.dtype.max, 'word id =',
           f'is not in [0, {vocab_size or "..."})')]):
@@ -228,13 +228,13 @@ def parse(
 
 
 def _assert_within(
-    values: tf.Tensor, least: int, most: int, before: str, behind: str
+    values: tf.Tensor, least: int, most: int, before: str, after: str
 ) -> tf.Operation:
-  """Asserts where integers [.] are; says one that is not, between words."""
+  """Assert the bounds of integers [.]; the error has one that is outside."""
   low, high = tf.reduce_min(values), tf.reduce_max(values)
   return tf.debugging.Assert(
       tf.reduce_all((values >= least) & (values <= most)),
-      [before, tf.where(low < least, low, high), behind])
+      [before, tf.where(low < least, low, high), after])
 
 
 def _make(image_id, data, words, ids, raw) -> tf.train.SequenceExample:

@@ -1,11 +1,11 @@
-"""Bad records of shards: found, named, and left out where that is wished.
+"""TFRecord files: their records, and the bad ones among them.
 
-A record's name is its shard and its number there, counted from 0. TensorFlow
-says what is wrong with a record but not with which; so the shards are looked
-through once something is wrong, and cost nothing until then.
+A record is named by its shard and its number there, counted from 0. TensorFlow
+says what is wrong with a record but not with which one. So the shards are
+looked through only after something went wrong, and this costs nothing before.
 
-Nothing is read behind a record whose bytes are not those that were written:
-there TensorFlow's readers of a shard end.
+Nothing is read after a record whose checksum is wrong: TensorFlow's readers of
+a shard end there.
 """
 
 import os
@@ -22,11 +22,11 @@ from im2txt.inputs import graph_errors
 
 tf1 = tf.compat.v1
 
-# What may be done about them.
+# What a bad record does: end the program, or nothing, for it is left out.
 STOP, SKIP = 'stop', 'skip'
 
-# Bytes of a record before and behind its own: its length, and checksums.
-BEFORE, BEHIND = 12, 4
+# Bytes before and after those of a record: its length, and checksums.
+HEAD_SIZE, TAIL_SIZE = 12, 4
 
 
 class Fault(NamedTuple):
@@ -43,7 +43,7 @@ class Fault(NamedTuple):
             if self.is_damage else f'{where}: {self.reason}')
 
   def error(self) -> ValueError:
-    """What stops a program, with what its user can do."""
+    """Return the error that ends a program, with what its user can do."""
     return ValueError(
         f'{self} (records count from 0). A damaged shard is made again if it '
         'is deleted and its command run once more; train, evaluate and '
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
 def look_through(
     files: Sequence[str], check: Callable[[tf.Tensor], Any]
 ) -> Iterator[Fault | None]:
-  """Checks every record of shards.
+  """Check every record of shards.
 
   Args:
     files: the shards.
@@ -104,8 +104,8 @@ def _look_through_one(
     raise ValueError(f'{path}: {graph_errors.reason(error)}') from None
 
 
-def say(faults: Sequence[Fault]) -> None:
-  """Logs what is left out."""
+def warn_of(faults: Sequence[Fault]) -> None:
+  """Log what is left out."""
   for fault in faults:
     logging.warning('left out: %s', fault)
   damaged = sum(fault.is_damage for fault in faults)
@@ -116,7 +116,7 @@ def say(faults: Sequence[Fault]) -> None:
 
 
 def dataset(file: tf.Tensor, faults: Sequence[Fault]) -> tf.data.Dataset:
-  """The records of a shard, string [] each, but for the bad ones.
+  """Return the records of a shard, string [] each, without the bad ones.
 
   Args:
     file: string [], the shard.
@@ -140,7 +140,7 @@ def dataset(file: tf.Tensor, faults: Sequence[Fault]) -> tf.data.Dataset:
 def read(
     file: str, faults: Sequence[Fault] = ()
 ) -> Iterator[tuple[int, bytes]]:
-  """Yields number and bytes of each record of a shard, but for the bad ones.
+  """Yield number and bytes of each record of a shard, without the bad ones.
 
   Args:
     file: the shard.
@@ -168,23 +168,23 @@ def read(
 
 
 def _count_whole(path: str) -> tuple[int, Fault | None]:
-  """Counts a shard's records by their lengths, up to one that is cut off.
+  """Count a shard's records by their lengths, up to one that is cut off.
 
-  TensorFlow takes less than a length for the end, and memory for as many bytes
-  as a length says, whatever the file has.
+  TensorFlow takes a part of a length for the end of the file, and allocates as
+  many bytes as a length says, whatever the file has.
   """
   number = 0
   try:
     left = file_system.size(path)
     with file_system.open(path, 'rb') as f:
       while left:
-        head = f.read(BEFORE)
-        size = BEFORE + BEHIND + (
-            struct.unpack_from('<Q', head)[0] if len(head) == BEFORE else 0)
+        head = f.read(HEAD_SIZE)
+        size = HEAD_SIZE + TAIL_SIZE + (
+            struct.unpack_from('<Q', head)[0] if len(head) == HEAD_SIZE else 0)
         if left < size:
           return number, Fault(
               path, number, 'truncated record, or a wrong length', True)
-        f.seek(size - BEFORE, os.SEEK_CUR)
+        f.seek(size - HEAD_SIZE, os.SEEK_CUR)
         left -= size
         number += 1
   except OSError as error:

@@ -19,6 +19,7 @@ from im2txt.evaluation.during_training import (
     TrainingEvaluation,
 )
 from im2txt.inputs import bad_records, pipeline
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner, Mode
 from im2txt.training import hooks, optimization, start
 from im2txt.training.cluster.replica import Replica
@@ -36,6 +37,7 @@ class TrainingRun:
   """What to train, from where and how far."""
 
   config: configuration.Config
+  shards: Shards
   train_dir: str                      # the run folder
   number_of_steps: int                # last step, counted from the run's first
   train_encoder: bool = False         # phase 2
@@ -89,7 +91,7 @@ def train(run: TrainingRun) -> None:
       while run.replica.wait_until_ready(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(run.train_dir),
-              bad_records.explained_errors(run.config.model),
+              bad_records.explained_errors(run.shards, run.config.model),
               run.replica.session(scaffold, all_hooks) as session):
           feeds = (graph.self_critical.feeds(session, run.critic.score)
                    if graph.self_critical else itertools.repeat(None))
@@ -115,7 +117,8 @@ def build_graph(run: TrainingRun) -> TrainingGraph:
     OSError: a file that is not there.
   """
   config, replica = run.config, run.replica
-  batch = pipeline.make_batch(config.model, True, replica.index, replica.count)
+  batch = pipeline.make_batch(
+      run.shards, config.model, True, replica.index, replica.count)
   global_step = tf1.train.get_or_create_global_step()
   schedule = (config.training,
               config.model.batch_size * replica.batches_a_step)
@@ -164,7 +167,8 @@ def _make_scaffold(run: TrainingRun) -> tf1.train.Scaffold:
   saver.recover_last_checkpoints(checkpoints.all_in(run.train_dir))
   load = start.make_init_fn(
       run.config.model, run.train_dir, run.init_checkpoint,
-      run.evaluation and run.evaluation.config, run.first_values)
+      [run.shards, run.evaluation and run.evaluation.shards],
+      run.first_values)
 
   def init(_, session: tf1.Session) -> None:
     load(session)

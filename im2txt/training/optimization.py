@@ -64,7 +64,7 @@ def _cosine(config, batch_size, global_step) -> tf.Tensor:
   return tf1.train.cosine_decay(
       config.initial_learning_rate, global_step,
       decay_steps=_decay_steps(config, batch_size),
-      alpha=max(0.0, config.learning_rate_decay_factor))
+      alpha=config.cosine_final_fraction)
 
 
 def _decay_steps(

@@ -21,10 +21,10 @@ import tensorflow as tf
 from absl import logging
 
 from im2txt import configuration
-from im2txt.inputs import bad_records
+from im2txt.inputs import bad_records, records
 from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import pipeline as inputs
-from im2txt.inputs import records as shard_records
+from im2txt.inputs.batch import Batch
+from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.scoring import cider, ptb_tokenizer
 from im2txt.search import sampling
@@ -95,25 +95,27 @@ class Critic:
 
 
 def make_critic(
-    config: configuration.ModelConfig, vocab: vocabulary.Vocabulary
+    shards: Shards, config: configuration.ModelConfig,
+    vocab: vocabulary.Vocabulary,
 ) -> Critic:
   """Make the critic of the captions of the training shards.
 
   Args:
-    config: `input_file_pattern`.
+    shards: the training shards.
+    config: the model.
     vocab: of the captions.
 
   Raises:
     ValueError: the shards cannot be used, or do not have all captions of an
       image together, for which each is rewarded.
   """
-  logging.info('Counting the n-grams of %s', config.input_file_pattern)
+  logging.info('Counting the n-grams of %s', shards.pattern)
   of_images, num_records = shard_captions.read_ids(
-      config.input_file_pattern, shard_records.caption_feature(config),
-      bad_records.left_out(config))
+      shards, records.caption_feature(shards, config),
+      bad_records.left_out(shards, config))
   if num_records > len(of_images):
     raise ValueError(
-        f'{config.input_file_pattern}: --self_critical needs all captions of a '
+        f'{shards.pattern}: --self_critical needs all captions of a '
         'image in one record; build the shards with --layout=image, or make '
         'features of them (data_prep.cache_features)')
   return Critic(vocab, of_images)
@@ -152,7 +154,7 @@ class SelfCritical:
   def __init__(
       self,
       config: configuration.Config,
-      source: inputs.Batch,
+      source: Batch,
       critic: Critic,
   ):
     """Build the graph.
@@ -194,7 +196,7 @@ class SelfCritical:
         self.batch, self.caption_weights = self._with_written(share)
     tf1.summary.scalar('self_critical/reward', self.reward)
 
-  def _drawn_batch(self, num_samples: int, end_id: int) -> inputs.Batch:
+  def _drawn_batch(self, num_samples: int, end_id: int) -> Batch:
     sentences = tf.reshape(
         self._drawn, tf.stack([-1, tf.shape(self._drawn)[2]]))
     # Captions are padded with the end marker.
@@ -207,7 +209,7 @@ class SelfCritical:
         target_seqs=sentences[:, 1:length + 1] * mask, input_mask=mask,
         image_rows=tf.repeat(tf.range(num_images), num_samples))
 
-  def _with_written(self, share: float) -> tuple[inputs.Batch, tf.Tensor]:
+  def _with_written(self, share: float) -> tuple[Batch, tf.Tensor]:
     """Add the written captions with a share of the loss."""
     length = tf.maximum(*(tf.shape(batch.input_mask)[1]
                           for batch in (self.batch, self._source)))

@@ -1,7 +1,8 @@
 """The start of a run: configuration, vocabulary, values of variables."""
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from im2txt.checkpoints import (
 )
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
-from im2txt.inputs import records
+from im2txt.inputs.shards import Shards
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import optimization, word_initialization
 
@@ -29,48 +30,50 @@ tf1 = tf.compat.v1
 class Start(NamedTuple):
   """What a run starts from."""
 
-  checkpoint: str | None  # newest of the run folder, else the initial one
+  config: configuration.Config  # final
+  shards: Shards                # to train on
+  checkpoint: str | None        # newest of the run folder, else the initial one
   vocab_file: str | None
   # Initial values of a new run by variable name, beside the encoder's.
   first_values: Mapping[str, np.ndarray]
 
 
 def find(
-    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
+    config: configuration.Config, train_dir: str, vocab_file: str | None,
     init_checkpoint: str | None,
 ) -> Start:
   """Find what a run starts from, and check that it fits together.
 
   Args:
-    config: its `vocab_size`, markers and `embedding_size` are set; see
-      `find_vocabulary` and `word_initialization.resolve_width`.
+    config: as it was written; `resolve` makes the final one. Its
+      `input_file_pattern` and `bad_records` name the shards.
     train_dir: the run folder.
     vocab_file: the vocabulary, or None to look for it.
     init_checkpoint: a checkpoint or run folder that a new run starts from.
 
   Raises:
-    ValueError: vocabulary, checkpoint and configuration do not fit together.
+    ValueError: shards, vocabulary, checkpoint and configuration do not fit
+      together.
     OSError: a file is missing.
   """
   found = checkpoints.newest(train_dir)
   checkpoint = found or (
       init_checkpoint and checkpoints.latest(init_checkpoint))
-  vocab_file = find_vocabulary(config, vocab_file, checkpoint)
+  shards = Shards.find(
+      config.model.input_file_pattern, config.model.bad_records)
+  vocab_file = find_vocabulary(shards, vocab_file, checkpoint)
+  config = resolve(config, vocab_file, resumes=found is not None)
   if vocab_file and checkpoint:
     check_vocabulary(vocab_file, checkpoint)
-  if not (found and config.embedding_size):
-    word_initialization.resolve_width(config)
   first_values = {}
   if init_checkpoint:
-    check_first_values(config)
+    check_first_values(config.model)
   elif not found:
-    first_values = word_initialization.first_values(config, vocab_file)
-  return Start(checkpoint, vocab_file, first_values)
+    first_values = word_initialization.first_values(config.model, vocab_file)
+  return Start(config, shards, checkpoint, vocab_file, first_values)
 
 
-def critical_vocabulary(
-    config: configuration.ModelConfig, train_dir: str, start: Start
-) -> vocabulary.Vocabulary:
+def critical_vocabulary(train_dir: str, start: Start) -> vocabulary.Vocabulary:
   """Read the vocabulary of the captions that self-critical training draws.
 
   Raises:
@@ -79,22 +82,21 @@ def critical_vocabulary(
   if start.checkpoint is None:
     raise ValueError('--self_critical improves a model that has been trained; '
                      'give its checkpoint as --init_checkpoint')
-  return needed_vocabulary(
-      config, train_dir, start.vocab_file, '--self_critical')
+  return needed_vocabulary(train_dir, start, '--self_critical')
 
 
 def needed_vocabulary(
-    config: configuration.ModelConfig, train_dir: str, vocab_file: str | None,
-    flag: str,
+    train_dir: str, start: Start, flag: str
 ) -> vocabulary.Vocabulary:
   """Read the vocabulary that a flag needs.
 
   Raises:
     ValueError: there is none.
   """
-  if vocab_file is None:
+  if start.vocab_file is None:
     raise ValueError(f'{flag} needs the vocabulary; give --vocab_file')
-  return trained_model.load_vocabulary(config, train_dir, vocab_file)
+  return trained_model.load_vocabulary(
+      start.config.model, train_dir, start.vocab_file)
 
 
 def initial_config(prefix: str) -> configuration.Config | None:
@@ -104,55 +106,75 @@ def initial_config(prefix: str) -> configuration.Config | None:
     return None
   config = run_folder.load_config(folder)
   # The checkpoint has the values of the word layers.
-  config.model.word_vectors_file = None
-  config.model.bias_from_counts = False
-  return config
+  return dataclasses.replace(config, model=dataclasses.replace(
+      config.model, word_vectors_file=None, bias_from_counts=False))
 
 
 def find_vocabulary(
-    config: configuration.ModelConfig, vocab_file: str | None,
-    begins_with: str | None,
+    shards: Shards, vocab_file: str | None, begins_with: str | None
 ) -> str | None:
-  """Find the shards' vocabulary and check that the model has room for it.
+  """Find the vocabulary of the training shards.
 
   Args:
-    config: a `vocab_size` of 0 is set to the vocabulary's, markers to those
-      that the vocabulary's captions have.
+    shards: to train on.
     vocab_file: the vocabulary, or None to look beside the shards and then
       beside the checkpoint.
     begins_with: the checkpoint that training begins with, if any.
 
   Returns:
     The file, or None if none was named or found.
+  """
+  if vocab_file or shards.vocab_file:
+    return vocab_file or shards.vocab_file
+  if begins_with:
+    beside = os.path.join(os.path.dirname(begins_with), vocabulary.FILE_NAME)
+    if file_system.exists(beside):
+      return beside
+  return None
+
+
+def resolve(
+    config: configuration.Config, vocab_file: str | None, resumes: bool
+) -> configuration.Config:
+  """Return the final configuration, which nothing changes afterwards.
+
+  Image sides of 0 become the encoder's, a `vocab_size` of 0 the vocabulary's,
+  an `embedding_size` of 0 the width of the word vectors, and the markers those
+  of the vocabulary's captions.
+
+  Args:
+    config: as it was written.
+    vocab_file: the vocabulary, if there is one.
+    resumes: whether the run has a checkpoint, so that its width is known.
 
   Raises:
-    ValueError: the vocabulary has more words than the model outputs, or the
-      model's size is to be the vocabulary's and there is none.
+    OSError: a file cannot be read.
+    ValueError: the vocabulary has more words than the model outputs, a size
+      cannot be known, or a number is too small or too large.
   """
-  if vocab_file is None:
-    shard = records.find_shards(config.input_file_pattern)[0]
-    vocab_file = next(filter(file_system.exists, (
-        os.path.join(folder, vocabulary.FILE_NAME)
-        for folder in map(os.path.dirname, filter(
-            None, (shard, begins_with))))), None)
-  if vocab_file is None:
-    if config.vocab_size == 0:
+  model = config.model
+  markers = configuration.Markers(
+      model.start_word, model.end_word, model.unknown_word)
+  vocab_size = 0
+  if vocab_file:
+    style = caption_styles.read(vocab_file)
+    if style:
+      markers = configuration.Markers(
+          style.start_word, style.end_word, style.unknown_word)
+    vocab_size = len(vocabulary.Vocabulary(vocab_file, *markers))
+    if vocab_size > model.vocab_size > 0:
       raise ValueError(
-          'vocab_size is 0, the size of the vocabulary; give --vocab_file')
-    return None
-  style = caption_styles.read(vocab_file)
-  if style:
-    config.start_word = style.start_word
-    config.end_word = style.end_word
-    config.unknown_word = style.unknown_word
-  size = len(vocabulary.Vocabulary(
-      vocab_file, config.start_word, config.end_word, config.unknown_word))
-  if config.vocab_size == 0:
-    config.vocab_size = size
-  if size > config.vocab_size:
-    raise ValueError(f'{vocab_file} has {size} words, the unknown one '
-                     f'included, but vocab_size is {config.vocab_size}')
-  return vocab_file
+          f'{vocab_file} has {vocab_size} words, the unknown one included, but '
+          f'vocab_size is {model.vocab_size}')
+  elif model.vocab_size == 0:
+    raise ValueError(
+        'vocab_size is 0, the size of the vocabulary; give --vocab_file')
+  embedding_size = model.embedding_size
+  if not (resumes and embedding_size):
+    embedding_size = word_initialization.find_width(model)
+  return configuration.resolve(
+      config, encoders.make(model).image_side, markers, vocab_size,
+      embedding_size)
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
@@ -231,7 +253,7 @@ def make_init_fn(
     config: configuration.ModelConfig,
     train_dir: str,
     init_checkpoint: str | None,
-    eval_config: configuration.ModelConfig | None,
+    shards: Iterable[Shards | None],
     first_values: Mapping[str, np.ndarray],
 ) -> variable_loader.RestoreFn:
   """Make the function that gives variables their values in a new session.
@@ -246,11 +268,11 @@ def make_init_fn(
   processes may already train the rest.
 
   Args:
-    config: the model; cached features to train on must be of these values.
+    config: the model.
     train_dir: the run folder.
     init_checkpoint: the initial checkpoint, if any.
-    eval_config: the model with the evaluation shards, if any; their cached
-      features must be of these values, too.
+    shards: those to train on, and those to evaluate on if any; cached features
+      must be of these values.
     first_values: initial values of other variables by name.
 
   Returns:
@@ -263,8 +285,8 @@ def make_init_fn(
   def init(session: tf1.Session) -> None:
     values = _read_values(
         config, encoder, train_dir, init_checkpoint, first_values, variables)
-    for shards in filter(None, (config, eval_config)):
-      encoder_weights.check_features(shards, encoder, values)
+    for one in filter(None, shards):
+      encoder_weights.check_features(config, encoder, one, values)
     optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])

@@ -14,26 +14,26 @@ from im2txt.models import losses
 from im2txt.text import vocabulary
 
 
-def resolve_width(config: configuration.ModelConfig) -> None:
-  """Set an `embedding_size` of 0 to the width of the word vectors.
+def find_width(config: configuration.ModelConfig) -> int:
+  """Return the width of the word embeddings: of the word vectors, if any.
 
   Raises:
-    OSError: their file cannot be read.
-    ValueError: there is no file, its vectors are of another width, or it is no
-      file of word vectors.
+    OSError: the file of the word vectors cannot be read.
+    ValueError: `embedding_size` is 0 and there is none, its vectors are of
+      another width, or it is none of word vectors.
   """
   if not config.word_vectors_file:
     if not config.embedding_size:
       raise ValueError('embedding_size is 0, the width of the word vectors; '
                        'give --config.model.word_vectors_file')
-    return
+    return config.embedding_size
   with _open(config.word_vectors_file) as f:
     width = len(_vector(f.readline(), f'{config.word_vectors_file}:1')[1])
   if config.embedding_size not in (0, width):
     raise ValueError(
         f'{config.word_vectors_file} has vectors of {width} numbers, but '
         f'embedding_size is {config.embedding_size}; 0 takes what is there')
-  config.embedding_size = width
+  return width
 
 
 def read_vectors(

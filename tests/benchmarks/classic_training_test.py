@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from benchmarks import classic_training
 from im2txt import configuration
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
+from im2txt.inputs.batch import Batch
 from im2txt.models.captioner import Captioner, Mode
 
 tf1 = tf.compat.v1
@@ -23,8 +24,8 @@ def steps():
     config = configuration.ModelConfig(
         encoder='tiny', image_height=32, image_width=32,
         vocab_size=V, embedding_size=E, num_lstm_units=H,
-        initializer_scale=0.5, lstm_dropout_keep_prob=1.0)
-    batch = inputs.make_batch(config, training=True)
+        initializer_scale=0.5, decoder_dropout_keep_prob=1.0)
+    batch = pipeline.make_batch(None, config, training=True)
     # Both find the same variables.
     with tf1.variable_scope(tf1.get_variable_scope(), reuse=tf1.AUTO_REUSE):
       losses = [Captioner(config).build(Mode.TRAIN, batch).total_loss,
@@ -43,7 +44,7 @@ def steps():
     found = session.run(
         [losses, [{name: tf.convert_to_tensor(gradient)
                    for name, gradient in own.items()} for own in gradients]],
-        dict(zip(batch, inputs.Batch(
+        dict(zip(batch, Batch(
             random.uniform(-1.0, 1.0, (B, 32, 32, 3)), words[:, :-1],
             words[:, 1:], (np.arange(T) < LENGTHS[:, np.newaxis]).astype(int),
             np.arange(B)), strict=True)))

@@ -69,7 +69,7 @@ def twice(task, train_twice):
       200, f'--input_file_pattern={task.train_pattern}',
       f'--sample_image={task.images[0]}',
       '--config.training.learning_rate_decay_factor=1.0',
-      '--config.model.lstm_dropout_keep_prob=0.75',
+      '--config.model.decoder_dropout_keep_prob=0.75',
       '--config.model.num_input_reader_threads=2',
       '--config.model.num_preprocess_threads=4',
       '--config.training.scheduled_sampling=0.5',

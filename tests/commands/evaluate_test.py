@@ -17,6 +17,7 @@ from im2txt import inference_wrapper
 from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint
 from im2txt.evaluation.evaluator import Evaluator
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -144,10 +145,10 @@ def test_metrics(launch, trained, task, run_folder):
 @pytest.fixture(scope='module')
 def make_evaluator(trained, task):
   """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
-  def make(**fields):
+  def make(pattern=task.val_pattern, **fields):
     config = load_config(str(trained.folder)).model
-    return Evaluator(dataclasses.replace(
-        config, **{'input_file_pattern': task.val_pattern, **fields}), 5)
+    return Evaluator(
+        dataclasses.replace(config, **fields), Shards.find(pattern), 5)
   return make
 
 
@@ -269,7 +270,7 @@ def test_a_damaged_shard(make_evaluator, task, trained, tmp_path):
   whole = (task.folder / 'val-00000-of-00002').read_bytes()
   (tmp_path / 'damaged').write_bytes(whole[:-50])
   evaluator = make_evaluator(
-      input_file_pattern=str(tmp_path / 'damaged'), input_pipeline='queue')
+      str(tmp_path / 'damaged'), input_pipeline='queue')
   with pytest.raises(ValueError, match='truncated record') as error:
     evaluator.evaluate(str(trained.folder / 'model.ckpt-6'))
   assert str(tmp_path / 'damaged') in str(error.value)

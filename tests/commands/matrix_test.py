@@ -63,16 +63,15 @@ class Vocab:
 RULES = Rules(Vocab(), 6)
 
 
-def make_config(encoder, decoder):
-  config = DECODERS[decoder].config_class(
-      encoder=encoder, decoder=decoder, image_height=HEIGHT,
-      image_width=WIDTH, vocab_size=V, embedding_size=12, num_lstm_units=11,
-      initializer_scale=0.5,
-      lstm_dropout_keep_prob=1.0)
-  for name, value in FIELDS.items():
-    if hasattr(config, name):
-      setattr(config, name, value)
-  return config
+def make_config(encoder, decoder, **fields):
+  config_class = DECODERS[decoder].config_class
+  own = {name: value for name, value in FIELDS.items()
+         if hasattr(config_class, name)}
+  return config_class(**{
+      'encoder': encoder, 'decoder': decoder, 'image_height': HEIGHT,
+      'image_width': WIDTH, 'vocab_size': V, 'embedding_size': 12,
+      'num_lstm_units': 11, 'initializer_scale': 0.5,
+      'decoder_dropout_keep_prob': 1.0, **own, **fields})
 
 
 def image(random):
@@ -119,7 +118,7 @@ def test_training_and_both_searches(encoder, decoder):
       (list(DECODERS).index(decoder) + SMALL.index(encoder)) % 2]
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    batch = inputs.make_batch(config, training=True)
+    batch = inputs.make_batch(None, config, training=True)
     outputs = Captioner(config).build(Mode.TRAIN, batch)
     train, _ = optimization.train_op(
         configuration.TrainingConfig(optimizer=optimizer),
@@ -199,8 +198,8 @@ def test_graphs_of_deep_encoders(encoder):
 def test_pooled_features_do_for_decoders_that_look_at_no_regions(
     decoder, monkeypatch):
   monkeypatch.setitem(ENCODERS, 'cells', Cells)
-  config = make_config('cells', decoder)
-  config.image_height, config.image_width = CELLS_HEIGHT, CELLS_WIDTH
+  config = make_config(
+      'cells', decoder, image_height=CELLS_HEIGHT, image_width=CELLS_WIDTH)
   with tf.Graph().as_default():
     pooled = Encoding(tf1.placeholder(tf.float32, [None, C]), None)
     if DECODERS[decoder].reads_regions:

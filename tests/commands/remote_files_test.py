@@ -20,7 +20,7 @@ from im2txt.evaluation import best_checkpoint, evaluator, run_history
 from im2txt.files import file_system
 from im2txt.inference import batch_captioner, image_files, loaded_model
 from im2txt.inputs import feature_cache
-from im2txt.inputs import records as shard_records
+from im2txt.inputs.shards import Shards
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
@@ -40,12 +40,11 @@ def contents(folder):
   return found
 
 
-def config(folder):
+def config():
   return configuration.Config(
       model=configuration.ModelConfig(
           encoder='efficientnet_lite0', image_height=32, image_width=32,
-          input_file_pattern=f'{folder}/features/train-*', vocab_size=12,
-          embedding_size=7, num_lstm_units=11, batch_size=3,
+          vocab_size=12, embedding_size=7, num_lstm_units=11, batch_size=3,
           values_per_input_shard=5, num_preprocess_threads=1),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=6, optimizer='Adam', seed=1))
@@ -79,8 +78,8 @@ def make(folder):
       build.Options(f'{folder}/shards', {'train': 2, 'val': 1},
                     min_word_count=2, max_bad_fraction=0.2, runner=start))
   cache_features.make(
-      config(folder).model,
-      shard_records.find_shards(
+      config().model,
+      Shards.find(
           f'{folder}/shards/train-*,{folder}/shards/val-*'),
       cache_features.Options(f'{folder}/features', runner=start))
 
@@ -108,7 +107,7 @@ def test_shards_and_features_are_those_made_here(made, tmp_path):
 @pytest.mark.long
 def test_a_model_is_trained_evaluated_and_captions_there(made):
   folder = f'{made}/run'
-  system = config(made)
+  system = config()
 
   def keep():
     configuration.save(system, folder)
@@ -116,11 +115,11 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
 
   for steps in (2, 4):  # The second time it goes on.
     loop.train(loop.TrainingRun(
-        system, folder, steps, log_every_n_steps=1, on_start=keep))
-    eval_config = config(made).model
-    eval_config.input_file_pattern = f'{made}/features/val-*'
+        system, Shards.find(f'{made}/features/train-*'), folder, steps,
+        log_every_n_steps=1, on_start=keep))
     best_checkpoint.evaluate_new(
-        evaluator.Evaluator(eval_config, 100),
+        evaluator.Evaluator(
+            system.model, Shards.find(f'{made}/features/val-*'), 100),
         f'{folder}/model.ckpt-{steps}', f'{folder}/eval', 'perplexity')
   assert [result.step for result in run_history.read_run(folder).evaluations
           ] == [2, 4]
@@ -141,7 +140,7 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
 
 def test_what_is_not_there_is_one_line():
   for act in (
-      lambda: shard_records.find_shards('nosuch://a/train-*'),
+      lambda: Shards.find('nosuch://a/train-*'),
       lambda: feature_cache.read('nosuch://a'),
       lambda: trained_model.find('nosuch://a', None)):
     with pytest.raises(OSError, match='nosuch:// is not implemented'):

@@ -102,7 +102,6 @@ def test_a_broken_config_file(text, said, task, launch, tmp_path):
 @pytest.mark.parametrize('override, said', [
     ('model.encoder=vgg', "'inception_v3', 'efficientnet_lite0'"),
     ('model.input_pipeline=pipe', "'tf_data', 'queue'"),
-    ('model.image_format=gif', "image_format is 'gif'; it must be one of"),
     ('model.batch_size=0', 'batch_size'),
     ('model.num_preprocess_threads=0', 'num_preprocess_threads'),
     ('training.num_examples_per_epoch=-1', 'num_examples_per_epoch'),

@@ -25,6 +25,7 @@ from im2txt.checkpoints import encoder_weights
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints.run_folder import load_config
 from im2txt.inputs import image_processing, sequence_example
+from im2txt.inputs.shards import Shards
 from im2txt.text import caption_styles
 from im2txt.training import loop
 
@@ -102,7 +103,7 @@ def test_keeps_the_resolved_configuration(trained, task):
   assert config.model.input_file_pattern == task.train_pattern
   assert config.model.vocab_size == 17
   assert config.model.embedding_size == 7
-  assert config.model.lstm_dropout_keep_prob == 0.75
+  assert config.model.decoder_dropout_keep_prob == 0.75
   assert config.training.max_checkpoints_to_keep == 2
   assert config.training.optimizer == 'Adam'
 
@@ -189,10 +190,9 @@ def solid_colour_task(folder):
         sequence_example.Caption(words, ids)).SerializeToString())
   return configuration.Config(
       model=configuration.ModelConfig(
-          input_file_pattern=str(folder / 'shard'),
           encoder='tiny', image_height=32, image_width=32,
           vocab_size=17, embedding_size=7, num_lstm_units=11, batch_size=1,
-          lstm_dropout_keep_prob=1.0),
+          decoder_dropout_keep_prob=1.0),
       training=configuration.TrainingConfig(
           num_examples_per_epoch=2, optimizer='Adam',
           initial_learning_rate=0.02, num_epochs_per_decay=1.0, seed=3))
@@ -208,7 +208,8 @@ def test_resuming_gives_the_run_it_would_have_been(
   for folder, ends in (('whole', [6]), ('parts', [3, 6])):
     for end in ends:
       loop.train(loop.TrainingRun(
-          config, str(tmp_path / folder), end, log_every_n_steps=1))
+          config, Shards.find(f'{tmp_path}/shard'), str(tmp_path / folder),
+          end, log_every_n_steps=1))
   whole = read_checkpoint(tmp_path / 'whole' / 'model.ckpt-6')
   parts = read_checkpoint(tmp_path / 'parts' / 'model.ckpt-6')
   assert whole.keys() == parts.keys()

@@ -31,6 +31,7 @@ from im2txt.inputs import (
 )
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption
+from im2txt.inputs.shards import Shards
 from im2txt.text import caption_styles
 
 tf1 = tf.compat.v1
@@ -324,10 +325,11 @@ def drawn_versions(folder, pipeline, training, batches):
   found = []
   with tf.Graph().as_default():
     tf1.set_random_seed(1)
-    fetches = inputs.make_batch(configuration.ModelConfig(
-        input_file_pattern=f'{folder}/train-*', input_pipeline=pipeline,
-        encoder='tiny', image_height=HEIGHT, image_width=WIDTH,
-        batch_size=5, values_per_input_shard=3), training)
+    fetches = inputs.make_batch(
+        Shards.find(f'{folder}/train-*'), configuration.ModelConfig(
+            input_pipeline=pipeline, encoder='tiny',
+            image_height=HEIGHT, image_width=WIDTH, batch_size=5,
+            values_per_input_shard=3), training)
     with tf1.train.MonitoredSession() as session:
       for _ in range(batches):
         batch = session.run(fetches)
@@ -450,7 +452,8 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
       assert (folder / name).read_bytes() == (
           images / source / name).read_bytes()
     # They are what captions are scored against.
-    assert shard_captions.read(f'{folder}/val-*').of_images == [
+    assert shard_captions.read(
+        Shards.find(f'{folder}/val-*')).of_images == [
         ['Image 5, a!', 'Image 5, b!'], ['Image 6, a!']]
 
   # Of features that were made with the words of another style, ...
@@ -473,7 +476,8 @@ def test_what_people_wrote_and_the_style_of_the_words_go_along(
 def test_shards_are_known_by_what_they_held_before_styles(runner, images):
   # Or features from then could not be gone on with.
   files = sorted(map(str, (images / 'image').glob('*-of-*')))
-  groups = image_scan.scan(runner, files, configuration.ModelConfig())
+  groups = image_scan.scan(
+      runner, Shards('x', tuple(files)), configuration.ModelConfig())
   hashed = hashlib.sha256()
   for group in groups:
     hashed.update('\n'.join(map(os.path.basename, group.files)).encode())
@@ -497,7 +501,7 @@ def test_raw_captions_of_another_number_are_refused(runner, raw, tmp_path):
   write(tmp_path / 'train-00000-of-00001', [*shard_of({0: 'a'}), example])
   file = str(tmp_path / 'train-00000-of-00001')
   with pytest.raises(ValueError) as error:
-    image_scan.scan(runner, [file], configuration.ModelConfig())
+    image_scan.scan(runner, Shards.find(file), configuration.ModelConfig())
   assert str(error.value) == (
       f'{file}, record 1: no captions: image/raw_caption holds {len(raw)} '
       f'captions, image/caption 2{ADVICE}')
@@ -611,7 +615,8 @@ def test_records_that_cannot_be_used(runner, example, said, tmp_path):
   files = sorted(map(str, tmp_path.glob('*-of-*')))
   write(pathlib.Path(files[1]), [*shard_of({0: 'a', 1: 'a'}), example])
   with pytest.raises(ValueError) as error:
-    image_scan.scan(runner, files, configuration.ModelConfig())
+    image_scan.scan(
+        runner, Shards('x', tuple(files)), configuration.ModelConfig())
   assert str(error.value).startswith(f'{files[1]}, record 2: ')
   assert said in str(error.value)
 

@@ -41,7 +41,7 @@ def make(num_lstm_layers=1, training=False, keep_prob=1.0):
   return captioner.make_decoder(CnnLstmConfig(
       decoder='cnn_lstm', vocab_size=V, embedding_size=E, num_lstm_units=H,
       num_lstm_layers=num_lstm_layers, initializer_scale=0.5,
-      lstm_dropout_keep_prob=keep_prob), training)
+      decoder_dropout_keep_prob=keep_prob), training)
 
 
 def prepare(decoder, features):

@@ -28,8 +28,8 @@ from im2txt.decoders import (
     TransformerConfig,
 )
 from im2txt.encoders import ENCODERS
-from im2txt.inputs import image_processing
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import image_processing, pipeline
+from im2txt.inputs.batch import Batch
 from im2txt.models.captioner import Captioner, Mode, Outputs, make_decoder
 from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
@@ -99,7 +99,7 @@ def batch_arrays(random, length=T):
   """A batch of captions of `LENGTHS` words; padding is 0."""
   words = random.integers(0, V, (B, length + 1))
   mask = (np.arange(length) < LENGTHS[:, np.newaxis]).astype(int)
-  return inputs.Batch(
+  return Batch(
       images(random), words[:, :-1] * mask, words[:, 1:] * mask, mask,
       np.arange(B))
 
@@ -108,7 +108,7 @@ class Built(NamedTuple):
   """A training or evaluation graph whose batch is fed."""
 
   graph: tf.Graph
-  batch: inputs.Batch
+  batch: Batch
   outputs: Outputs
 
   def session(self):
@@ -125,7 +125,7 @@ class Built(NamedTuple):
 def build(config, mode, train_encoder=False):
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
-    batch = inputs.make_batch(config, mode is Mode.TRAIN)
+    batch = pipeline.make_batch(None, config, mode is Mode.TRAIN)
     return Built(
         graph, batch, Captioner(config).build(mode, batch, train_encoder))
 
@@ -222,7 +222,7 @@ def test_a_few_examples_can_be_learnt_by_heart(config, random):
   # So wide for layers so narrow as .08 is for 512 units: with .08 hardly any
   # of an image would come through the first layers.
   config = dataclasses.replace(
-      config, lstm_dropout_keep_prob=1.0, initializer_scale=0.5)
+      config, decoder_dropout_keep_prob=1.0, initializer_scale=0.5)
   arrays = batch_arrays(random)
   # One first word for all: only the image can tell what comes next.
   arrays.input_seqs[:, 0] = 1
@@ -241,10 +241,10 @@ def test_it_can_train_on_its_own_words(config, random):
   arrays = batch_arrays(random)
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
-    batch = inputs.make_batch(config, True)
+    batch = pipeline.make_batch(None, config, True)
     rate = tf1.placeholder(tf.float32, [])
     captioner = Captioner(
-        dataclasses.replace(config, lstm_dropout_keep_prob=1.0))
+        dataclasses.replace(config, decoder_dropout_keep_prob=1.0))
     outputs = captioner.build(Mode.TRAIN, batch, sampling_rate=rate)
     gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
         outputs.caption_loss.mean, tf1.trainable_variables()) if g is not None]
@@ -262,12 +262,12 @@ def test_it_can_train_on_its_own_words(config, random):
 def test_padding_changes_nothing(config, random):
   arrays = batch_arrays(random)
   padding = arrays.input_mask == 0
-  other = inputs.Batch(
+  other = Batch(
       arrays.images,
       np.where(padding, random.integers(0, V, (B, T)), arrays.input_seqs),
       np.where(padding, random.integers(0, V, (B, T)), arrays.target_seqs),
       arrays.input_mask, arrays.image_rows)
-  wider = inputs.Batch(arrays.images, *(
+  wider = Batch(arrays.images, *(
       np.pad(x, [(0, 0), (0, 4)]) for x in arrays[1:4]), arrays.image_rows)
   built = build(config, Mode.EVAL)
   with built.session() as session:
@@ -288,7 +288,7 @@ def test_dropout_is_there_in_training_only(config, random):
   for mode, keep_prob in (
       (Mode.TRAIN, 0.5), (Mode.TRAIN, 1.0), (Mode.EVAL, 0.5)):
     built = build(dataclasses.replace(
-        config, lstm_dropout_keep_prob=keep_prob), mode)
+        config, decoder_dropout_keep_prob=keep_prob), mode)
     with built.session() as session:
       losses[mode, keep_prob] = {
           float(session.run(built.outputs.total_loss, built.feeds(arrays)))
@@ -346,7 +346,7 @@ def trained(config, tmp_path_factory):
           for encoded in encoded_images])
       losses = session.run(
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
-              inputs.Batch(images, words[:, :-1], words[:, 1:],
+              Batch(images, words[:, :-1], words[:, 1:],
                            np.ones((B, T)), np.arange(B))))
     yield Trained(config, str(tmp_path), encoded_images, words,
                   np.exp(-losses).reshape(B, T), model, inference_session)

@@ -22,7 +22,7 @@ from im2txt.models import captioner
 
 B, T, E, H, L, C, FEED_FORWARD, HEADS = 2, 5, 12, 13, 7, 17, 19, 3
 SMALL = {'vocab_size': 29, 'embedding_size': E, 'num_lstm_units': H,
-         'lstm_dropout_keep_prob': 0.5}
+         'decoder_dropout_keep_prob': 0.5}
 IMAGE, WORDS, SAID = (B, E), (B, T, E), (B, T, H)
 CASES = [
     (configuration.ModelConfig(decoder='show_and_tell', **SMALL),

@@ -76,7 +76,7 @@ def test_training_on_all_prefixes_equals_one_unrolled_pass(random):
   mask = (np.arange(T) < LENGTHS[:, np.newaxis]).astype(np.int32)
   inputs, targets = words[:, :-1] * mask, words[:, 1:] * mask
   decoder, memory = make(
-      dataclasses.replace(CONFIG, lstm_dropout_keep_prob=1.0), features)
+      dataclasses.replace(CONFIG, decoder_dropout_keep_prob=1.0), features)
   loss = losses.sequence_loss(
       decoder.unroll(memory, tf.constant(inputs), tf.constant(mask)),
       tf.constant(targets), tf.constant(mask), decoder.logits)

@@ -41,7 +41,7 @@ def make(training=False, **fields):
   return captioner.make_decoder(ShowAttendTellConfig(
       decoder='show_attend_tell', vocab_size=V, embedding_size=E,
       num_lstm_units=H, attention_size=A, initializer_scale=0.5,
-      **{'lstm_dropout_keep_prob': 1.0} | fields), training)
+      **{'decoder_dropout_keep_prob': 1.0} | fields), training)
 
 
 def prepare(decoder, regions):

@@ -1,6 +1,5 @@
 """Scores of a model on shards: those of its captions of these images."""
 
-import dataclasses
 import functools
 import shutil
 
@@ -15,11 +14,13 @@ from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import (
     CaptionEvaluation,
     digest_of_images,
+    find_training_shards,
 )
 from im2txt.inference import batch_captioner, consensus, loaded_model
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import sequence_example
 from im2txt.inputs.sequence_example import Caption
+from im2txt.inputs.shards import Shards
 from im2txt.scoring import metrics
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
@@ -123,12 +124,10 @@ def read_values(model):
 
 def evaluate(model, shards, name, rules, options, training='train',
              consensus_pattern=None):
-  config = dataclasses.replace(
-      model.config, input_file_pattern=f'{shards}/{name}-*')
   scoring = CaptionEvaluation(
-      config, f'{shards}/{training}-*', rules, options,
-      consensus_pattern and dataclasses.replace(
-          config, input_file_pattern=consensus_pattern))
+      model.config, Shards.find(f'{shards}/{name}-*'),
+      find_training_shards(f'{shards}/{training}-*'), rules, options,
+      consensus_pattern and Shards.find(consensus_pattern))
   return scoring, scoring.evaluate(read_values(model))
 
 
@@ -228,7 +227,8 @@ def digest(tmp_path):
         for text in reversed(texts)] if in_pairs else [
             sequence_example.make_image(number, {'image/data': b''}, texts)
             for number, texts in captions.items()]])
-    return digest_of_images(shard_captions.read(f'{tmp_path}/val-*'))
+    return digest_of_images(
+        shard_captions.read(Shards.find(f'{tmp_path}/val-*')))
   return go
 
 
@@ -281,9 +281,9 @@ def test_captions_chosen_by_those_of_other_images(
   plain, others = evaluate(model, folder, 'images', rules, options)
   assert scores['captions'] != others['captions']
   # Found in the files, chosen by the same images.
+  shards = Shards.find(known)
   agreed = consensus.read(
-      dataclasses.replace(model.config, input_file_pattern=known),
-      shard_captions.read(known))
+      shards, model.config, shard_captions.read(shards))
   def choose(features, found):
     order = agreed.rank(features, [caption.text for caption in found],
                         [caption.log_probability for caption in found])

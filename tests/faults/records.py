@@ -24,8 +24,8 @@ def _flip(shard: pathlib.Path) -> None:
 
 
 def _start(shard: pathlib.Path) -> int:
-  return tfrecords.BEFORE + sum(
-      tfrecords.BEFORE + len(record) + tfrecords.BEHIND
+  return tfrecords.HEAD_SIZE + sum(
+      tfrecords.HEAD_SIZE + len(record) + tfrecords.TAIL_SIZE
       for number, record in tfrecords.read(str(shard)) if number < _BAD)
 
 

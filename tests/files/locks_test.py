@@ -9,7 +9,7 @@ from im2txt.files import locks
 
 HOLD = """
 import sys
-from im2txt import locks
+from im2txt.files import locks
 with locks.folder(sys.argv[1]):
   print('has it', flush=True)
   sys.stdin.read()

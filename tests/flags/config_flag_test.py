@@ -54,6 +54,49 @@ def test_fields_can_be_set_behind_a_name(parse):
   assert found.model.encoder == plain.model.encoder
 
 
+def test_fields_can_be_set_by_older_names(parse, caplog):
+  found = parse(
+      '--config=transformer_flickr8k',
+      '--config.model.lstm_dropout_keep_prob=0.25',
+      '--config.model.max_caption_length=31',
+      '--config.model.image_format=png',
+      '--config.training.learning_rate_decay_factor=0.125')
+  assert found.model.decoder_dropout_keep_prob == 0.25
+  assert found.model.max_sequence_length == 31
+  # It is a cosine.
+  assert found.training.cosine_final_fraction == 0.125
+  for name in ('decoder_dropout_keep_prob', 'max_sequence_length',
+               'image_format', 'cosine_final_fraction'):
+    assert name in caplog.text
+  plain = parse('--config=transformer_flickr8k')
+  assert plain.training.learning_rate_decay_factor == (
+      found.training.learning_rate_decay_factor)
+
+
+def test_a_file_with_older_names(parse, tmp_path):
+  (tmp_path / 'old.py').write_text(
+      'from im2txt import configuration\n\n\n'
+      'def get_config():\n'
+      '  return configuration.Config(\n'
+      '      configuration.ModelConfig(\n'
+      '          image_format="png", lstm_dropout_keep_prob=0.25),\n'
+      '      configuration.TrainingConfig(\n'
+      '          learning_rate_decay="cosine",\n'
+      '          learning_rate_decay_factor=0.125))\n')
+  found = parse('--config=old.py', '--config.model.lstm_dropout_keep_prob=0.5')
+  assert found.model.decoder_dropout_keep_prob == 0.5
+  assert found.training.cosine_final_fraction == 0.125
+
+
+@pytest.mark.parametrize('field', [
+    'model.batchsize=3', 'model.batch_size=3.5', 'model.seed=3',
+    'training.max_caption_length=3'])
+def test_a_field_that_cannot_be_set(parse, field):
+  with pytest.raises((flags.Error, KeyError, ValueError),
+                     match=field.partition('=')[0].split('.')[1]):
+    parse('--config=demo', f'--config.{field}')
+
+
 def test_a_name_may_also_be_a_folder_s(parse, tmp_path):
   (tmp_path / 'demo').mkdir()
   assert parse('--config=demo').name == 'demo'

@@ -14,6 +14,7 @@ import tensorflow as tf
 from im2txt import configuration, encoders
 from im2txt.inputs import feature_cache, image_processing, sequence_example
 from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -170,10 +171,11 @@ def test_one_version_of_all_that_is_kept_of_an_image(
   seen = set()
   with tf.Graph().as_default():
     tf1.set_random_seed(1)
-    fetches = inputs.make_batch(configuration.ModelConfig(
-        input_file_pattern=str(tmp_path / 'x'), input_pipeline=pipeline,
-        encoder='efficientnet_lite0', image_height=13, image_width=7,
-        batch_size=4, values_per_input_shard=2), training)
+    fetches = inputs.make_batch(
+        Shards.find(f'{tmp_path}/x'), configuration.ModelConfig(
+            input_pipeline=pipeline,
+            encoder='efficientnet_lite0', image_height=13, image_width=7,
+            batch_size=4, values_per_input_shard=2), training)
     with tf1.train.MonitoredSession() as session:
       for _ in range(7 if training else 1):
         batch = session.run(fetches)

@@ -17,7 +17,9 @@ from im2txt.inputs import (
     sequence_example,
 )
 from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.batch import Batch
 from im2txt.inputs.sequence_example import Caption
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -79,6 +81,16 @@ def make_config(pattern, pipeline='tf_data', **fields):
       image_height=HEIGHT, image_width=WIDTH, **fields)
 
 
+def shards_of(config):
+  """The shards that a configuration names."""
+  return Shards.find(config.input_file_pattern, config.bad_records)
+
+
+def batch_of(config, *arguments):
+  """`make_batch` of the shards that a configuration names."""
+  return inputs.make_batch(shards_of(config), config, *arguments)
+
+
 def numbers(batches):
   """Which records the batches hold."""
   return [int(row[1]) - 10 if row[1] >= 10 else int(row[0]) - 10
@@ -108,7 +120,7 @@ def check_captions(batch):
 
 
 def test_evaluation_is_one_pass_in_order(shards, pipeline):
-  batches = run(inputs.make_batch(make_config(shards, pipeline), False))
+  batches = run(batch_of(make_config(shards, pipeline), False))
   assert [len(batch.images) for batch in batches] == [4, 4, 3]
   assert numbers(batches) == list(range(11))
   for batch in batches:
@@ -120,14 +132,14 @@ def test_evaluation_is_one_pass_in_order(shards, pipeline):
 
 def test_readers_do_not_change_the_order_of_evaluation(shards, pipeline):
   config = make_config(shards, pipeline, num_input_reader_threads=3)
-  assert numbers(run(inputs.make_batch(config, False))) == list(range(11))
+  assert numbers(run(batch_of(config, False))) == list(range(11))
 
 
 @pytest.fixture(scope='module')
 def training_batches(shards, pipeline):
   with tf.Graph().as_default():
     tf1.set_random_seed(1)
-    return run(inputs.make_batch(make_config(shards, pipeline), True), 66)
+    return run(batch_of(make_config(shards, pipeline), True), 66)
 
 
 def test_training_never_ends_and_shuffles(training_batches):
@@ -161,7 +173,7 @@ def test_training_distorts_and_keeps_image_and_caption_together(
 
 @pytest.mark.parametrize('training', [False, True])
 def test_shapes_that_a_graph_can_rely_on(shards, pipeline, training):
-  batch = inputs.make_batch(make_config(shards, pipeline), training)
+  batch = batch_of(make_config(shards, pipeline), training)
   assert batch.images.shape[1:] == [HEIGHT, WIDTH, 3]
   for sequence in batch[1:4]:
     assert len(sequence.shape) == 2 and sequence.dtype == tf.int32
@@ -173,7 +185,7 @@ def test_shapes_that_a_graph_can_rely_on(shards, pipeline, training):
 def test_every_pattern_is_read(shards, pipeline):
   second, third = (shards.replace('?????', f'0000{i}') for i in (1, 2))
   config = make_config(f'{third},{second}', pipeline)
-  assert numbers(run(inputs.make_batch(config, False))) == [
+  assert numbers(run(batch_of(config, False))) == [
       8, 9, 10, 4, 5, 6, 7]
 
 
@@ -183,26 +195,26 @@ def test_replicas_read_parts_of_their_own(shards, pipeline):
   for replica in range(2):
     with tf.Graph().as_default():
       parts.append(numbers(run(
-          inputs.make_batch(config, False, replica, 2))))
+          batch_of(config, False, replica, 2))))
   # Of three shards of 4, 4 and 3 records.
   assert parts == [[0, 1, 2, 3, 8, 9, 10], [4, 5, 6, 7]]
 
 
 def test_more_replicas_than_shards_are_refused(shards, pipeline):
   with pytest.raises(ValueError, match='4 replicas need a shard each.* are 3'):
-    inputs.make_batch(make_config(shards, pipeline), True, 1, 4)
+    batch_of(make_config(shards, pipeline), True, 1, 4)
 
 
 @pytest.mark.parametrize('training', [False, True])
 def test_a_pattern_without_files_is_an_error(shards, pipeline, training):
   config = make_config(f'{shards},{shards}x', pipeline)
   with pytest.raises(ValueError, match='no file matches .*00003x$'):
-    inputs.make_batch(config, training)
+    batch_of(config, training)
 
 
 def test_another_pipeline_is_refused(shards):
   with pytest.raises(ValueError, match="'tfdata'.*'tf_data', 'queue'"):
-    inputs.make_batch(make_config(shards, 'tfdata'), True)
+    batch_of(make_config(shards, 'tfdata'), True)
 
 
 def int64(value):
@@ -230,7 +242,7 @@ def test_records_of_im2txt_are_read(tmp_path, pipeline):
       im2txt_record([b'<S>', b'a', b'dog', b'</S>'], [1, 0, 46, 2], grey(9)),
       im2txt_record([b'<S>', b'</S>'], [1, 2], grey(99))])
   config = make_config(str(tmp_path / 'val-*'), pipeline)
-  [batch] = run(inputs.make_batch(config, False))
+  [batch] = run(batch_of(config, False))
   assert batch.input_seqs.tolist() == [[1, 0, 46], [1, 0, 0]]
   assert batch.target_seqs.tolist() == [[0, 46, 2], [2, 0, 0]]
   assert batch.input_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -247,8 +259,8 @@ def test_other_keys_and_formats(tmp_path, pipeline):
   write(tmp_path / 'x', [example])
   config = make_config(
       str(tmp_path / 'x'), pipeline, image_feature_name='image',
-      caption_feature_name='ids', image_format='png')
-  [batch] = run(inputs.make_batch(config, False))
+      caption_feature_name='ids')
+  [batch] = run(batch_of(config, False))
   assert batch.input_seqs.tolist() == [CAPTIONS[3][:-1]]
   assert (batch.images > 0.999).all()
 
@@ -264,7 +276,7 @@ def summaries(batch):
 @pytest.mark.parametrize('training', [False, True])
 def test_caption_lengths_are_summarised(shards, pipeline, training):
   config = make_config(shards, pipeline)
-  batch = inputs.make_batch(config, training)
+  batch = batch_of(config, training)
   merged = tf1.summary.merge_all()
   [(values, serialized)] = run((batch, merged), 1)
   found = {value.tag: value.simple_value
@@ -283,7 +295,7 @@ def test_caption_lengths_are_summarised(shards, pipeline, training):
 def test_fullness_of_queues_is_summarised_under_tags_of_im2txt(
     shards, training, tag):
   found = summaries(
-      inputs.make_batch(make_config(shards, 'queue'), training))
+      batch_of(make_config(shards, 'queue'), training))
   assert 0.0 <= found[tag] <= 1.0
   assert any('filename_queue' in name for name in found)
   assert any('batch_and_pad' in name for name in found)
@@ -292,7 +304,7 @@ def test_fullness_of_queues_is_summarised_under_tags_of_im2txt(
 def test_queue_of_im2txt_by_its_own_numbers(shards, graph):
   config = configuration.ModelConfig(
       input_file_pattern=shards, input_pipeline='queue')
-  inputs.make_batch(config, True)
+  batch_of(config, True)
   [queue] = [op for op in graph.get_operations()
              if op.type == 'RandomShuffleQueueV2']
   assert queue.get_attr('min_after_dequeue') == 4600
@@ -306,8 +318,8 @@ def test_queue_of_im2txt_by_its_own_numbers(shards, graph):
 
 
 def test_without_a_pattern_the_batch_is_fed():
-  batch = inputs.make_batch(make_config(None), True)
-  arrays = inputs.Batch(
+  batch = inputs.make_batch(None, make_config(None), True)
+  arrays = Batch(
       np.zeros([3, HEIGHT, WIDTH, 3]), *np.arange(45).reshape(3, 3, 5),
       np.array([2, 0, 1]))
   with tf1.Session() as session:
@@ -337,9 +349,9 @@ def test_a_bad_record_is_one_line_about_the_shards(
     tmp_path, pipeline, make, reason):
   write(tmp_path / 'x', [record(0), make()])
   config = make_config(str(tmp_path / 'x'), pipeline)
-  batch = inputs.make_batch(config, False)
+  batch = batch_of(config, False)
   with (pytest.raises(ValueError) as error,
-        bad_records.explained_errors(config)):
+        bad_records.explained_errors(shards_of(config), config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/x, record 1: ')
@@ -357,9 +369,9 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
   write(path, [record(i) for i in range(5)])
   path.write_bytes(damage(path.read_bytes()))
   config = make_config(str(path), pipeline)
-  batch = inputs.make_batch(config, False)
+  batch = batch_of(config, False)
   with (pytest.raises(ValueError) as error,
-        bad_records.explained_errors(config)):
+        bad_records.explained_errors(shards_of(config), config)):
     run(batch)
   line = str(error.value)
   assert line.startswith(
@@ -369,7 +381,7 @@ def test_a_damaged_shard_is_one_line(tmp_path, pipeline, damage, number):
 
 def test_what_is_no_fault_of_a_record_is_not_explained_away():
   with (pytest.raises(tf.errors.ResourceExhaustedError),
-        bad_records.explained_errors(make_config('x'))):
+        bad_records.explained_errors(Shards('x', ('x',)), make_config('x'))):
     raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
@@ -400,7 +412,7 @@ def check_whole(batch, tolerance):
 
 
 def test_evaluation_has_all_captions_of_each_image(whole_shards, pipeline):
-  batches = run(inputs.make_batch(make_config(whole_shards, pipeline), False))
+  batches = run(batch_of(make_config(whole_shards, pipeline), False))
   assert [len(batch.images) for batch in batches] == [4, 1]
   assert [len(batch.input_seqs) for batch in batches] == [7, 4]
   assert numbers(batches) == list(range(11))
@@ -409,7 +421,7 @@ def test_evaluation_has_all_captions_of_each_image(whole_shards, pipeline):
 
 
 def test_training_has_a_caption_of_an_image_at_a_time(whole_shards, pipeline):
-  batches = run(inputs.make_batch(make_config(whole_shards, pipeline), True),
+  batches = run(batch_of(make_config(whole_shards, pipeline), True),
                 90)
   for batch in batches:
     assert len(batch.images) == len(batch.input_seqs) == 4
@@ -420,7 +432,7 @@ def test_training_has_a_caption_of_an_image_at_a_time(whole_shards, pipeline):
 def test_training_on_all_captions_encodes_an_image_once(
     whole_shards, pipeline):
   config = make_config(whole_shards, pipeline, all_captions=True)
-  batches = run(inputs.make_batch(config, True), 12)
+  batches = run(batch_of(config, True), 12)
   for batch in batches:
     assert len(batch.images) == 4
     check_whole(batch, 35)
@@ -431,7 +443,7 @@ def test_training_on_all_captions_encodes_an_image_once(
 
 def test_all_captions_of_pairs_are_the_pairs(shards, pipeline):
   config = make_config(shards, pipeline, all_captions=True)
-  for batch in run(inputs.make_batch(config, True), 5):
+  for batch in run(batch_of(config, True), 5):
     check(batch)
 
 
@@ -457,7 +469,7 @@ def test_buckets_leave_little_padding(long_and_short):
     config = make_config(long_and_short, bucket_by_length=bucket_by_length)
     with tf.Graph().as_default():
       tf1.set_random_seed(1)
-      found[bucket_by_length] = run(inputs.make_batch(config, True), 60)
+      found[bucket_by_length] = run(batch_of(config, True), 60)
     for batch in found[bucket_by_length]:
       assert len(batch.input_seqs) == 4
       assert batch.input_mask.sum(1).max() == batch.input_mask.shape[1]
@@ -490,7 +502,7 @@ def test_training_draws_a_version_each_time(
   config = make_config(
       distorted_features, pipeline, all_captions=all_captions)
   seen = {}
-  batch = inputs.make_batch(config, True)
+  batch = batch_of(config, True)
   assert batch.images.regions is None
   for found in run(batch._replace(images=batch.images.pooled), 150):
     assert found.images[found.image_rows, 0].tolist() == numbers([found])
@@ -512,7 +524,7 @@ def test_a_seed_says_how_images_are_distorted(shards):
     with tf.Graph().as_default():
       tf1.set_random_seed(seed)
       return np.concatenate([
-          batch.images for batch in run(inputs.make_batch(config, True), 20)])
+          batch.images for batch in run(batch_of(config, True), 20)])
 
   first = pixels(5, 4)
   # An image is another one each time that it comes, unless all is clipped.
@@ -522,7 +534,7 @@ def test_a_seed_says_how_images_are_distorted(shards):
 
 
 def test_evaluation_sees_the_plain_version(distorted_features, pipeline):
-  batch = inputs.make_batch(make_config(distorted_features, pipeline), False)
+  batch = batch_of(make_config(distorted_features, pipeline), False)
   [batch] = run(batch._replace(images=batch.images.pooled))
   assert batch.images.tolist() == [[0, 0], [1, 0], [2, 0]]
   assert batch.image_rows.tolist() == [0] * 4 + [1] * 4 + [2] * 4
@@ -536,7 +548,7 @@ def test_shards_without_any_record_are_refused(tmp_path):
   write.close()
   config = make_config(f'{tmp_path}/train-?')
   with tf.Graph().as_default():
-    inputs.make_batch(config, True, 1, 2)
+    batch_of(config, True, 1, 2)
     with pytest.raises(ValueError, match='train-0 and all other shards to be '
                                          'read here hold no record'):
-      inputs.make_batch(config, True, 0, 2)
+      batch_of(config, True, 0, 2)

@@ -1,5 +1,6 @@
 """Bad records: each kind is found, named by shard and number, or left out."""
 
+import dataclasses
 import io
 import shutil
 
@@ -23,6 +24,7 @@ from im2txt.inputs import (
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import pipeline as inputs
 from im2txt.inputs.sequence_example import Caption
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -182,8 +184,18 @@ def make_config(pattern, config_class=configuration.ModelConfig, **fields):
       'image_height': HEIGHT, 'image_width': WIDTH} | fields)
 
 
+def shards_of(config):
+  """The shards that a configuration names."""
+  return Shards.find(config.input_file_pattern, config.bad_records)
+
+
+def batch_of(config, *arguments):
+  """`make_batch` of the shards that a configuration names."""
+  return inputs.make_batch(shards_of(config), config, *arguments)
+
+
 def faults_of(config):
-  return list(filter(None, bad_records.look_through(config)))
+  return list(filter(None, bad_records.look_through(shards_of(config), config)))
 
 
 def numbers_in(batches):
@@ -247,7 +259,8 @@ def test_a_bad_record_and_a_cut_length_in_one_shard(tmp_path):
 
 
 def test_every_record_is_judged(bad_shards):
-  judged = list(bad_records.look_through(make_config(bad_shards / 'train-*')))
+  judged = list(bad_records.look_through(
+      Shards.find(f'{bad_shards}/train-*'), make_config('')))
   assert judged.count(None) == NUM_GOOD + len(ODD)
   assert len(judged) == judged.count(None) + len(BAD) + len(DAMAGE)
 
@@ -255,12 +268,11 @@ def test_every_record_is_judged(bad_shards):
 @pytest.mark.parametrize('pipeline', ['tf_data', 'queue'])
 @pytest.mark.parametrize('training', [False, True])
 def test_bad_records_are_left_out(bad_shards, pipeline, training, caplog):
-  bad_records._found_faults.cache_clear()
   config = make_config(
       bad_shards / 'train-*', input_pipeline=pipeline, bad_records='skip',
       bucket_by_length=False)
   with tf.Graph().as_default(), caplog.at_level('INFO', 'absl'):
-    batches = run(inputs.make_batch(config, training), training and 60 or None)
+    batches = run(batch_of(config, training), training and 60 or None)
   seen = numbers_in(batches)
   if training:
     assert set(seen) == set(range(NUM_GOOD))
@@ -287,8 +299,8 @@ def test_a_bad_record_stops_training_by_its_name(name, pipeline, tmp_path):
   write(tmp_path / 'b', [good(1), good(2), make(), good(3)])
   config = make_config(f'{tmp_path}/?', input_pipeline=pipeline)
   with (tf.Graph().as_default(), pytest.raises(ValueError) as error,
-        bad_records.explained_errors(config)):
-    run(inputs.make_batch(config, True), 30)
+        bad_records.explained_errors(shards_of(config), config)):
+    run(batch_of(config, True), 30)
   line = str(error.value)
   assert line.startswith(f'{tmp_path}/b, record 2: ') and reason in line
   assert '(records count from 0)' in line and '--bad_records=skip' in line
@@ -302,11 +314,10 @@ def test_a_decoder_says_how_long_a_caption_may_be(tmp_path):
   [fault] = faults_of(config)
   assert fault.number == 2
   assert 'a caption has 23 words' in fault.reason and '2 to 22 (' in str(fault)
-  config.max_caption_length = 0
-  assert faults_of(config) == [fault]
-  config.max_caption_length = 5
-  assert [fault.number for fault in faults_of(config)] == [1, 2]
-  plain = make_config(tmp_path / 'x', max_caption_length=0)
+  for longest, bad in ((0, [2]), (5, [1, 2])):
+    assert bad == [fault.number for fault in faults_of(dataclasses.replace(
+        config, max_sequence_length=longest))]
+  plain = make_config(tmp_path / 'x', max_sequence_length=0)
   assert not faults_of(plain)
 
 
@@ -317,7 +328,7 @@ def test_a_decoder_says_how_long_a_caption_may_be(tmp_path):
 def test_what_cannot_be_done(tmp_path, choice, said):
   write(tmp_path / 'x', [b'', b''])
   with tf.Graph().as_default(), pytest.raises(ValueError, match=said):
-    inputs.make_batch(make_config(tmp_path / 'x', bad_records=choice), True)
+    batch_of(make_config(tmp_path / 'x', bad_records=choice), True)
 
 
 def test_a_shard_that_cannot_be_read_is_no_bad_record(tmp_path):
@@ -329,24 +340,26 @@ def test_a_shard_that_cannot_be_read_is_no_bad_record(tmp_path):
 
 def test_shards_are_looked_through_once(bad_shards, monkeypatch):
   looked = []
-  bad_records._found_faults.cache_clear()
-  real = tfrecords.look_through
+  real = bad_records.look_through
   monkeypatch.setattr(
       bad_records, 'look_through',
-      lambda files, check: looked.append(files) or real(files, check))
-  config = make_config(bad_shards / 'train-1', bad_records='skip')
-  assert bad_records.left_out(config) == bad_records.left_out(config) == ()
+      lambda shards, config: looked.append(shards) or real(shards, config))
+  config = make_config('')
+  shards = Shards.find(f'{bad_shards}/train-1', 'skip')
+  assert bad_records.left_out(shards, config) == ()
+  assert bad_records.left_out(shards, config) == ()
   assert len(looked) == 1
-  config.vocab_size = 11  # Of 10 + the number of the record.
+  # Of 10 + the number of the record.
+  smaller = dataclasses.replace(config, vocab_size=11)
   with pytest.raises(ValueError, match='can be used'):
-    bad_records.left_out(config)
+    bad_records.left_out(shards, smaller)
   assert len(looked) == 2
+  empty = Shards('x', (str(bad_shards / 'train-empty'),), bad_records='skip')
   with pytest.raises(ValueError, match='train-empty, one of .* used$'):
-    bad_records.left_out(make_config('', bad_records='skip'),
-                    [str(bad_shards / 'train-empty')])
+    bad_records.left_out(empty, config)
   assert len(looked) == 3
-  config.bad_records = 'stop'
-  assert bad_records.left_out(config) is None
+  stopping = Shards.find(f'{bad_shards}/train-1')
+  assert bad_records.left_out(stopping, config) is None
   assert len(looked) == 3
 
 
@@ -388,11 +401,11 @@ def test_features_of_another_size(bad_features, pipeline):
   for fault, reason in zip(faults, reasons, strict=True):
     assert reason in fault.reason
   with (tf.Graph().as_default(), pytest.raises(ValueError, match=reasons[0]),
-        bad_records.explained_errors(config)):
-    run(inputs.make_batch(config, True)[1:], 9)
-  config.bad_records = 'skip'
+        bad_records.explained_errors(shards_of(config), config)):
+    run(batch_of(config, True)[1:], 9)
   with tf.Graph().as_default():
-    batch = inputs.make_batch(config, False)
+    batch = batch_of(
+        dataclasses.replace(config, bad_records='skip'), False)
     batches = run(batch._replace(images=batch.images.pooled))
   assert numbers_in(batches) == [0, 1, 2]
   assert np.concatenate([batch.images for batch in batches]).tolist() == (
@@ -402,19 +415,20 @@ def test_features_of_another_size(bad_features, pipeline):
 def test_what_is_scored_is_what_can_be_read(bad_shards):
   """Captions and images stay side by side."""
   config = make_config(bad_shards / 'train-*', bad_records='skip')
-  pattern = config.input_file_pattern
+  shards = shards_of(config)
   with pytest.raises(ValueError, match='train-0, record 9: no image with '
                      'captions in words: '):
-    shard_captions.read(pattern)
-  found = shard_captions.read(pattern, bad_records.left_out(config))
+    shard_captions.read(shards)
+  found = shard_captions.read(shards, bad_records.left_out(shards, config))
   assert len(found.first) == NUM_GOOD + len(ODD)
   # All but the captions is the same in every image.
   assert sum(found.first) == 1
   with tf.Graph().as_default():
-    images = run(inputs.make_images(config, [True] * len(found.first)))
+    images = run(inputs.make_images(
+        shards, config, [True] * len(found.first)))
   assert sum(map(len, images)) == len(found.first)
   ids, number = shard_captions.read_ids(
-      pattern, 'image/caption_ids', bad_records.left_out(config))
+      shards, 'image/caption_ids', bad_records.left_out(shards, config))
   assert number == len(found.first)
   assert sorted(ids[0][:len(BAD)]) == [[1, 10 + i, 2] for i in range(len(BAD))]
 
@@ -426,14 +440,14 @@ def test_a_record_without_words_is_not_scored(tmp_path, caplog):
       'image/data': b'another'})])
   path = str(tmp_path / 'x')
   with caplog.at_level('INFO', 'absl'):
-    found = shard_captions.read(path, ())
+    found = shard_captions.read(Shards.find(path), ())
   assert found.of_images == [['word10'], ['word30']]
   assert found.first == [True, False, True]
   assert f'left out: {path}, record 1: no image with captions in words: ' in (
       caplog.text)
   write(tmp_path / 'x', [wordless])
   with pytest.raises(ValueError, match=f'{path}, record 0: '):
-    shard_captions.read(path, ())
+    shard_captions.read(Shards.find(path), ())
 
 
 # The command lines.
@@ -505,7 +519,7 @@ def test_features(task, launch, tmp_path):
   shard, other = damaged_copy(task, tmp_path / 'shards', 'val')
   command = ['data_prep.cache_features', f'--config={task.config_file}',
              '--config.model.vocab_size=17',
-             '--config.model.max_caption_length=3',
+             '--config.model.max_sequence_length=3',
              f'--input_file_pattern={tmp_path}/shards/val-*',
              f'--output_dir={tmp_path}/features']
   cut = other.read_bytes()

@@ -36,6 +36,7 @@ from im2txt.inputs import (
     tfrecords,
 )
 from im2txt.inputs import captions as shard_captions
+from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
 
@@ -65,8 +66,8 @@ def records(record_class):
 @st.composite
 def configs(draw):
   name = draw(st.sampled_from(list(DECODERS)))
-  model = draw(records(DECODERS[name].config_class))
-  model.decoder = name
+  model = dataclasses.replace(
+      draw(records(DECODERS[name].config_class)), decoder=name)
   return configuration.Config(
       model, draw(records(configuration.TrainingConfig)), draw(texts()))
 
@@ -326,13 +327,12 @@ def test_records_are_read_as_they_were_written(captions, image_id, data):
 
 def read_shard(path):
   """Reads a shard as text, as ids and as graphs do."""
-  assert os.path.getsize(path)
-  found = shard_captions.read(path)
+  shards = Shards.find(path)
+  found = shard_captions.read(shards)
   ids, num_records = shard_captions.read_ids(
-      path, sequence_example.CAPTION_IDS)
+      shards, sequence_example.CAPTION_IDS)
   assert num_records == len(found.first) and len(ids) == sum(found.first)
-  with bad_records.explained_errors(
-      configuration.ModelConfig(input_file_pattern=path)):
+  with bad_records.explained_errors(shards, configuration.ModelConfig()):
     for _, serialized in tfrecords.read(path):
       sequence_example.parse(serialized)
   return found

@@ -65,7 +65,7 @@ def test_cosine_falls_to_its_share_and_stays():
   config = configuration.TrainingConfig(
       num_examples_per_epoch=80, num_epochs_per_decay=2.0,
       initial_learning_rate=3.0, learning_rate_decay='cosine',
-      learning_rate_decay_factor=0.1)
+      cosine_final_fraction=0.1)
   np.testing.assert_allclose(  # 2 * 80 / 8 = 20 steps from 3.0 to 0.3.
       rates(config, 8, False, [0, 5, 10, 20, 99]),
       [3.0, 1.65 + 1.35 * math.cos(math.pi / 4), 1.65, 0.3, 0.3], rtol=1e-5)

@@ -20,7 +20,8 @@ from im2txt.decoders import (
     TransformerConfig,
 )
 from im2txt.encoders import ENCODERS, Encoding
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
+from im2txt.inputs.batch import Batch
 from im2txt.models.captioner import Captioner, Mode, Outputs
 from im2txt.text import vocabulary
 from im2txt.training import optimization, self_critical
@@ -147,7 +148,7 @@ class Built(NamedTuple):
   """The graph of this phase; the images' own batch is fed."""
 
   graph: tf.Graph
-  source: inputs.Batch
+  source: Batch
   critical: self_critical.SelfCritical
   outputs: Outputs
   train_op: tf.Operation
@@ -166,7 +167,7 @@ def build(model, critic, **training):
           self_critical_samples=K, optimizer='Adam', **training))
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
-    source = inputs.make_batch(config.model, training=True)
+    source = pipeline.make_batch(None, config.model, training=True)
     critical = self_critical.SelfCritical(config, source, critic)
     outputs = Captioner(config.model).build(Mode.EVAL, critical.batch,
         caption_weights=critical.caption_weights)
@@ -244,7 +245,7 @@ def test_a_step_learns_from_the_batch_before_the_one_just_drawn(critic):
 
 def test_people_may_keep_a_share_of_the_loss(critic):
   model = configuration.ModelConfig(
-      decoder='show_and_tell', lstm_dropout_keep_prob=1.0, **SMALL)
+      decoder='show_and_tell', decoder_dropout_keep_prob=1.0, **SMALL)
   share = 0.3
   built = build(model, critic, self_critical_cross_entropy=share)
   with built.graph.as_default():
@@ -290,7 +291,7 @@ def test_features_without_regions_can_be_fed(critic):
   model = configuration.ModelConfig(decoder='show_and_tell', **SMALL)
   config = configuration.Config(model=model)
   with tf.Graph().as_default(), tf1.Session() as session:
-    source = inputs.Batch(
+    source = Batch(
         Encoding(tf.random.uniform([P, C]), None),
         *map(tf.constant, arrays()[1:]))
     critical = self_critical.SelfCritical(config, source, critic)

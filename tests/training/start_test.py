@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.checkpoints import names
+from im2txt.inputs.shards import Shards
 from im2txt.training import start
 
 tf1 = tf.compat.v1
@@ -24,7 +25,7 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
     new = tf1.Variable(tf.fill([3], 5.0),
                        name=f'{names.VARIABLE_SCOPE}/new')
     start.make_init_fn(
-        configuration.ModelConfig(), str(tmp_path), None, None, {})(session)
+        configuration.ModelConfig(), str(tmp_path), None, [], {})(session)
     assert session.run(step) == 6
     assert session.run(kernel).tolist() == [7, 8]
     assert session.run(new).tolist() == [5, 5, 5]
@@ -32,19 +33,19 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
 
 def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
   # As where training began with --vocab_file.
-  find = start.find_vocabulary
+  def find(*arguments):
+    return start.find_vocabulary(Shards.find(f'{shards}/train-*'), *arguments)
+
   shards = tmp_path / 'shards'
   shards.mkdir()
   for path in task.folder.glob('train-*'):
     shutil.copy(path, shards)
-  config = configuration.ModelConfig(
-      input_file_pattern=f'{shards}/train-*', vocab_size=17)
   run = tmp_path / 'run'
   run.mkdir()
-  assert find(config, None, str(run / 'model.ckpt-1')) is None
+  assert find(None, str(run / 'model.ckpt-1')) is None
   shutil.copy(task.vocab_file, run)
-  assert find(config, None, str(run / 'model.ckpt-1')) == str(
+  assert find(None, str(run / 'model.ckpt-1')) == str(
       run / 'word_counts.txt')
   shutil.copy(task.vocab_file, shards)
-  assert find(config, None, str(run / 'model.ckpt-1')) == str(
+  assert find(None, str(run / 'model.ckpt-1')) == str(
       shards / 'word_counts.txt')

@@ -18,7 +18,7 @@ from tiny_task import WORDS
 from im2txt import configuration
 from im2txt.decoders import TransformerConfig
 from im2txt.encoders import ENCODERS
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs.batch import Batch
 from im2txt.models.captioner import Captioner, Mode
 from im2txt.models.losses import BANNED
 from im2txt.search import beam_search, sampling
@@ -40,7 +40,7 @@ MARKERS = ('<S>', '</S>', '<UNK>')
 CONFIG = configuration.ModelConfig(
     encoder='cells', image_height=HEIGHT, image_width=WIDTH, vocab_size=V,
     embedding_size=E, num_lstm_units=7, initializer_scale=0.5,
-    lstm_dropout_keep_prob=1.0)
+    decoder_dropout_keep_prob=1.0)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -136,7 +136,7 @@ def test_what_is_no_text_is_one_line_that_names_it(name, tmp_path, vocab):
   path.write_bytes(NO_TEXT[name])
   for read in (
       lambda: word_initialization.read_vectors(str(path), vocab),
-      lambda: word_initialization.resolve_width(dataclasses.replace(
+      lambda: word_initialization.find_width(dataclasses.replace(
           CONFIG, word_vectors_file=str(path), embedding_size=0))):
     with pytest.raises(ValueError) as error:
       read()
@@ -152,8 +152,7 @@ def test_no_file_of_vectors_is_an_os_error(vocab):
 def test_the_width_is_that_of_the_file(embedding_size, write):
   config = dataclasses.replace(
       CONFIG, embedding_size=embedding_size, word_vectors_file=write(VECTORS))
-  word_initialization.resolve_width(config)
-  assert config.embedding_size == 3
+  assert word_initialization.find_width(config) == 3
 
 
 @pytest.mark.parametrize('fields, text, said', [
@@ -167,20 +166,19 @@ def test_widths_that_do_not_fit(fields, text, said, write):
   path = None if text is None else write(text)
   config = dataclasses.replace(CONFIG, word_vectors_file=path, **fields)
   with pytest.raises(ValueError, match=said):
-    word_initialization.resolve_width(config)
+    word_initialization.find_width(config)
 
 
 def test_vectors_that_are_not_trained_come_from_a_file():
   config = dataclasses.replace(CONFIG, train_word_vectors=False)
-  word_initialization.resolve_width(config)  # A checkpoint may have them.
+  # A checkpoint may have them.
+  assert word_initialization.find_width(config) == E
   with pytest.raises(ValueError, match='^train_word_vectors is false, but no '):
     word_initialization.first_values(config, None)
 
 
 def test_a_width_without_a_file_stays():
-  config = dataclasses.replace(CONFIG)
-  word_initialization.resolve_width(config)
-  assert config == CONFIG
+  assert word_initialization.find_width(CONFIG) == E
 
 
 def test_words_that_are_not_found_begin_at_zero_and_are_counted(
@@ -213,8 +211,7 @@ def test_the_vectors_of_users():
     pytest.skip('shared/data/glove or im2txt_checkpoints is not here')
   config = dataclasses.replace(
       CONFIG, embedding_size=0, word_vectors_file=str(GLOVE))
-  word_initialization.resolve_width(config)
-  assert config.embedding_size == 50
+  assert word_initialization.find_width(config) == 50
   words = vocabulary.Vocabulary(str(PUBLISHED), *MARKERS)
   vectors = word_initialization.read_vectors(str(GLOVE), words)
   assert 10_000 < len(vectors) < len(words)
@@ -288,7 +285,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
   words[:, 0] = START
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    outputs = Captioner(config).build(Mode.TRAIN, inputs.Batch(
+    outputs = Captioner(config).build(Mode.TRAIN, Batch(
         tf.zeros([captions, HEIGHT, WIDTH, 3]), tf.constant(words[:, :-1]),
         tf.constant(words[:, 1:]), tf.ones([captions, length], tf.int32),
         tf.range(captions)))
@@ -340,7 +337,7 @@ def test_banned_words_are_never_said(vocab_file, vocab):
 
 def build_training(config, words, mask):
   """Training's outputs of captions of grey images."""
-  batch = inputs.Batch(
+  batch = Batch(
       tf.fill([B, HEIGHT, WIDTH, 3], 0.5), tf.constant(words[:, :-1]),
       tf.constant(words[:, 1:]), tf.constant(mask, tf.int32), tf.range(B))
   return Captioner(config).build(Mode.TRAIN, batch)

@@ -64,7 +64,7 @@ def flags_of(task, features, train_dir, *more):
   return [f'--config={task.config_file}', f'--train_dir={train_dir}',
           f'--input_file_pattern={features}/train-*',
           f'--number_of_steps={STEPS}', '--log_every_n_steps=1',
-          '--config.model.lstm_dropout_keep_prob=1.0',
+          '--config.model.decoder_dropout_keep_prob=1.0',
           '--config.model.bucket_by_length=false',
           '--config.model.bias_from_counts',
           '--config.training.optimizer=SGD',

@@ -6,6 +6,7 @@ import tensorflow as tf
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs import sequence_example
 from im2txt.inputs.sequence_example import Caption
+from im2txt.inputs.shards import Shards
 
 
 def caption(text):
@@ -31,7 +32,7 @@ def image_with_raw(image_id, **raw_of):
 
 @pytest.fixture
 def write(tmp_path):
-  """Writes shards, each of some records; returns a pattern of them all."""
+  """Writes shards, each of some records; returns them all."""
   def write(*shards):
     for i, records in enumerate(shards):
       path = tmp_path / f'val-{i:05}-of-{len(shards):05}'
@@ -39,7 +40,7 @@ def write(tmp_path):
         for record in records:
           writer.write(record if isinstance(record, bytes)
                        else record.SerializeToString())
-    return str(tmp_path / 'val-?????-of-?????')
+    return Shards.find(f'{tmp_path}/val-?????-of-?????')
   return write
 
 
@@ -52,15 +53,15 @@ def test_pairs(write):
 
 
 def test_ids_of_either_layout(write):
-  pattern = write([pair(7, 'a dog .'), pair(3, 'a cat'), pair(7, 'dogs')],
+  shards = write([pair(7, 'a dog .'), pair(3, 'a cat'), pair(7, 'dogs')],
                   [image(5, 'a b', 'c')])
-  assert shard_captions.read_ids(pattern, 'image/caption_ids') == ([
+  assert shard_captions.read_ids(shards, 'image/caption_ids') == ([
       [[0, 1, 2, 3, 4], [0, 1, 2]], [[0, 1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2]]
   ], 4)
   with pytest.raises(ValueError, match='val-00000-of-00002, record 0: no '
                      'image with captions: no word in feature list x '
                      r'\(records count from 0\)'):
-    shard_captions.read_ids(pattern, 'x')
+    shard_captions.read_ids(shards, 'x')
 
 
 def test_images_with_all_their_captions(write):
@@ -81,18 +82,18 @@ def test_images_of_the_same_id_are_told_apart(write):
 
 
 def test_shards_are_read_in_their_order(write):
-  pattern = write(
+  shards = write(
       [pair(9, 'a'), image(8, 'b', 'c')], [],
       [pair(1, 'd'), pair(9, 'e'), image(8, 'f'), pair(9, 'g')])
-  found = shard_captions.read(pattern)
+  found = shard_captions.read(shards)
   assert found == ([['a', 'e', 'g'], ['b', 'c', 'f'], ['d']],
                    [True, True, True, False, False, False], [], [9, 8, 1])
 
 
 def test_patterns_are_read_in_their_order(write, tmp_path):
   write([pair(1, 'a')], [pair(2, 'b')])
-  pattern = ','.join(str(tmp_path / f'val-0000{i}-*') for i in (1, 0))
-  found = shard_captions.read(pattern)
+  pattern = ','.join(f'{tmp_path}/val-0000{i}-*' for i in (1, 0))
+  found = shard_captions.read(Shards.find(pattern))
   assert found.of_images == [['b'], ['a']]
 
 
@@ -148,9 +149,9 @@ def with_raw(record, *raw):
     with_raw(image(7, 'a dog'), b'A dog.', b'Dogs.'),
 ], ids=['pair of two', 'pair of two more', 'one of two', 'two of one'])
 def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
-  pattern = write([pair(1, 'a'), record])
+  shards = write([pair(1, 'a'), record])
   with pytest.raises(ValueError, match='image/raw_caption') as refused:
-    shard_captions.read(pattern)
+    shard_captions.read(shards)
   assert str(refused.value).startswith(
       f'{tmp_path}/val-00000-of-00001, record 1: ')
   assert '\n' not in str(refused.value)
@@ -163,9 +164,9 @@ def test_raw_captions_of_another_number_are_one_line(write, tmp_path, record):
 ], ids=['no words', 'no ids of words', 'no id', 'no captions', 'empty',
         'no record'])
 def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
-  pattern = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
+  shards = write([pair(1, 'a')], [pair(2, 'b'), record, pair(3, 'c')])
   with pytest.raises(ValueError, match='no image with captions') as refused:
-    shard_captions.read(pattern)
+    shard_captions.read(shards)
   assert str(refused.value).startswith(
       f'{tmp_path}/val-00001-of-00002, record 1: ')
   assert '\n' not in str(refused.value)
@@ -180,11 +181,11 @@ def test_a_record_without_its_captions_is_one_line(write, tmp_path, record):
     (lambda shard: shard + shard[:5], 2),
 ], ids=['last byte', 'first record', 'three bytes', 'text', 'length cut'])
 def test_a_damaged_shard_is_one_line(write, tmp_path, damage, number):
-  pattern = write([pair(1, 'a')], [pair(2, 'b'), pair(3, 'c')])
+  shards = write([pair(1, 'a')], [pair(2, 'b'), pair(3, 'c')])
   path = tmp_path / 'val-00001-of-00002'
   path.write_bytes(damage(path.read_bytes()))
   with pytest.raises(ValueError, match='is damaged') as refused:
-    shard_captions.read(pattern)
+    shard_captions.read(shards)
   assert str(refused.value).startswith(
       f'{path}, record {number}: the shard is damaged')
   assert '\n' not in str(refused.value)
@@ -192,7 +193,7 @@ def test_a_damaged_shard_is_one_line(write, tmp_path, damage, number):
 
 def test_no_such_shards(tmp_path):
   with pytest.raises(ValueError, match='none-') as refused:
-    shard_captions.read(str(tmp_path / 'none-*'))
+    shard_captions.read(Shards.find(f'{tmp_path}/none-*'))
   assert '\n' not in str(refused.value)
 
 
