@@ -39,9 +39,6 @@ class Cells(Encoder):
   def grid(self, height, width):
     return height // 5, width // 5
 
-  def read_weights(self, path):
-    return {}
-
 
 @configuration.record
 class AttendingConfig(configuration.ModelConfig):

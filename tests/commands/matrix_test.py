@@ -24,7 +24,7 @@ from im2txt import configuration, encoders
 from im2txt.caption_generator import CaptionGenerator
 from im2txt.decoders import DECODERS
 from im2txt.encoders import ENCODERS, Encoding
-from im2txt.inputs import pipeline as inputs
+from im2txt.inputs import pipeline
 from im2txt.models import losses
 from im2txt.models.captioner import Captioner, Mode, make_decoder
 from im2txt.search import beam_search
@@ -118,7 +118,7 @@ def test_training_and_both_searches(encoder, decoder):
       (list(DECODERS).index(decoder) + SMALL.index(encoder)) % 2]
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
-    batch = inputs.make_batch(None, config, training=True)
+    batch = pipeline.make_batch(None, config, training=True)
     outputs = Captioner(config).build(Mode.TRAIN, batch)
     train, _ = optimization.train_op(
         configuration.TrainingConfig(optimizer=optimizer),

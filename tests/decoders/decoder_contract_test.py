@@ -22,10 +22,10 @@ from im2txt.caption_generator import CaptionGenerator
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import restore
 from im2txt.decoders import (
-    DECODERS,
-    CnnLstmConfig,
-    ShowAttendTellConfig,
-    TransformerConfig,
+  DECODERS,
+  CnnLstmConfig,
+  ShowAttendTellConfig,
+  TransformerConfig,
 )
 from im2txt.encoders import ENCODERS
 from im2txt.inputs import image_processing, pipeline

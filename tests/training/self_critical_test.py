@@ -14,10 +14,10 @@ from attending import HEIGHT, WIDTH, Attending, AttendingConfig, C, Cells
 
 from im2txt import configuration
 from im2txt.decoders import (
-    DECODERS,
-    CnnLstmConfig,
-    ShowAttendTellConfig,
-    TransformerConfig,
+  DECODERS,
+  CnnLstmConfig,
+  ShowAttendTellConfig,
+  TransformerConfig,
 )
 from im2txt.encoders import ENCODERS, Encoding
 from im2txt.inputs import pipeline

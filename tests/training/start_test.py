@@ -1,13 +1,16 @@
 """What a run begins with."""
 
+import dataclasses
 import shutil
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.checkpoints import names
 from im2txt.inputs.shards import Shards
+from im2txt.text import caption_styles
 from im2txt.training import start
 
 tf1 = tf.compat.v1
@@ -49,3 +52,55 @@ def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
   shutil.copy(task.vocab_file, shards)
   assert find(None, str(run / 'model.ckpt-1')) == str(
       shards / 'word_counts.txt')
+
+
+@pytest.fixture
+def vocab_file(tmp_path):
+  """A vocabulary of 5 words, the unknown one included, in Keras's style."""
+  path = str(tmp_path / 'words.txt')
+  with open(path, 'w', encoding='utf-8') as f:
+    f.write('<start> 3\n<end> 3\na 2\ndog 1\n')
+  caption_styles.write(path, caption_styles.named('keras'))
+  return path
+
+
+def config_of(**fields):
+  return configuration.Config(configuration.ModelConfig(**{
+      'encoder': 'efficientnet_lite0', 'image_height': 0, **fields}))
+
+
+def test_what_is_0_follows_from_encoder_and_vocabulary(vocab_file):
+  config = config_of(vocab_size=0)
+  final = start.resolve(config, vocab_file, resumes=False).model
+  assert (final.image_height, final.image_width) == (224, 299)
+  assert final.vocab_size == 5
+  assert (final.start_word, final.end_word, final.unknown_word) == (
+      '<start>', '<end>', '<unk>')
+  # What is resolved stays.
+  again = configuration.Config(final)
+  assert start.resolve(again, vocab_file, resumes=True) == again
+
+
+def test_without_a_vocabulary_the_configuration_says_all():
+  final = start.resolve(config_of(vocab_size=7), None, resumes=False).model
+  assert (final.vocab_size, final.start_word) == (7, '<S>')
+
+
+@pytest.mark.parametrize('fields, has_words, said', [
+    ({'vocab_size': 4}, True, 'has 5 words, the unknown one included, but '
+     'vocab_size is 4'),
+    ({'vocab_size': 0}, False, 'give --vocab_file'),
+    ({'embedding_size': 0}, True, 'give --config.model.word_vectors_file'),
+    ({'batch_size': 0}, True, 'batch_size is 0')])
+def test_sizes_that_cannot_be(vocab_file, fields, has_words, said):
+  with pytest.raises(ValueError, match=said):
+    start.resolve(
+        config_of(**fields), vocab_file if has_words else None, resumes=False)
+
+
+def test_a_run_that_goes_on_needs_no_word_vectors(tmp_path):
+  config = config_of(word_vectors_file=str(tmp_path / 'gone'))
+  assert start.resolve(config, None, resumes=True).model == (
+      dataclasses.replace(config.model, image_height=224))
+  with pytest.raises(OSError, match='gone'):
+    start.resolve(config, None, resumes=False)
