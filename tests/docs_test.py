@@ -249,7 +249,7 @@ def workplace(tmp_path: Path) -> Path:
   for name in ('configs', 'docs'):
     (tmp_path / name).symlink_to(ROOT / name)
   write_flickr8k(tmp_path)
-  draw(tmp_path / 'more' / 'b.png', 21)
+  draw(tmp_path / 'more' / 'b.jpg', 21)
   draw(tmp_path / 'images' / 'cats' / 'tom.jpg', 22)
   shutil.copy(ROOT / 'docs' / 'skier.jpg', tmp_path / 'dog.jpg')
   [table] = [b.text for b in blocks('README.md') if b.language == 'csv']
