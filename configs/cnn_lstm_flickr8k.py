@@ -1,7 +1,7 @@
 """CNN-LSTM on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
 
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
-Commands: README, *Other captioners*; --number_of_steps=7035.
+Commands: docs/models.md, *Train another decoder*; --number_of_steps=7035.
 Time and score on two cores: fifteen epochs in 23 min 41 s with five
 evaluations; on dev (1,000 images, here of 224 x 224 pixels) perplexity 17.12;
 with beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .616 .434 .296 .198,

@@ -1,7 +1,7 @@
 """The merge model on Flickr8k with a frozen EfficientNet-Lite0.
 
 Paper: Tanti et al. 2017, https://arxiv.org/abs/1708.02043.
-Commands: README, *Other captioners*; --number_of_steps=7504.
+Commands: docs/models.md, *Train another decoder*; --number_of_steps=7504.
 Time and score on two cores: eight epochs in 8 min 18 s with four evaluations;
 on dev (1,000 images, here of 224 x 224 pixels) at step 3752 perplexity 18.36;
 with beam_size 5, length_normalization_factor 1 BLEU-1 to 4 .609 .425 .285 .191,

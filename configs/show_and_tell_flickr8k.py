@@ -1,8 +1,8 @@
 """Show and Tell on Flickr8k with a frozen EfficientNet-Lite0, for two cores.
 
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
-Commands: README, *Train on Flickr8k*; with the phase of self-critical training
-and packed, `make pretrained`: the model that comes with the package.
+Commands: docs/training.md, *Train on Flickr8k*; with self-critical training and
+packed, `make pretrained`: the model that comes with the package.
 Time and score on two cores: twelve epochs in 8 min 52 s with four evaluations;
 on dev (1,000 images, here of 224 x 224 pixels) perplexity 15.56; with beam_size
 5, length_normalization_factor 1 BLEU-1 to 4 .611 .430 .294 .200, METEOR .198,

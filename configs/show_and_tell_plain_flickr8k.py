@@ -1,8 +1,8 @@
 r"""The plain Show and Tell on Flickr8k, a baseline: nothing but LSTM and Adam.
 
 Paper: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555.
-Commands (shards: README, *Train on Flickr8k*, without --caption_style and
---min_word_count, into plain_shards):
+Commands (shards: docs/data.md, *Build shards of Flickr8k*, without
+--caption_style and --min_word_count, into plain_shards):
   python -m data_prep.cache_features \
     --config=configs/show_and_tell_plain_flickr8k.py \
     --input_file_pattern='plain_shards/*-of-?????' \

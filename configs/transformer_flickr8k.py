@@ -1,7 +1,7 @@
 """The tutorial's Transformer on Flickr8k with a frozen EfficientNet-Lite0.
 
 Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
-Commands: README, *Other captioners*; --number_of_steps=5000.
+Commands: docs/models.md, *Train another decoder*; --number_of_steps=5000.
 Time and score on two cores: ten epochs in 17 min 50 s with five evaluations,
 after 9 min 20 s for the features; on dev (1,000 images, here of 224 x 224
 pixels) perplexity 17.88; with beam_size 5, length_normalization_factor .7

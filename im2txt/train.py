@@ -22,8 +22,8 @@ CIDEr-D; begins with the best checkpoint of another run, with its configuration:
     --input_file_pattern='coco/train-?????-of-00256' \
     --train_dir=runs/coco_critical --number_of_steps=50000
 
-On many machines: the same command on each, with TF_CONFIG (see README); on
-several GPUs of one machine: python -m im2txt.local_cluster.
+On many machines: the same command on each, with TF_CONFIG; on several GPUs of
+one machine: python -m im2txt.local_cluster. See docs/distributed.md.
 
 Any field of the configuration can be set behind the file's name:
 --config=configs/show_and_tell.py --config.model.batch_size=16.
