@@ -134,7 +134,7 @@ def licence(name: str, version: str) -> str:
   return _CLASSIFIERS[found[0]]
 
 
-def main() -> None:
+def main(_: None) -> None:
   """Writes the table, to the end of the file."""
   pinned = read_lock()
   rows = [
@@ -148,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, define_flags=lambda: None)

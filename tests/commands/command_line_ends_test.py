@@ -18,14 +18,17 @@ import sys, time
 from absl import flags
 from im2txt import command_line
 
-_WORD = flags.DEFINE_string('word', 'hello', 'What to say.')
+class Flags:
+
+  def __init__(self):
+    self.word = flags.DEFINE_string('word', 'hello', 'What to say.')
 
 
-def main({parameters}):
+def main(flags_{parameters}):
 {body}
 
 
-command_line.run(main{options})
+command_line.run(main, Flags{options})
 '''
 
 
@@ -60,8 +63,9 @@ def test_main_may_exit_by_itself(start):
 
 
 def test_arguments_go_to_a_main_that_takes_them(start):
-  process = start('print(*arguments, _WORD.value)', 'one', '--word=oh', 'two',
-                  parameters='arguments', options=', takes_arguments=True')
+  process = start('print(*arguments, flags_.word.value)',
+                  'one', '--word=oh', 'two',
+                  parameters=', arguments', options=', takes_arguments=True')
   assert process.communicate(timeout=60) == ('one two oh\n', '')
   assert process.returncode == 0
 
@@ -75,7 +79,7 @@ def test_help_shows_what_it_is_for(start):
 
 
 def test_a_reader_that_was_gone_before_the_first_line(start):
-  process = start('input(); print(_WORD.value)')
+  process = start('input(); print(flags_.word.value)')
   process.stdout.close()
   process.stdin.write('now\n')
   process.stdin.flush()

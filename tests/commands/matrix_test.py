@@ -15,6 +15,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_encoder
 from attending import HEIGHT as CELLS_HEIGHT
 from attending import WIDTH as CELLS_WIDTH
 from attending import C, Cells
@@ -27,7 +28,7 @@ from im2txt.encoders import ENCODERS, Encoding
 from im2txt.inputs import pipeline
 from im2txt.models import losses
 from im2txt.models.captioner import Captioner, Mode, make_decoder
-from im2txt.search import beam_search
+from im2txt.search import beam_search, sampling
 from im2txt.search.rules import Rules
 from im2txt.training import optimization
 
@@ -44,7 +45,7 @@ FIELDS = {'attention_size': 7, 'num_layers': 1, 'num_heads': 3,
 
 
 def test_every_encoder_is_tested():
-  assert sorted(SMALL + LARGE + DEEP) == sorted(ENCODERS)
+  assert {*SMALL, *LARGE, *DEEP} == ENCODERS.keys() - {tiny_encoder.NAME}
 
 
 def test_every_field_is_of_a_decoder():
@@ -207,7 +208,7 @@ def test_pooled_features_do_for_decoders_that_look_at_no_regions(
         Captioner(config).build_memory(pooled)
       return
     maker, memory = Captioner(config).build_memory(pooled)
-    captions = beam_search.greedy(maker, memory, RULES)
+    captions = sampling.greedy(maker, memory, RULES)
     with tf1.Session() as session:
       session.run(tf1.global_variables_initializer())
       sentences = session.run(
