@@ -80,17 +80,21 @@ class Captioner:
     encoder: the encoder that the configuration names.
   """
 
-  def __init__(self, config: configuration.ModelConfig):
-    """Construct the encoder.
+  def __init__(
+      self, config: configuration.ModelConfig,
+      encoder: encoders.Encoder | None = None,
+  ):
+    """Store what the graphs are built of.
 
     Args:
       config: the model.
+      encoder: the encoder that it names; None: construct it.
 
     Raises:
       ValueError: there is no such encoder.
     """
     self.config = config
-    self.encoder = encoders.make(config)
+    self.encoder = encoder or encoders.make(config)
 
   @property
   def attends(self) -> bool:

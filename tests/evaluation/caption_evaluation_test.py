@@ -125,7 +125,7 @@ def read_values(model):
 def evaluate(model, shards, name, rules, options, training='train',
              consensus_pattern=None):
   scoring = CaptionEvaluation(
-      model.config, Shards.find(f'{shards}/{name}-*'),
+      model.captioner, Shards.find(f'{shards}/{name}-*'),
       find_training_shards(f'{shards}/{training}-*'), rules, options,
       consensus_pattern and Shards.find(consensus_pattern))
   return scoring, scoring.evaluate(read_values(model))
