@@ -83,7 +83,7 @@ class Flags:
         'into this file, a line of JSON an image.', flag_values=values)
     self.output_html = flags.DEFINE_string(
         'output_html', None, 'Write a page to look at and to search into this '
-        'file: images, captions, probabilities. It takes about 20 kB a image.',
+        'file: images, captions, probabilities. It takes about 20 kB an image.',
         flag_values=values)
     self.contact_sheet = flags.DEFINE_string(
         'contact_sheet', None, 'Also draw the images with their captions into '

@@ -99,7 +99,7 @@ class CaptionEvaluation:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Names of the scores; METEOR needs Java."""
+    """Return the names of the scores; METEOR needs Java."""
     return self._scorer.names
 
   def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:

@@ -98,13 +98,13 @@ class Captioner:
 
   @property
   def attends(self) -> bool:
-    """Whether the decoder attends to regions."""
+    """Return whether the decoder attends to regions."""
     return configuration.choose(
         DECODERS, 'decoder', self.config.decoder).attends
 
   @property
   def grid(self) -> tuple[int, int]:
-    """Rows and columns of an image's regions."""
+    """Return the rows and columns of an image's regions."""
     return self.encoder.grid(self.config.image_height, self.config.image_width)
 
   def build(

@@ -115,7 +115,7 @@ def make_critic(
       bad_records.left_out(shards, config))
   if num_records > len(of_images):
     raise ValueError(
-        f'{shards.pattern}: --self_critical needs all captions of a '
+        f'{shards.pattern}: --self_critical needs all captions of an '
         'image in one record; build the shards with --layout=image, or make '
         'features of them (data_prep.cache_features)')
   return Critic(vocab, of_images)
