@@ -1,7 +1,7 @@
 r"""Images a CPU second of each step from images to features.
 
   python -m benchmarks.build_steps --image_dir=photos
-  python -m benchmarks.build_steps --image_dir=photos --max_images=8 --side=32
+  python -m benchmarks.build_steps --image_dir=photos --max_photos=8 --side=32
 
 Each step is the very function that the commands run, in this process; the time
 is the CPU's, all threads together, so that other work on the machine counts
@@ -34,7 +34,7 @@ class Flags:
         'image_dir', None, 'Folder of JPEGs.', required=True,
         flag_values=values)
     self.max_images = flags.DEFINE_integer(
-        'max_images', 200, 'How many to take.', lower_bound=2,
+        'max_photos', 200, 'How many to take.', lower_bound=2,
         flag_values=values)
     self.max_side = flags.DEFINE_integer(
         'max_side', 346, 'To which images are shrunk.', lower_bound=1,
@@ -50,11 +50,35 @@ _CAPTION = 'a brown dog leaps over a low fence in the green grass'
 
 
 def report(name: str, number: int, work: Callable[[], object]) -> None:
-  """Run a step that has been run before; prints its rate."""
+  """Run a step that has been run before; print its rate."""
   started = time.process_time()
   work()
   print(f'{name:<34}{number / (time.process_time() - started):>10,.0f}',
         flush=True)
+
+
+def report_features(
+    path: str, number: int, config: configuration.ModelConfig
+) -> None:
+  """Report what making features costs.
+
+  Args:
+    path: a shard of images.
+    number: of its images.
+    config: the encoder and the size of its images.
+  """
+  with local_runner.in_this_process() as runner:
+    report('scan shards', number, lambda: image_scan.scan(
+        runner, Shards.find(path), config))
+  maker = feature_maker.get_maker(config)
+  description = maker.describe('pooled', 'float16', 0, '')
+
+  def encode() -> None:
+    list(maker.encode([(path, range(number))], description, 32))
+
+  encode()
+  report(f'encode at {config.image_height}', number, encode)
+  feature_maker.close()
 
 
 def main(flags_: Flags) -> None:
@@ -86,21 +110,9 @@ def main(flags_: Flags) -> None:
              lambda: shard_writer.write_shard(shard, recipe))  # noqa: B023
     print(f'{"bytes of such a record":<34}'
           f'{os.path.getsize(shard.path) / len(files):>10,.0f}')
-    config = configuration.ModelConfig(
-        encoder=flags_.encoder.value, image_height=flags_.side.value,
-        image_width=flags_.side.value)
-    with local_runner.in_this_process() as runner:
-      report('scan shards', len(files), lambda: image_scan.scan(
-          runner, Shards.find(shard.path), config))
-    maker = feature_maker.get_maker(config)
-    description = maker.describe('pooled', 'float16', 0, '')
-
-    def encode() -> None:
-      list(maker.encode([(shard.path, range(len(files)))], description, 32))
-
-    encode()
-    report(f'encode at {flags_.side.value}', len(files), encode)
-    feature_maker.close()
+    side = flags_.side.value
+    report_features(shard.path, len(files), configuration.ModelConfig(
+        encoder=flags_.encoder.value, image_height=side, image_width=side))
 
 
 if __name__ == '__main__':

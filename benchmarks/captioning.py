@@ -59,8 +59,8 @@ class Flags:
         'batch_sizes', ['1', '8', '32', '64'], 'Of the search inside the '
         'graph.', flag_values=values)
     self.num_images = flags.DEFINE_integer(
-        'num_images', 64, 'Images that are drawn, and captioned over and over.',
-        lower_bound=1, flag_values=values)
+        'num_pictures', 64, 'Images that are drawn, and captioned over and '
+        'over.', lower_bound=1, flag_values=values)
     self.rounds = flags.DEFINE_integer(
         'rounds', 3, 'Times that each thing is timed; the best counts.',
         lower_bound=1, flag_values=values)
@@ -221,7 +221,7 @@ def main(flags_: Flags) -> None:
     rate = matrix_rate(rounds)
     least = floor(model.config, beam_size, length) / rate
     with encoder_alone(model) as time_encoder:
-      print(f'{model.config.encoder} alone: {1e3 * time_encoder():.1f} ms a '
+      print(f'{model.config.encoder} alone: {1e3 * time_encoder():.1f} ms an '
             'image\n'
             f'matrix product: {rate / 1e9:.1f} G multiply-adds/s; the '
             f"decoder's floor: {1e3 * least:.2f} ms a caption\n", flush=True)

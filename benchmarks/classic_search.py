@@ -16,7 +16,7 @@ def search(
     model: Model, vocab: Any, image: Any, beam_size: int,
     max_caption_length: int, factor: float = 0.0, session: Any = None,
 ) -> list[tuple[list[int], float, float, np.ndarray]]:
-  """Captions an image.
+  """Caption an image.
 
   Args:
     model: gives the probabilities.

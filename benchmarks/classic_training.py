@@ -28,7 +28,7 @@ class BasicLSTMCell:
     self.output_size = num_units
 
   def __call__(self, inputs, state, scope=None):
-    """Returns the output [B, H] and the next state."""
+    """Return the output [B, H] and the next state."""
     del scope
     inputs = tf.nn.dropout(inputs, 1.0 - self._keep_prob)
     c, h = state
@@ -45,13 +45,13 @@ class BasicLSTMCell:
     return tf.nn.dropout(h, 1.0 - self._keep_prob), (c, h)
 
   def zero_state(self, batch_size, dtype):
-    """Returns a state of zeros, each [B, H]."""
+    """Return a state of zeros, each [B, H]."""
     zeros = tf.zeros([batch_size, self._num_units], dtype)
     return zeros, zeros
 
 
 def build(config: configuration.ModelConfig, batch: Batch) -> tf.Tensor:
-  """Builds the training graph with a frozen encoder.
+  """Build the training graph with a frozen encoder.
 
   Args:
     config: the model; Show and Tell.

@@ -28,8 +28,7 @@ from absl import flags
 
 from benchmarks import drawn_shards
 from benchmarks.model_flags import ModelFlags
-from im2txt import command_line, encoders
-from im2txt.checkpoints import encoder_weights
+from im2txt import command_line, configuration
 from im2txt.inputs import pipeline
 from im2txt.models.captioner import Captioner, Mode
 
@@ -61,7 +60,7 @@ class Rate(NamedTuple):
 
 
 def loopback_bytes() -> int:
-  """Bytes that went over the loopback interface (Linux only).
+  """Return the bytes that went over the loopback interface (Linux only).
 
   Raises:
     OSError: there is no /proc.
@@ -95,39 +94,49 @@ def measure(command: Sequence[str], steps: int) -> Rate:
               (sent_all - sent) / (last - first))
 
 
-def main(flags_: Flags) -> None:
-  """Train and print a table."""
-  config = flags_.model.config()
+def weight_bytes(config: configuration.ModelConfig) -> int:
+  """Return the bytes of the decoder's weights."""
   with tf.Graph().as_default():
     Captioner(config).build(
         Mode.TRAIN, pipeline.make_batch(None, config, training=True))
-    weights = sum(4 * v.shape.num_elements()
-                  for v in tf1.trainable_variables())
-  encoder = encoders.make(config)
-  digest = encoder_weights.digest(encoder, encoder_weights.read_file(
-      encoder, encoder_weights.find(config, encoder)))
+    return sum(4 * v.shape.num_elements() for v in tf1.trainable_variables())
+
+
+def training_flags(
+    config: configuration.ModelConfig, features: str, train_dir: str
+) -> list[str]:
+  """Return the flags of train.py.
+
+  Args:
+    config: the model.
+    features: folder of the shards.
+    train_dir: the run folder.
+  """
+  return [
+      '--config=configs/show_and_tell.py',
+      f'--input_file_pattern={features}/*-of-*', f'--train_dir={train_dir}',
+      *(f'--config.model.{field}={getattr(config, field)}' for field in (
+          'encoder', 'image_height', 'image_width', 'vocab_size',
+          'embedding_size', 'num_lstm_units'))]
+
+
+def main(flags_: Flags) -> None:
+  """Train and print a table."""
+  config = flags_.model.config()
+  steps = flags_.steps.value
   workers = [int(number) for number in flags_.workers.value]
   with tempfile.TemporaryDirectory() as folder:
     shards = max(workers)
     features = os.path.join(folder, 'features')
     drawn_shards.write_features(
-        features, config, digest, shards * _IMAGES_A_SHARD, shards)
-
-    def train(name: str, *more: str) -> list[str]:
-      return [
-          '--config=configs/show_and_tell.py',
-          f'--input_file_pattern={features}/*-of-*',
-          f'--train_dir={os.path.join(folder, name)}',
-          *(f'--config.model.{field}={getattr(config, field)}' for field in (
-              'encoder', 'image_height', 'image_width', 'vocab_size',
-              'embedding_size', 'num_lstm_units')), *more]
-
-    print(f'decoder: {weights / 1e6:.1f} MB of weights')
+        features, config, drawn_shards.encoder_digest(config),
+        shards * _IMAGES_A_SHARD, shards)
+    print(f'decoder: {weight_bytes(config) / 1e6:.1f} MB of weights')
     row = '| {:10} | {:>7} | {:>9} | {:>5} | {:>10} |'
     print(row.format('mode', 'workers', 'batches/s', 'times', 'MB a batch'))
     print(row.format(*(5 * ['---'])))
-    steps = flags_.steps.value
-    alone = measure(['im2txt.train', *train('alone')], steps)
+    alone = measure(['im2txt.train', *training_flags(
+        config, features, os.path.join(folder, 'alone'))], steps)
     print(row.format('no cluster', 1, f'{alone.steps:.2f}', '1.00', '0.0'),
           flush=True)
     for sync in (False, True):
@@ -136,9 +145,9 @@ def main(flags_: Flags) -> None:
           continue  # The same as alone.
         rate = measure([
             'im2txt.local_cluster', f'--workers={count}',
-            f'--ps={flags_.ps.value}', '--',
-            *train(f'{count} {sync}',
-                   f'--config.training.sync_replicas={sync}')], steps)
+            f'--ps={flags_.ps.value}', '--', *training_flags(
+                config, features, os.path.join(folder, f'{count} {sync}')),
+            f'--config.training.sync_replicas={sync}'], steps)
         batches = count if sync else 1
         print(row.format(
             'sync' if sync else 'async', count, f'{rate.steps * batches:.2f}',

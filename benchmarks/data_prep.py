@@ -3,7 +3,7 @@ r"""How fast captioned images become shards, beside a plain threaded builder.
   python -m benchmarks.data_prep                   # images drawn at random
   python -m benchmarks.data_prep --image_dir=Flicker8k_Dataset \
     --captions_file=Flickr8k.token.txt
-  python -m benchmarks.data_prep --num_images=20 --rounds=1
+  python -m benchmarks.data_prep --num_photos=20 --rounds=1
 
 The plain builder does as im2txt's build_mscoco_data.py: it tokenizes all
 captions, counts words, and its threads then read each image-caption pair's
@@ -49,7 +49,7 @@ class Flags:
         'captions_file', None, 'Their captions, in the form of '
         'Flickr8k.token.txt; images without are left out.', flag_values=values)
     self.num_images = flags.DEFINE_integer(
-        'num_images', 3000, 'How many to draw, or to take of --image_dir at '
+        'num_photos', 3000, 'How many to draw, or to take of --image_dir at '
         'most.', lower_bound=1, flag_values=values)
     self.max_side = flags.DEFINE_integer(
         'max_side', 256, 'Of the last builder.', lower_bound=1,
@@ -199,7 +199,7 @@ def run_build(
 def time_build(
     run: Callable[[Mapping[str, str]], None], flags_of_build: Mapping[str, str]
 ) -> tuple[float, int]:
-  """Seconds that a builder takes, and bytes of its shards."""
+  """Return the seconds that a builder takes, and its shards' bytes."""
   with tempfile.TemporaryDirectory() as output_dir:
     start = time.perf_counter()
     run({**flags_of_build, 'output_dir': output_dir})

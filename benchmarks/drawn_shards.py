@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from im2txt import configuration, encoders
+from im2txt.checkpoints import encoder_weights
 from im2txt.inputs import feature_cache, image_processing, sequence_example
 
-CAPTIONS_A_IMAGE = 5
+CAPTIONS_AN_IMAGE = 5
 # How many of 2,151 captions of COCO have so many words, markers included.
 _CAPTION_LENGTHS = {
     9: 5, 10: 85, 11: 352, 12: 447, 13: 428, 14: 299, 15: 194, 16: 111, 17: 90,
@@ -18,7 +19,7 @@ _CAPTION_LENGTHS = {
 
 
 def write_pairs(path: str, vocab_size: int, images: Sequence[str]) -> None:
-  """Writes a shard of layout `im2txt`: an image with each of its captions."""
+  """Write a shard of layout `im2txt`: an image with each of its captions."""
   captions = _draw_captions(vocab_size)
   with tf.io.TFRecordWriter(path) as writer:
     for i, data in enumerate(_read(images)):
@@ -28,7 +29,7 @@ def write_pairs(path: str, vocab_size: int, images: Sequence[str]) -> None:
 
 
 def write_images(path: str, vocab_size: int, images: Sequence[str]) -> None:
-  """Writes a shard of layout `image`: an image and all its captions."""
+  """Write a shard of layout `image`: an image and all its captions."""
   captions = _draw_captions(vocab_size)
   with tf.io.TFRecordWriter(path) as writer:
     for i, data in enumerate(_read(images)):
@@ -37,11 +38,18 @@ def write_images(path: str, vocab_size: int, images: Sequence[str]) -> None:
           next(captions)).SerializeToString())
 
 
+def encoder_digest(config: configuration.ModelConfig) -> str:
+  """Return the digest of the encoder's pretrained weights."""
+  encoder = encoders.make(config)
+  return encoder_weights.digest(encoder, encoder_weights.read_file(
+      encoder, encoder_weights.find(config, encoder)))
+
+
 def write_features(
     folder: str, config: configuration.ModelConfig, weights: str,
     num_images: int, num_shards: int,
 ) -> int:
-  """Writes pooled features to shards `features-?????-of-?????`.
+  """Write pooled features to shards `features-?????-of-?????`.
 
   Args:
     folder: made.
@@ -85,12 +93,12 @@ def _read(files: Sequence[str]) -> Iterator[bytes]:
 def _draw_captions(
     vocab_size: int
 ) -> Iterator[list[sequence_example.Caption]]:
-  """Draws the captions of one image after the other, for ever."""
+  """Draw the captions of one image after the other, for ever."""
   random = np.random.default_rng(0)
   lengths = np.repeat(list(_CAPTION_LENGTHS), list(_CAPTION_LENGTHS.values()))
   while True:
     found = []
-    for length in random.choice(lengths, CAPTIONS_A_IMAGE):
+    for length in random.choice(lengths, CAPTIONS_AN_IMAGE):
       ids = random.integers(0, vocab_size, length).tolist()
       found.append(sequence_example.Caption([f'word{i}' for i in ids], ids))
     yield found

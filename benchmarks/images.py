@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def draw(folder: str, number: int) -> list[str]:
-  """Draws JPEGs of 500 x 375 pixels, as large as images of COCO are."""
+  """Draw JPEGs of 500 x 375 pixels, as large as images of COCO are."""
   random = np.random.default_rng(0)
   files = []
   for i in range(number):

@@ -53,7 +53,7 @@ class TrainingFlags:
         'batch_size', 32, 'B, images a step.', lower_bound=1,
         flag_values=values)
     self.num_images = flags.DEFINE_integer(
-        'num_images', 64, 'Images that are drawn, and shown over and over '
+        'num_pictures', 64, 'Images that are drawn, and shown over and over '
         'under other ids.', lower_bound=1, flag_values=values)
     self.num_records = flags.DEFINE_integer(
         'num_records', 4000, 'Images that the feature shards have.',

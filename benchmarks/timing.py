@@ -10,7 +10,7 @@ tf1 = tf.compat.v1
 
 
 def best_time(run: Callable[[], Any], rounds: int) -> float:
-  """Seconds that a call takes at best; the first one is not counted."""
+  """Return the seconds that a call takes at best, after a first one."""
   run()
   times = []
   for _ in range(rounds):
@@ -21,7 +21,7 @@ def best_time(run: Callable[[], Any], rounds: int) -> float:
 
 
 def matrix_rate(rounds: int) -> float:
-  """Multiply-adds a second of a large matrix product."""
+  """Return the multiply-adds a second of a large matrix product."""
   n = 2048
   with tf.Graph().as_default(), tf1.Session() as session:
     a, b = (tf.Variable(tf.random.normal([n, n])) for _ in range(2))

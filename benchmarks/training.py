@@ -69,7 +69,7 @@ class Timed(NamedTuple):
 def our_loss(
     config: configuration.ModelConfig, batch: Batch
 ) -> tf.Tensor:
-  """The loss as train.py builds it."""
+  """Return the loss as train.py builds it."""
   return Captioner(config).build(Mode.TRAIN, batch).total_loss
 
 
@@ -97,13 +97,13 @@ def make_cases(folder: str, config: configuration.ModelConfig) -> list[Case]:
 
 
 def count(batch: Batch) -> Counts:
-  """The batch's counts, each int32 []."""
+  """Return the batch's counts, each int32 []."""
   return Counts(tf.shape(batch.input_mask)[0],
                 tf.reduce_sum(batch.input_mask), tf.size(batch.input_mask))
 
 
 def make_step(loss: tf.Tensor) -> tf.Operation:
-  """im2txt's step down the gradient of a loss."""
+  """Return im2txt's step down the gradient of a loss."""
   train_op, _ = optimization.train_op(
       configuration.TrainingConfig(), loss, tf.constant(0.1))
   return train_op
@@ -144,7 +144,7 @@ def multiply_adds(
     config: configuration.ModelConfig, num_images: int, captions: int,
     words: int, channels: int,
 ) -> float:
-  """Multiply-adds of steps on cached features.
+  """Return the multiply-adds of steps on cached features.
 
   A product's two gradients cost as much as itself each. The features have
   none, and the state is nothing when the image is read.
@@ -155,17 +155,17 @@ def multiply_adds(
 
 
 def floor(case: Case, timed: Timed, channels: int, rate: float) -> float | None:
-  """Seconds that the steps' arithmetic takes; None if the encoder runs."""
+  """Return the seconds of the arithmetic; None if the encoder runs."""
   if not case.shards.features:
     return None
   num_images = timed.counts.captions // (
-      drawn_shards.CAPTIONS_A_IMAGE if case.config.all_captions else 1)
+      drawn_shards.CAPTIONS_AN_IMAGE if case.config.all_captions else 1)
   return multiply_adds(case.config, num_images, timed.counts.captions,
                        timed.counts.words, channels) / rate
 
 
 def speed(timed: Timed) -> float:
-  """Captions a second."""
+  """Return the captions a second."""
   return timed.counts.captions / timed.seconds
 
 
@@ -223,7 +223,7 @@ def print_inputs(cases: list[Case], times: list[list[Timed]],
 def time_constant_step(
     config: configuration.ModelConfig, length: int, channels: int, rounds: int
 ) -> float:
-  """Seconds of a step on a batch without padding that lies in memory."""
+  """Time a step on a batch without padding that lies in memory: seconds."""
   random = np.random.default_rng(0)
   shape = config.batch_size, length
   with tf.Graph().as_default(), tf1.Session() as session:

@@ -1,7 +1,7 @@
 r"""How much memory training takes on a set of COCO's size.
 
   python -m benchmarks.training_memory
-  python -m benchmarks.training_memory --num_images=100 --steps=3
+  python -m benchmarks.training_memory --num_pictures=100 --steps=3
 
 Each row is a run of `python -m im2txt.train` and the greatest resident memory
 of its process. The first is of a set of one batch, so of the program and the
@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from benchmarks import drawn_shards, images
-from im2txt import command_line, configuration, encoders
-from im2txt.checkpoints import encoder_weights
+from im2txt import command_line, configuration
 from im2txt.text import vocabulary
 
 
@@ -30,7 +29,7 @@ class Flags:
 
   def __init__(self, values: flags.FlagValues = flags.FLAGS):
     self.num_images = flags.DEFINE_integer(
-        'num_images', 117273, 'Images of the large set, with five captions '
+        'num_pictures', 117273, 'Images of the large set, with five captions '
         'each; 117,273 have as many as COCO.', lower_bound=1,
         flag_values=values)
     self.num_pairs = flags.DEFINE_integer(
@@ -53,7 +52,7 @@ def get_config():
 
 
 def peak_memory(arguments: Sequence[str]) -> int:
-  """Run train.py; returns the greatest resident memory in bytes.
+  """Run train.py; return the greatest resident memory in bytes.
 
   Raises:
     ChildProcessError: it failed.
@@ -73,9 +72,7 @@ def main(flags_: Flags) -> None:
   """Write the sets, train and print a table."""
   config = configuration.ModelConfig(
       encoder='efficientnet_lite0', image_height=224, image_width=224)
-  encoder = encoders.make(config)
-  weights = encoder_weights.digest(encoder, encoder_weights.read_file(
-      encoder, encoder_weights.find(config, encoder)))
+  weights = drawn_shards.encoder_digest(config)
   with tempfile.TemporaryDirectory() as folder:
 
     def path(name):
@@ -90,7 +87,7 @@ def main(flags_: Flags) -> None:
     for name, number in (('small', 7), ('large', flags_.num_images.value)):
       drawn_shards.write_features(
           path(name), config, weights, number, min(256, number))
-    per_image = drawn_shards.CAPTIONS_A_IMAGE
+    per_image = drawn_shards.CAPTIONS_AN_IMAGE
     num_files = -(-flags_.num_pairs.value // per_image)
     files = images.draw(folder, min(64, num_files))
     repeated = (files * (num_files // len(files) + 1))[:num_files]

@@ -58,7 +58,7 @@ class Flags:
         'training; or a checkpoint of a run that trained the encoder.',
         flag_values=values)
     self.features = flags.DEFINE_enum(
-        'features', 'pooled', list(feature_maker.KEYS), 'What to keep of a '
+        'features', 'pooled', list(feature_maker.KEYS), 'What to keep of an '
         'image: one vector, which is all that Show and Tell looks at, or a '
         'vector of each region, of which the one is the mean.',
         flag_values=values)

@@ -35,6 +35,7 @@ from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.flags.search import SearchFlags
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 
 
 class Flags:
@@ -105,18 +106,20 @@ def wait_for_config(folder: str, interval_secs: float) -> None:
 
 
 def make_evaluator(
-    flags_: Flags, config: configuration.ModelConfig
+    flags_: Flags, captioner: Captioner
 ) -> evaluator.Evaluator:
   """Make what evaluates checkpoints of a model by the flags.
 
   Args:
     flags_: of this command.
-    config: the model; its `input_file_pattern` names the training shards.
+    captioner: the model; its configuration's `input_file_pattern` names the
+      training shards.
 
   Raises:
     ValueError: flags that contradict each other, or shards that cannot be
       used.
   """
+  config = captioner.config
   keep_best = flags_.keep_best.value
   if keep_best:
     metrics_file.check_metric(keep_best)
@@ -133,10 +136,10 @@ def make_evaluator(
         config, flags_.checkpoint_dir.value, flags_.vocab_file.value)
     training = flags_.train_file_pattern.value or config.input_file_pattern
     captions = CaptionEvaluation(
-        config, shards, training and find_training_shards(training),
+        captioner, shards, training and find_training_shards(training),
         flags_.search.rules(vocab), flags_.search.options(), consensus_shards)
   return evaluator.Evaluator(
-      config, shards, flags_.num_eval_examples.value, captions)
+      captioner, shards, flags_.num_eval_examples.value, captions)
 
 
 def main(flags_: Flags) -> None:
@@ -145,11 +148,11 @@ def main(flags_: Flags) -> None:
   interval_secs = flags_.eval_interval_secs.value
   if not flags_.run_once.value:
     wait_for_config(folder, interval_secs)
-  config = run_folder.load_config(folder).model
+  captioner = Captioner(run_folder.load_config(folder).model)
   eval_dir = flags_.eval_dir.value or os.path.join(
       folder, metrics_file.EVAL_FOLDER)
   keep_best = flags_.keep_best.value
-  model = make_evaluator(flags_, config)
+  model = make_evaluator(flags_, captioner)
   least = flags_.min_global_step.value
   if flags_.run_once.value:
     newest = checkpoints.newest(folder)

@@ -31,7 +31,7 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import tqdm
 from absl import flags
@@ -41,6 +41,8 @@ from im2txt.files import file_system
 from im2txt.flags.captioning import CaptioningFlags
 from im2txt.flags.consensus import ConsensusFlags
 from im2txt.inference import batch_captioner, image_files
+from im2txt.inference.loaded_model import LoadedModel
+from im2txt.inputs.shards import Shards
 from im2txt.results import contact_sheet, outputs
 from im2txt.results.result import Result
 from im2txt.search import beam_search
@@ -81,7 +83,7 @@ class Flags:
         'into this file, a line of JSON an image.', flag_values=values)
     self.output_html = flags.DEFINE_string(
         'output_html', None, 'Write a page to look at and to search into this '
-        'file: images, captions, probabilities. It takes about 20 kB a image.',
+        'file: images, captions, probabilities. It takes about 20 kB an image.',
         flag_values=values)
     self.contact_sheet = flags.DEFINE_string(
         'contact_sheet', None, 'Also draw the images with their captions into '
@@ -134,7 +136,8 @@ def show_progress(batches: Batches, number: int, quiet: bool) -> Batches:
     number: of all of them.
     quiet: whether to do without the bar.
   """
-  with tqdm.tqdm(total=number, unit='image', disable=quiet or None) as bar:
+  with tqdm.tqdm(total=number, unit='image',
+                 disable=quiet or not number or None) as bar:
     for batch in batches:
       for result in batch:
         if result.error is not None:
@@ -142,6 +145,66 @@ def show_progress(batches: Batches, number: int, quiet: bool) -> Batches:
                     file=sys.stderr)
       bar.update(len(batch))
       yield batch
+
+
+def make_search(
+    flags_: Flags, model: LoadedModel, shards: Shards | None
+) -> tuple[batch_captioner.Search, batch_captioner.Rerank | None]:
+  """Return how to find an image's captions, and how to choose among them.
+
+  Args:
+    flags_: of this command.
+    model: what captions the images.
+    shards: of the images by which captions are chosen; None: the search alone
+      chooses them.
+  """
+  options = flags_.captioning.options()
+  rerank = None
+  consensus = flags_.consensus.read(shards, model)
+  if consensus:
+    rerank = functools.partial(consensus.choose, number=options.num_captions)
+    options = dataclasses.replace(options, num_captions=None)
+  return functools.partial(
+      beam_search.beam_search, options=options,
+      rules=flags_.captioning.search.rules(model.vocab)), rerank
+
+
+def caption_and_write(
+    flags_: Flags, files: list[str], wanted: outputs.Outputs,
+    ids: Mapping[str, int | str],
+) -> int:
+  """Caption images and write the results, going on where a run was cut off.
+
+  Args:
+    flags_: of this command.
+    files: the images.
+    wanted: what to write.
+    ids: of the images, see `Outputs.image_ids`.
+
+  Returns:
+    The number of images that could not be read.
+  """
+  model = flags_.captioning.model()
+  if wanted.attention_dir:
+    model.check_attention('attention_dir')
+  shards = flags_.consensus.shards(model.config.bad_records)
+  search, rerank = make_search(flags_, model, shards)
+  settings = {
+      **flags_.captioning.settings(), **flags_.consensus.settings(shards),
+      'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
+      'thumbnails': wanted.show_images}
+  with wanted.journal(settings) as journal:
+    left = journal.left(files) if journal else files
+    batches = show_progress(
+        batch_captioner.caption_files(
+            model, left, search, flags_.batch_size.value,
+            _THUMBNAIL_SIDE if wanted.show_images else None, rerank),
+        len(left),
+        # On a terminal printed captions show the progress themselves.
+        quiet=not wanted.files and sys.stdout.isatty())
+    return outputs.write(
+        wanted, ids, journal.complete(files, batches) if journal
+        else itertools.chain.from_iterable(batches))
 
 
 def main(flags_: Flags, arguments: list[str]) -> int:
@@ -157,32 +220,7 @@ def main(flags_: Flags, arguments: list[str]) -> int:
       raise ValueError(f'{flags_.input_list.value} names no files')
     return 1
   ids = wanted.image_ids(files)
-  model = flags_.captioning.model()
-  if wanted.attention_dir:
-    model.check_attention('attention_dir')
-  options = flags_.captioning.options()
-  rerank = None
-  shards = flags_.consensus.shards(model.config.bad_records)
-  consensus = flags_.consensus.read(shards, model)
-  if consensus:
-    rerank = functools.partial(consensus.choose, number=options.num_captions)
-    options = dataclasses.replace(options, num_captions=None)
-  search = functools.partial(
-      beam_search.beam_search, options=options,
-      rules=flags_.captioning.search.rules(model.vocab))
-
-  def caption(files: list[str]) -> Batches:
-    # On a terminal printed captions show the progress themselves.
-    return show_progress(batch_captioner.caption_files(
-        model, files, search, flags_.batch_size.value,
-        _THUMBNAIL_SIDE if wanted.show_images else None, rerank), len(files),
-        quiet=not wanted.files and sys.stdout.isatty())
-
-  settings = {
-      **flags_.captioning.settings(), **flags_.consensus.settings(shards),
-      'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
-      'thumbnails': wanted.show_images}
-  unreadable = outputs.write(wanted, files, ids, caption, settings)
+  unreadable = caption_and_write(flags_, files, wanted, ids)
   return 1 if unreadable or mistakes else 0
 
 

@@ -48,6 +48,7 @@ from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.text import vocabulary
 from im2txt.training import hooks, loop, sample_captions, self_critical, start
 from im2txt.training.cluster import signals, task
@@ -155,9 +156,6 @@ def check_flags(flags_: Flags, config: configuration.Config) -> None:
   if flags_.self_critical.value and flags_.train_inception.value:
     raise ValueError('--self_critical and --train_inception are two phases; '
                      'give one of them')
-  if not (flags_.train_inception.value or flags_.allow_random_encoder.value):
-    start.check_encoder(
-        config.model, flags_.train_dir.value, flags_.init_checkpoint.value)
 
 
 def make_replica(
@@ -173,8 +171,8 @@ def make_replica(
 
 
 def make_evaluation(
-    flags_: Flags, config: configuration.Config, begin: start.Start,
-    cluster_task: task.Task | None,
+    flags_: Flags, captioner: Captioner, config: configuration.TrainingConfig,
+    begin: start.Start, cluster_task: task.Task | None,
 ) -> TrainingEvaluation | EvaluationElsewhere | None:
   """Make what evaluates each checkpoint, if --eval_file_pattern is given."""
   train_dir = flags_.train_dir.value
@@ -185,7 +183,7 @@ def make_evaluation(
   shards = Shards.find(
       flags_.eval_file_pattern.value, begin.shards.bad_records)
   return TrainingEvaluation(
-      config, begin.shards, shards, begin.vocab_file, train_dir,
+      captioner, config, begin.shards, shards, begin.vocab_file, train_dir,
       flags_.train_inception.value)
 
 
@@ -215,13 +213,15 @@ def train(
   """
   train_dir = flags_.train_dir.value
   config = begin.config
-  phase, critical_vocab = config, None
+  phase, captioner, critical_vocab = config, begin.captioner, None
   if flags_.self_critical.value:
     critical_vocab = start.critical_vocabulary(train_dir, begin)
     phase = self_critical.phase(config)
+    captioner = Captioner(phase.model, captioner.encoder)
   file_system.makedirs(train_dir)
   replica = make_replica(flags_, config.training, cluster_task)
-  evaluation = make_evaluation(flags_, phase, begin, cluster_task)
+  evaluation = make_evaluation(
+      flags_, captioner, phase.training, begin, cluster_task)
   if cluster_task and cluster_task.is_evaluator:
     follow(evaluation, flags_.number_of_steps.value)
     return
@@ -233,13 +233,14 @@ def train(
     if flags_.sample_image.value:
       vocab = start.needed_vocabulary(train_dir, begin, '--sample_image')
       samples = sample_captions.CaptionSamples(
-          config.model, vocab, flags_.sample_image.value, config.training.seed)
+          captioner, vocab, flags_.sample_image.value, config.training.seed)
     if critical_vocab:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(
           begin.shards, config.model, critical_vocab)
     loop.train(loop.TrainingRun(
-        phase, begin.shards, train_dir, flags_.number_of_steps.value,
+        captioner, phase.training, begin.shards, train_dir,
+        flags_.number_of_steps.value,
         train_encoder=flags_.train_inception.value,
         log_every_n_steps=flags_.log_every_n_steps.value,
         init_checkpoint=flags_.init_checkpoint.value,
@@ -271,7 +272,9 @@ def main(flags_: Flags) -> None:
   check_flags(flags_, config)
   begin = start.find(
       config, train_dir, flags_.vocab_file.value,
-      flags_.init_checkpoint.value)
+      flags_.init_checkpoint.value,
+      needs_encoder_weights=not (flags_.train_inception.value
+                                 or flags_.allow_random_encoder.value))
   train(flags_, begin, cluster_task)
 
 

@@ -1,4 +1,4 @@
-"""Writes the table of THIRD_PARTY_LICENSES.md: what requirements.txt pins.
+"""Write the table of THIRD_PARTY_LICENSES.md: what requirements.txt pins.
 
   make licences
 
@@ -61,7 +61,7 @@ class Pinned(NamedTuple):
 
 
 def read_lock(path: pathlib.Path = LOCK) -> dict[str, Pinned]:
-  """Reads the packages of a lock file that `uv pip compile` wrote, by name.
+  """Read the packages of a lock file that `uv pip compile` wrote, by name.
 
   Raises:
     ValueError: a line is none of such a file.
@@ -81,7 +81,7 @@ def read_lock(path: pathlib.Path = LOCK) -> dict[str, Pinned]:
 
 
 def read_needs() -> dict[str, list[Requirement]]:
-  """Reads what pyproject.toml asks for, by extra; `core` needs none."""
+  """Read what pyproject.toml asks for, by extra; `core` needs none."""
   with open(ROOT / 'pyproject.toml', 'rb') as f:
     project = tomllib.load(f)['project']
   return {extra: [Requirement(line) for line in lines
@@ -92,7 +92,7 @@ def read_needs() -> dict[str, list[Requirement]]:
 
 
 def needed_by(name: str, pinned: dict[str, Pinned]) -> list[str]:
-  """Says which extras bring a package; only `core` where that does."""
+  """Return which extras bring a package; only `core` where that does."""
   roots = {extra: {canonicalize_name(need.name) for need in needs}
            for extra, needs in read_needs().items()}
   above, new = set(), {name}
@@ -105,7 +105,7 @@ def needed_by(name: str, pinned: dict[str, Pinned]) -> list[str]:
 
 
 def licence(name: str, version: str) -> str:
-  """Says a package's licence.
+  """Return a package's licence.
 
   Raises:
     ValueError: it is not installed in that version, or its licence is not
@@ -135,7 +135,7 @@ def licence(name: str, version: str) -> str:
 
 
 def main(_: None) -> None:
-  """Writes the table, to the end of the file."""
+  """Write the table, to the end of the file."""
   pinned = read_lock()
   rows = [
       f'| [{name}](https://pypi.org/project/{name}/{package.version}/) '

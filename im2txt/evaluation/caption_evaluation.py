@@ -11,7 +11,6 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from im2txt import configuration
 from im2txt.checkpoints import encoder_weights, variable_loader
 from im2txt.inference import consensus
 from im2txt.inputs import bad_records, pipeline
@@ -31,7 +30,7 @@ class CaptionEvaluation:
 
   def __init__(
       self,
-      config: configuration.ModelConfig,
+      captioner: Captioner,
       shards: Shards,
       training_shards: Shards | None,
       rules: Rules,
@@ -41,7 +40,7 @@ class CaptionEvaluation:
     """Read the references and build the graph.
 
     Args:
-      config: the model.
+      captioner: the model.
       shards: the evaluation shards.
       training_shards: the training shards; if they are None or cannot be read
         any more, no caption counts as novel and constant captions come from
@@ -56,8 +55,8 @@ class CaptionEvaluation:
         the consensus shards hold evaluation images.
     """
     metrics.check_available()
-    self._config = config
-    self._captioner = Captioner(config)
+    config = captioner.config
+    self._captioner = captioner
     self._vocab = rules.vocab
     self._shards = shards
     found = shard_captions.read(shards, bad_records.left_out(shards, config))
@@ -100,7 +99,7 @@ class CaptionEvaluation:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Names of the scores; METEOR needs Java."""
+    """Return the names of the scores; METEOR needs Java."""
     return self._scorer.names
 
   def is_comparable(self, scores: Mapping[str, Any] | None) -> bool:
@@ -122,12 +121,13 @@ class CaptionEvaluation:
     """
     for shards in filter(None, (self._shards, self._consensus_shards)):
       encoder_weights.check_features(
-          self._config, self._captioner.encoder, shards, values)
+          self._captioner.config, self._captioner.encoder, shards, values)
     captions = []
     logging.info('captioning %d images and scoring the captions',
                  self._num_images)
     with (tf1.Session(graph=self._graph) as session,
-          bad_records.explained_errors(self._shards, self._config),
+          bad_records.explained_errors(
+              self._shards, self._captioner.config),
           tqdm.tqdm(total=self._num_images, unit='image', disable=None,
                     desc='Captioning', leave=False) as bar):
       self._loader.load(session, values)

@@ -13,6 +13,7 @@ from im2txt.evaluation.caption_evaluation import CaptionEvaluation
 from im2txt.evaluation.evaluator import NUM_EVAL_EXAMPLES, Evaluator
 from im2txt.files import atomic_files, file_system
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 
@@ -31,7 +32,8 @@ class TrainingEvaluation:
 
   def __init__(
       self,
-      config: configuration.Config,
+      captioner: Captioner,
+      config: configuration.TrainingConfig,
       training_shards: Shards,
       shards: Shards,
       vocab_file: str | None,
@@ -41,10 +43,10 @@ class TrainingEvaluation:
     """Build the graph.
 
     Args:
-      config: the system in training. It says what makes a checkpoint the best
-        one, and after how many evaluations without a better one to stop,
-        counted from here on.
-      training_shards: what the system trains on.
+      captioner: the model in training.
+      config: says what makes a checkpoint the best one, and after how many
+        evaluations without a better one to stop, counted from here on.
+      training_shards: what the model trains on.
       shards: the evaluation shards.
       vocab_file: the vocabulary; without one there are no scores.
       train_dir: the run folder; results go where evaluate.py puts them.
@@ -55,11 +57,11 @@ class TrainingEvaluation:
         metric cannot be computed.
     """
     self.shards = shards
-    if train_encoder and shards.features_for(config.model):
+    if train_encoder and shards.features_for(captioner.config):
       raise ValueError(
           f'{shards.pattern} holds features of the encoder as it '
           'was before it is trained; evaluate on shards of images')
-    self._metric = config.training.best_metric
+    self._metric = config.best_metric
     metrics_file.check_metric(self._metric)
     captions = None
     if self._metric != 'perplexity':
@@ -67,14 +69,14 @@ class TrainingEvaluation:
         raise ValueError(f'best_metric {self._metric} needs the vocabulary; '
                          'give --vocab_file')
       captions = CaptionEvaluation(
-          config.model, shards, training_shards,
+          captioner, shards, training_shards,
           Rules(trained_model.load_vocabulary(
-              config.model, train_dir, vocab_file)), beam_search.Options())
+              captioner.config, train_dir, vocab_file)), beam_search.Options())
     self._train_dir = train_dir
     self._eval_dir = os.path.join(train_dir, metrics_file.EVAL_FOLDER)
-    self._patience = config.training.early_stopping_patience
+    self._patience = config.early_stopping_patience
     self._evaluator = Evaluator(
-        config.model, shards, NUM_EVAL_EXAMPLES, captions)
+        captioner, shards, NUM_EVAL_EXAMPLES, captions)
     self._num_earlier = len(best_checkpoint.comparable_results(
         self._evaluator, self._eval_dir))
 

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from im2txt import configuration
 from im2txt.checkpoints import encoder_weights, restore, variable_loader
 from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
@@ -32,7 +31,7 @@ class Evaluator:
 
   def __init__(
       self,
-      config: configuration.ModelConfig,
+      captioner: Captioner,
       shards: Shards,
       num_examples: int,
       captions: CaptionEvaluation | None = None,
@@ -40,15 +39,14 @@ class Evaluator:
     """Build the graph.
 
     Args:
-      config: the model.
+      captioner: the model.
       shards: the evaluation shards.
       num_examples: image-caption pairs to evaluate at most.
       captions: to caption all images of these shards, too, and score the
         captions.
     """
     self.pattern = shards.pattern
-    self._config = config
-    self._captioner = Captioner(config)
+    self._captioner = captioner
     self._shards = shards
     self.num_examples = num_examples
     self._captions = captions
@@ -56,8 +54,8 @@ class Evaluator:
     with self._graph.as_default():
       # Deterministic training demands a seed; the initial values are not used.
       tf1.set_random_seed(0)
-      batch = pipeline.make_batch(shards, config, training=False)
-      outputs = self._captioner.build(Mode.EVAL, batch)
+      batch = pipeline.make_batch(shards, captioner.config, training=False)
+      outputs = captioner.build(Mode.EVAL, batch)
       shape = tf.shape(batch.input_mask)
       self._fetches = [  # Each [B, T].
           tf.reshape(outputs.caption_loss.losses, shape),
@@ -90,10 +88,11 @@ class Evaluator:
     """
     values = restore.read_values(prefix, self._variables, averaged=True)
     encoder_weights.check_features(
-        self._config, self._captioner.encoder, self._shards, values)
+        self._captioner.config, self._captioner.encoder, self._shards, values)
     total_loss = total_words = total_correct = examples = 0
     with (tf1.Session(graph=self._graph) as session,
-          bad_records.explained_errors(self._shards, self._config),
+          bad_records.explained_errors(
+              self._shards, self._captioner.config),
           tqdm.tqdm(total=self.num_examples, unit='pair', disable=None,
                     desc='Evaluating', leave=False) as bar):
       self._loader.load(session, values)

@@ -35,7 +35,7 @@ class Conditions(NamedTuple):
 
   @property
   def of_scores(self) -> tuple[Any, ...]:
-    """Those that the scores of captions depend on: all but the vocabulary."""
+    """Return what the scores of captions depend on: not the vocabulary."""
     return (self.num_pairs, self.num_images, self.settings,
             self.images or self.num_words)
 
@@ -62,7 +62,10 @@ class Run(NamedTuple):
 
   @property
   def comparable(self) -> list[Evaluation]:
-    """Evaluations under the most frequent conditions, the latest of several."""
+    """Return the evaluations under the most frequent conditions.
+
+    Of several as frequent ones the latest count.
+    """
     # Evaluations without scores do not count where others have scores.
     scored = [e for e in self.evaluations if 'CIDEr' in e.figures]
     conditions = [e.conditions for e in (scored or self.evaluations)[::-1]]
@@ -73,7 +76,7 @@ class Run(NamedTuple):
 
   @property
   def best(self) -> Evaluation | None:
-    """The best evaluation: by CIDEr, or by perplexity if none has scores."""
+    """Return the best one: by CIDEr, or by perplexity if none has scores."""
     scored = [e for e in self.comparable if 'CIDEr' in e.figures]
     if scored:
       return max(scored, key=lambda e: e.figures['CIDEr'])

@@ -101,11 +101,12 @@ class BatchCaptioner:
   def caption(self, files: Sequence[str]) -> Iterator[list[Result]]:
     """Caption image files, which are read and decoded beside the graph.
 
+    Args:
+      files: the images; at least one.
+
     Yields:
       The results of a batch, in the order of the files.
     """
-    if not files:
-      return
     # Fed, not a part of the graph: there may be very many.
     self._session.run(self._iterator.initializer, {
         self._names: [os.fsencode(file) for file in files]})
@@ -213,6 +214,8 @@ def caption_files(
   Raises:
     ValueError: the checkpoint is damaged or of another model.
   """
+  if not files:
+    return
   with BatchCaptioner(
       model, search, batch_size, thumbnail_side, rerank) as captioner:
     yield from captioner.caption(files)

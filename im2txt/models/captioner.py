@@ -80,27 +80,31 @@ class Captioner:
     encoder: the encoder that the configuration names.
   """
 
-  def __init__(self, config: configuration.ModelConfig):
-    """Construct the encoder.
+  def __init__(
+      self, config: configuration.ModelConfig,
+      encoder: encoders.Encoder | None = None,
+  ):
+    """Store what the graphs are built of.
 
     Args:
       config: the model.
+      encoder: the encoder that it names; None: construct it.
 
     Raises:
       ValueError: there is no such encoder.
     """
     self.config = config
-    self.encoder = encoders.make(config)
+    self.encoder = encoder or encoders.make(config)
 
   @property
   def attends(self) -> bool:
-    """Whether the decoder attends to regions."""
+    """Return whether the decoder attends to regions."""
     return configuration.choose(
         DECODERS, 'decoder', self.config.decoder).attends
 
   @property
   def grid(self) -> tuple[int, int]:
-    """Rows and columns of an image's regions."""
+    """Return the rows and columns of an image's regions."""
     return self.encoder.grid(self.config.image_height, self.config.image_width)
 
   def build(

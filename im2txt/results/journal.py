@@ -7,7 +7,7 @@ may leave, is dropped.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -62,6 +62,29 @@ class Journal:
     self._file.seek(self._offsets[file])
     return from_line(self._file.readline())
 
+  def left(self, files: Iterable[str]) -> list[str]:
+    """Return the images that are still to be captioned, each once."""
+    left = [file for file in dict.fromkeys(files) if file not in self]
+    if len(self):
+      logging.info('going on where it stopped: %d images are left', len(left))
+    return left
+
+  def complete(
+      self, files: Sequence[str], batches: Iterable[Iterable[Result]]
+  ) -> Iterator[Result]:
+    """Append results, then read those of all images.
+
+    Args:
+      files: all images.
+      batches: results of those that were `left`, each appended as it comes.
+
+    Yields:
+      A result for each of the files.
+    """
+    for batch in batches:
+      self.append(batch)
+    yield from map(self.result, files)
+
   def __enter__(self) -> 'Journal':
     """Return itself."""
     return self
@@ -110,25 +133,3 @@ class Journal:
     if name is None:
       return 'by another program'
     return f'with {name} {found.get(name)!r}, not {settings.get(name)!r}'
-
-
-def resume(
-    journal: Journal, files: Sequence[str],
-    caption: Callable[[list[str]], Iterable[list[Result]]],
-) -> Iterator[Result]:
-  """Caption what the journal does not have, then read all from there.
-
-  Args:
-    journal: of results.
-    files: images; one that comes twice is captioned once.
-    caption: captions images, batch by batch.
-
-  Yields:
-    A result for each of the files.
-  """
-  todo = [file for file in dict.fromkeys(files) if file not in journal]
-  if len(journal):
-    logging.info('going on where it stopped: %d images are left', len(todo))
-  for batch in caption(todo) if todo else ():
-    journal.append(batch)
-  yield from map(journal.result, files)

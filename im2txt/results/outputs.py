@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from absl import logging
@@ -18,12 +18,10 @@ from im2txt.results import (
     coco_results,
     contact_sheet,
     gallery,
-    journal,
     text_files,
 )
+from im2txt.results.journal import Journal
 from im2txt.results.result import Result, Write
-
-Caption = Callable[[list[str]], Iterator[list[Result]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +85,22 @@ class Outputs:
       return {}
     return coco_results.image_ids(files, self.annotations_file)
 
+  def journal(
+      self, settings: Mapping[str, Any]
+  ) -> AbstractContextManager[Journal | None]:
+    """Open the journal of the files; None in a context if there are none.
+
+    Args:
+      settings: what the results depend on; JSON values.
+
+    Raises:
+      OSError: it cannot be read or written, or another process has it open.
+      ValueError: it is of other settings, or no journal.
+    """
+    if not self.files:
+      return contextlib.nullcontext()
+    return Journal(f'{self.files[0]}.progress', settings)
+
   @contextlib.contextmanager
   def open(
       self, ids: Mapping[str, int | str]
@@ -118,35 +132,24 @@ class Outputs:
 
 
 def write(
-    outputs: Outputs, files: Sequence[str], ids: Mapping[str, int | str],
-    caption: Caption, settings: Mapping[str, Any],
+    outputs: Outputs, ids: Mapping[str, int | str], results: Iterable[Result]
 ) -> int:
-  """Caption images and write the results.
+  """Write results.
 
   Args:
     outputs: where to.
-    files: images.
     ids: of the images, see `Outputs.image_ids`.
-    caption: captions images.
-    settings: what the results depend on, as JSON can say it.
+    results: of the images, in the order of their files.
 
   Returns:
     The number of images that could not be read.
 
   Raises:
     OSError: a file cannot be written.
-    ValueError: a journal is of other settings.
   """
   unreadable = 0
-  with contextlib.ExitStack() as stack:
-    if outputs.files:
-      begun = stack.enter_context(journal.Journal(
-          f'{outputs.files[0]}.progress', settings))
-      found = journal.resume(begun, files, caption)
-    else:
-      found = itertools.chain.from_iterable(caption(list(files)))
-    writers = stack.enter_context(outputs.open(ids))
-    for result in found:
+  with outputs.open(ids) as writers:
+    for result in results:
       unreadable += result.error is not None
       for write_result in writers:
         write_result(result)

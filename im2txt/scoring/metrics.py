@@ -85,7 +85,7 @@ class Evaluation(NamedTuple):
 
 
 class Scorer:
-  """Scores any number of caption sets against the same references."""
+  """The references, against which any number of caption sets are scored."""
 
   def __init__(
       self,
@@ -127,7 +127,7 @@ class Scorer:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Names of the metrics that are computed."""
+    """Return the names of the metrics that are computed."""
     return tuple(name for name in NAMES
                  if name != 'METEOR' or self._has_java)
 

@@ -36,7 +36,8 @@ _SEEDS = 1_000_000_007
 class TrainingRun:
   """What to train, from where and how far."""
 
-  config: configuration.Config
+  captioner: Captioner                # the model
+  config: configuration.TrainingConfig
   shards: Shards
   train_dir: str                      # the run folder
   number_of_steps: int                # last step, counted from the run's first
@@ -91,7 +92,7 @@ def train(run: TrainingRun) -> None:
       while run.replica.wait_until_ready(interrupted):
         with (contextlib.closing(progress),
               checkpoints.explained_errors(run.train_dir),
-              bad_records.explained_errors(run.shards, run.config.model),
+              bad_records.explained_errors(run.shards, run.captioner.config),
               run.replica.session(scaffold, all_hooks) as session):
           feeds = (graph.self_critical.feeds(session, run.critic.score)
                    if graph.self_critical else itertools.repeat(None))
@@ -102,7 +103,7 @@ def train(run: TrainingRun) -> None:
 
 def _set_seed(run: TrainingRun) -> None:
   """Seed the graph: a resumed run and each replica draw other numbers."""
-  seed = run.config.training.seed
+  seed = run.config.seed
   if seed is not None:
     newest = checkpoints.newest(run.train_dir)
     tf1.set_random_seed(seed + _SEEDS * run.replica.index
@@ -116,25 +117,24 @@ def build_graph(run: TrainingRun) -> TrainingGraph:
     ValueError: a configuration that cannot be built.
     OSError: a file that is not there.
   """
-  config, replica = run.config, run.replica
+  captioner, config, replica = run.captioner, run.config, run.replica
   batch = pipeline.make_batch(
-      run.shards, config.model, True, replica.index, replica.count)
+      run.shards, captioner.config, True, replica.index, replica.count)
   global_step = tf1.train.get_or_create_global_step()
-  schedule = (config.training,
-              config.model.batch_size * replica.batches_a_step)
-  self_critical = run.critic and SelfCritical(config, batch, run.critic)
+  schedule = (config, captioner.config.batch_size * replica.batches_a_step)
+  self_critical = run.critic and SelfCritical(
+      captioner, config, batch, run.critic)
   if self_critical:
     batch = self_critical.batch
-  outputs = Captioner(config.model).build(
+  outputs = captioner.build(
       # The model that is trained is the one that draws: without dropout.
       Mode.EVAL if self_critical else Mode.TRAIN,
-      batch, run.train_encoder,
-      config.training.label_smoothing,
+      batch, run.train_encoder, config.label_smoothing,
       optimization.sampling_rate(*schedule, global_step),
       self_critical and self_critical.caption_weights)
   rate = optimization.learning_rate(*schedule, run.train_encoder, global_step)
   train_op, gradient_norm = optimization.train_op(
-      config.training, outputs.total_loss, rate,
+      config, outputs.total_loss, rate,
       functools.partial(
           replica.wrap_optimizer,
           weight=tf.reduce_sum(outputs.caption_loss.weights)))
@@ -162,11 +162,10 @@ def variable_table() -> str:
 
 def _make_scaffold(run: TrainingRun) -> tf1.train.Scaffold:
   """Make what gives the variables their values and what saves them."""
-  saver = tf1.train.Saver(
-      max_to_keep=run.config.training.max_checkpoints_to_keep)
+  saver = tf1.train.Saver(max_to_keep=run.config.max_checkpoints_to_keep)
   saver.recover_last_checkpoints(checkpoints.all_in(run.train_dir))
   load = start.make_init_fn(
-      run.config.model, run.train_dir, run.init_checkpoint,
+      run.captioner, run.train_dir, run.init_checkpoint,
       [run.shards, run.evaluation and run.evaluation.shards],
       run.first_values)
 
@@ -204,19 +203,18 @@ def make_hooks(
           hooks.StopOnEventHook(interrupted),
           progress]
   if run.replica.is_chief:
-    training = run.config.training
     made += [
         # Before the saver's: curves must reach as far as the checkpoints.
         tf1.train.SummarySaverHook(
-            save_steps=training.save_summaries_steps,
+            save_steps=run.config.save_summaries_steps,
             output_dir=run.train_dir, summary_op=graph.scalar_summaries),
         tf1.train.CheckpointSaverHook(
             run.train_dir, saver=saver,
             checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-            listeners=listeners, **save_interval(training))]
+            listeners=listeners, **save_interval(run.config))]
     if graph.image_summary is not None:
       made.append(tf1.train.SummarySaverHook(
-          save_steps=training.save_images_steps,
+          save_steps=run.config.save_images_steps,
           output_dir=run.train_dir, summary_op=graph.image_summary))
   return made + run.replica.hooks(graph.train_op, interrupted)
 

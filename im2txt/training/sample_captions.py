@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from im2txt import configuration
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints import restore, variable_loader
 from im2txt.files import file_system
@@ -25,7 +24,7 @@ class CaptionSamples:
 
   def __init__(
       self,
-      config: configuration.ModelConfig,
+      captioner: Captioner,
       vocab: vocabulary.Vocabulary,
       image_file: str,
       seed: int | None = None,
@@ -33,7 +32,7 @@ class CaptionSamples:
     """Build the graph.
 
     Args:
-      config: the model.
+      captioner: the model.
       vocab: its words.
       image_file: the image.
       seed: the same seed gives the same captions of a checkpoint; None: they
@@ -51,11 +50,11 @@ class CaptionSamples:
       tf1.set_random_seed(seed)
       try:
         image = session.run(image_processing.process_image(
-            tf.constant(encoded_image), False, config))
+            tf.constant(encoded_image), False, captioner.config))
       except tf.errors.OpError as error:
         raise ValueError(
             f'{image_file}: {graph_errors.reason(error)}') from None
-      decoder, memory, _ = Captioner(config).connect(
+      decoder, memory, _ = captioner.connect(
           tf.constant(image[np.newaxis]))
       rules = Rules(vocab)
       self._sentences = [

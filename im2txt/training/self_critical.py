@@ -115,7 +115,7 @@ def make_critic(
       bad_records.left_out(shards, config))
   if num_records > len(of_images):
     raise ValueError(
-        f'{shards.pattern}: --self_critical needs all captions of a '
+        f'{shards.pattern}: --self_critical needs all captions of an '
         'image in one record; build the shards with --layout=image, or make '
         'features of them (data_prep.cache_features)')
   return Critic(vocab, of_images)
@@ -153,20 +153,21 @@ class SelfCritical:
 
   def __init__(
       self,
-      config: configuration.Config,
+      captioner: Captioner,
+      config: configuration.TrainingConfig,
       source: Batch,
       critic: Critic,
   ):
     """Build the graph.
 
     Args:
-      config: the system, as of `phase`.
+      captioner: the model.
+      config: of training, as of `phase`.
       source: images with all their captions.
       critic: gives the rewards.
     """
     # The encoder is frozen and runs once: its encoding is fetched and fed to
     # the training step. Cached features may lack regions.
-    captioner = Captioner(config.model)
     encoding = captioner.encode(source.images)
     source = source._replace(images=encoding._replace(**{
         name: tf.stop_gradient(x)
@@ -174,7 +175,7 @@ class SelfCritical:
     self._source = source
     self._fed = [x for x in tf.nest.flatten(source) if x is not None]
     self._critic = critic
-    num_samples = config.training.self_critical_samples
+    num_samples = config.self_critical_samples
     with tf.name_scope('self_critical'):
       decoder, memory = captioner.build_memory(source.images)
       self._sentences = sampling.sample(
@@ -191,7 +192,7 @@ class SelfCritical:
       ) * (num_samples / (num_samples - 1))
       self.batch = self._drawn_batch(num_samples, critic.vocab.end_id)
       self.caption_weights = tf.reshape(advantages, [-1])
-      share = config.training.self_critical_cross_entropy
+      share = config.self_critical_cross_entropy
       if share:
         self.batch, self.caption_weights = self._with_written(share)
     tf1.summary.scalar('self_critical/reward', self.reward)

@@ -21,6 +21,7 @@ from im2txt.checkpoints import (
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import optimization, word_initialization
 
@@ -31,6 +32,7 @@ class Start(NamedTuple):
   """What a run starts from."""
 
   config: configuration.Config  # final
+  captioner: Captioner          # of `config.model`
   shards: Shards                # to train on
   checkpoint: str | None        # newest of the run folder, else the initial one
   vocab_file: str | None
@@ -40,7 +42,7 @@ class Start(NamedTuple):
 
 def find(
     config: configuration.Config, train_dir: str, vocab_file: str | None,
-    init_checkpoint: str | None,
+    init_checkpoint: str | None, needs_encoder_weights: bool,
 ) -> Start:
   """Find what a run starts from, and check that it fits together.
 
@@ -50,19 +52,24 @@ def find(
     train_dir: the run folder.
     vocab_file: the vocabulary, or None to look for it.
     init_checkpoint: a checkpoint or run folder that a new run starts from.
+    needs_encoder_weights: whether to refuse an encoder of random weights.
 
   Raises:
     ValueError: shards, vocabulary, checkpoint and configuration do not fit
-      together.
+      together, or nothing gives the encoder the weights that it needs.
     OSError: a file is missing.
   """
+  encoder = encoders.make(config.model)
   found = checkpoints.newest(train_dir)
   checkpoint = found or (
       init_checkpoint and checkpoints.latest(init_checkpoint))
+  if needs_encoder_weights and not checkpoint:
+    check_encoder(config.model, encoder)
   shards = Shards.find(
       config.model.input_file_pattern, config.model.bad_records)
   vocab_file = find_vocabulary(shards, vocab_file, checkpoint)
-  config = resolve(config, vocab_file, resumes=found is not None)
+  config = resolve(
+      config, encoder.image_side, vocab_file, resumes=found is not None)
   if vocab_file and checkpoint:
     check_vocabulary(vocab_file, checkpoint)
   first_values = {}
@@ -70,7 +77,8 @@ def find(
     check_first_values(config.model)
   elif not found:
     first_values = word_initialization.first_values(config.model, vocab_file)
-  return Start(config, shards, checkpoint, vocab_file, first_values)
+  return Start(config, Captioner(config.model, encoder), shards, checkpoint,
+               vocab_file, first_values)
 
 
 def critical_vocabulary(train_dir: str, start: Start) -> vocabulary.Vocabulary:
@@ -134,7 +142,8 @@ def find_vocabulary(
 
 
 def resolve(
-    config: configuration.Config, vocab_file: str | None, resumes: bool
+    config: configuration.Config, image_side: int, vocab_file: str | None,
+    resumes: bool,
 ) -> configuration.Config:
   """Return the final configuration, which nothing changes afterwards.
 
@@ -144,6 +153,7 @@ def resolve(
 
   Args:
     config: as it was written.
+    image_side: pixels, that of the encoder.
     vocab_file: the vocabulary, if there is one.
     resumes: whether the run has a checkpoint, so that its width is known.
 
@@ -173,8 +183,7 @@ def resolve(
   if not (resumes and embedding_size):
     embedding_size = word_initialization.find_width(model)
   return configuration.resolve(
-      config, encoders.make(model).image_side, markers, vocab_size,
-      embedding_size)
+      config, image_side, markers, vocab_size, embedding_size)
 
 
 def check_vocabulary(vocab_file: str, prefix: str) -> None:
@@ -216,17 +225,14 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def check_encoder(
-    config: configuration.ModelConfig,
-    train_dir: str,
-    init_checkpoint: str | None,
+    config: configuration.ModelConfig, encoder: encoders.Encoder
 ) -> None:
   """Refuse to train on a frozen encoder of random weights.
 
   Raises:
-    ValueError: nothing gives the encoder weights.
+    ValueError: the encoder has no pretrained weights.
   """
-  if (init_checkpoint or checkpoints.newest(train_dir)
-      or encoder_weights.find(config, encoders.make(config))):
+  if encoder_weights.find(config, encoder):
     return
   raise ValueError(
       f'the encoder {config.encoder} is frozen but has no pretrained weights: '
@@ -250,7 +256,7 @@ def check_first_values(config: configuration.ModelConfig) -> None:
 
 
 def make_init_fn(
-    config: configuration.ModelConfig,
+    captioner: Captioner,
     train_dir: str,
     init_checkpoint: str | None,
     shards: Iterable[Shards | None],
@@ -268,7 +274,7 @@ def make_init_fn(
   processes may already train the rest.
 
   Args:
-    config: the model.
+    captioner: the model.
     train_dir: the run folder.
     init_checkpoint: the initial checkpoint, if any.
     shards: those to train on, and those to evaluate on if any; cached features
@@ -278,15 +284,15 @@ def make_init_fn(
   Returns:
     The function. It raises ValueError where values do not fit.
   """
-  encoder = encoders.make(config)
   variables = tf1.global_variables()
   loader = variable_loader.VariableLoader(variables)
 
   def init(session: tf1.Session) -> None:
     values = _read_values(
-        config, encoder, train_dir, init_checkpoint, first_values, variables)
+        captioner, train_dir, init_checkpoint, first_values, variables)
     for one in filter(None, shards):
-      encoder_weights.check_features(config, encoder, one, values)
+      encoder_weights.check_features(
+          captioner.config, captioner.encoder, one, values)
     optimization.fill_missing_slots(variables, values)
     session.run([v.initializer for v in variables
                  if v.op.name not in values])
@@ -296,8 +302,7 @@ def make_init_fn(
 
 
 def _read_values(
-    config: configuration.ModelConfig,
-    encoder: encoders.Encoder,
+    captioner: Captioner,
     train_dir: str,
     init_checkpoint: str | None,
     first_values: Mapping[str, np.ndarray],
@@ -316,7 +321,8 @@ def _read_values(
         v for v in variables if v is not tf1.train.get_global_step()
         and not v.op.name.startswith(f'{names.VARIABLE_SCOPE}/')]
     return restore.read_values(prefix, model_variables, averaged=True)
-  weights = encoder_weights.find(config, encoder)
+  encoder = captioner.encoder
+  weights = encoder_weights.find(captioner.config, encoder)
   if weights:
     logging.info('Starting from scratch, with a pretrained encoder')
     return encoder_weights.read(

@@ -14,7 +14,7 @@ def test_captioning(launch):
   finished = launch(
       'benchmarks.captioning', '--quick', '--encoder=efficientnet_lite0',
       '--image_size=32', '--vocab_size=41', '--num_units=7', '--beam_size=2',
-      '--max_caption_length=5', '--num_images=5', '--batch_sizes=1,3',
+      '--max_caption_length=5', '--num_pictures=5', '--batch_sizes=1,3',
       '--rounds=1')
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'\| (\w[\w ]*?) +\| +(\d+) \| +[\d.]+ \|', finished.stdout)
@@ -23,7 +23,7 @@ def test_captioning(launch):
 
 
 def test_data_prep(launch):
-  finished = launch('benchmarks.data_prep', '--num_images=9', '--rounds=1',
+  finished = launch('benchmarks.data_prep', '--num_photos=9', '--rounds=1',
                     '--max_side=64')
   assert finished.returncode == 0, finished.stderr
   shares = dict(re.findall(
@@ -61,7 +61,7 @@ def test_build_steps(launch, task):
 def test_training(launch):
   finished = launch(
       'benchmarks.training', '--encoder=efficientnet_lite0', '--image_size=32',
-      '--vocab_size=41', '--num_units=7', '--batch_size=3', '--num_images=5',
+      '--vocab_size=41', '--num_units=7', '--batch_size=3', '--num_pictures=5',
       '--num_records=40', '--rounds=1')
   assert finished.returncode == 0, finished.stderr
   steps, alone, costs = (
@@ -81,7 +81,7 @@ def test_training(launch):
 
 
 def test_training_memory(launch):
-  finished = launch('benchmarks.training_memory', '--num_images=9',
+  finished = launch('benchmarks.training_memory', '--num_pictures=9',
                     '--num_pairs=35', '--steps=1')
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'^\| (\w.*?) +\| +(\d+) \| +1 \| +(\d+) \|$',
@@ -107,7 +107,7 @@ def test_determinism():
   finished = subprocess.run(
       [sys.executable, '-m', 'benchmarks.determinism', '--image_size=32',
        '--encoder=efficientnet_lite0', '--vocab_size=41', '--num_units=7',
-       '--batch_size=3', '--num_images=5', '--num_records=40',
+       '--batch_size=3', '--num_pictures=5', '--num_records=40',
        '--rounds=1'], cwd=ROOT, capture_output=True, text=True, check=False)
   assert finished.returncode == 0, finished.stderr
   rows = re.findall(r'^\| (\w+) +\|.* +(\S+) \|$', finished.stdout, re.M)[1:]

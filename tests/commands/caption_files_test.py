@@ -227,28 +227,27 @@ def test_interrupted_it_goes_on(
 
 def test_what_was_unreadable_is_tried_again(tmp_path):
   journal = str(tmp_path / 'progress')
-  asked = []
 
-  def captioned(mended):
-    def caption(files):
-      asked.append(files)
-      yield [results.Result(
-          file, error=None if mended or 'red' not in file else 'cut off')
-             for file in files]
-    return caption
+  def complete(opened, error):
+    # 'red' is the one that may not be readable.
+    yield from opened.complete(files, [
+        [results.Result(file, error=error if file == 'red' else None)]
+        for file in opened.left(files)])
 
   files = ['blue', 'red', 'blue', 'green']
   with (pytest.raises(KeyboardInterrupt),
         journals.Journal(journal, {}) as opened):
-    assert [result.error for result in journals.resume(
-        opened, files, captioned(False))] == [None, 'cut off', None, None]
+    assert opened.left(files) == ['blue', 'red', 'green']
+    assert [result.error for result in complete(opened, 'cut off')] == [
+        None, 'cut off', None, None]
     raise KeyboardInterrupt
   with journals.Journal(journal, {}) as opened:
-    found = list(journals.resume(opened, files, captioned(True)))
+    assert opened.left(files) == ['red']
+    found = list(complete(opened, None))
     assert [result.file for result in found] == files
     assert not any(result.error for result in found)
-    assert list(journals.resume(opened, files, captioned(True))) == found
-  assert asked == [['blue', 'red', 'green'], ['red']]
+    assert opened.left(files) == []
+    assert list(complete(opened, None)) == found
 
 
 def test_a_run_that_fails_before_the_first_result_can_be_mended(

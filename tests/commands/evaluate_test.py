@@ -18,6 +18,7 @@ from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint
 from im2txt.evaluation.evaluator import Evaluator
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 
 tf1 = tf.compat.v1
 
@@ -148,7 +149,8 @@ def make_evaluator(trained, task):
   def make(pattern=task.val_pattern, **fields):
     config = load_config(str(trained.folder)).model
     return Evaluator(
-        dataclasses.replace(config, **fields), Shards.find(pattern), 5)
+        Captioner(dataclasses.replace(config, **fields)),
+        Shards.find(pattern), 5)
   return make
 
 

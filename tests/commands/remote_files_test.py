@@ -21,6 +21,7 @@ from im2txt.files import file_system
 from im2txt.inference import batch_captioner, image_files, loaded_model
 from im2txt.inputs import feature_cache
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
 from im2txt.text import vocabulary
@@ -108,6 +109,7 @@ def test_shards_and_features_are_those_made_here(made, tmp_path):
 def test_a_model_is_trained_evaluated_and_captions_there(made):
   folder = f'{made}/run'
   system = config()
+  captioner = Captioner(system.model)
 
   def keep():
     configuration.save(system, folder)
@@ -115,11 +117,11 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
 
   for steps in (2, 4):  # The second time it goes on.
     loop.train(loop.TrainingRun(
-        system, Shards.find(f'{made}/features/train-*'), folder, steps,
-        log_every_n_steps=1, on_start=keep))
+        captioner, system.training, Shards.find(f'{made}/features/train-*'),
+        folder, steps, log_every_n_steps=1, on_start=keep))
     best_checkpoint.evaluate_new(
         evaluator.Evaluator(
-            system.model, Shards.find(f'{made}/features/val-*'), 100),
+            captioner, Shards.find(f'{made}/features/val-*'), 100),
         f'{folder}/model.ckpt-{steps}', f'{folder}/eval', 'perplexity')
   assert [result.step for result in run_history.read_run(folder).evaluations
           ] == [2, 4]

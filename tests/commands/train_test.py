@@ -26,6 +26,7 @@ from im2txt.checkpoints import folder as checkpoints
 from im2txt.checkpoints.run_folder import load_config
 from im2txt.inputs import image_processing, sequence_example
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.text import caption_styles
 from im2txt.training import loop
 
@@ -208,8 +209,9 @@ def test_resuming_gives_the_run_it_would_have_been(
   for folder, ends in (('whole', [6]), ('parts', [3, 6])):
     for end in ends:
       loop.train(loop.TrainingRun(
-          config, Shards.find(f'{tmp_path}/shard'), str(tmp_path / folder),
-          end, log_every_n_steps=1))
+          Captioner(config.model), config.training,
+          Shards.find(f'{tmp_path}/shard'), str(tmp_path / folder), end,
+          log_every_n_steps=1))
   whole = read_checkpoint(tmp_path / 'whole' / 'model.ckpt-6')
   parts = read_checkpoint(tmp_path / 'parts' / 'model.ckpt-6')
   assert whole.keys() == parts.keys()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_runner import NO_JAVA
+from tiny_encoder import TinyEncoder
 from tiny_task import draw_image
 
 from im2txt.checkpoints import trained_model
@@ -36,7 +37,8 @@ REFERENCES = {
 # Image and number of the caption of each record, in im2txt's layout.
 PAIRS = [[(70, 0), (30, 0), (50, 0), (70, 1)],
          [(50, 1), (90, 0), (10, 0), (50, 2), (10, 1)]]
-IMAGES = [[70, 30], [50, 90, 10]]
+# The images of each shard, in layout `image`.
+SHARDS = [[70, 30], [50, 90, 10]]
 TRAINING = ['a red square .', 'a blue circle']
 
 
@@ -76,7 +78,7 @@ def folder(tmp_path_factory):
       [sequence_example.make_image(
           number, {'image/data': data[number]},
           list(map(caption, REFERENCES[number])))
-       for number in shard] for shard in IMAGES])
+       for number in shard] for shard in SHARDS])
   write(folder, 'train', [[
       sequence_example.make_pair(1, b'', caption(text)) for text in TRAINING]])
   return folder
@@ -91,7 +93,7 @@ def model(trained, read_checkpoint, write_checkpoint, tmp_path_factory):
     shutil.copy(trained.folder / name, run)
   random = np.random.default_rng(5)
   values = {
-      name: value if name.startswith('Efficient') or name == 'global_step'
+      name: value if name.startswith(TinyEncoder.scope) or name == 'global_step'
       else random.normal(size=value.shape).astype(np.float32)
       for name, value in read_checkpoint(
           trained.folder / 'model.ckpt-6').items()}
@@ -125,7 +127,7 @@ def read_values(model):
 def evaluate(model, shards, name, rules, options, training='train',
              consensus_pattern=None):
   scoring = CaptionEvaluation(
-      model.config, Shards.find(f'{shards}/{name}-*'),
+      model.captioner, Shards.find(f'{shards}/{name}-*'),
       find_training_shards(f'{shards}/{training}-*'), rules, options,
       consensus_pattern and Shards.find(consensus_pattern))
   return scoring, scoring.evaluate(read_values(model))
@@ -187,7 +189,7 @@ def test_references_are_what_people_wrote(
   _, scores = evaluate(model, tmp_path, 'val', rules, options)
   theirs = by_im2txts_search[1]
   assert scores['captions'] == theirs['captions']
-  assert scores['settings']['images'] == theirs['settings']['images']
+  assert scores['settings']['pictures'] == theirs['settings']['pictures']
   assert scores['diversity']['novel'] == pytest.approx(
       sum(text not in said[:2] for text in captions.values()) / 5)
 
@@ -265,7 +267,7 @@ def test_features_and_those_of_another_encoder(
   assert scores['diversity']['novel'] is None
 
   values = read_values(model)
-  name = next(name for name in values if name.startswith('Efficient'))
+  name = next(name for name in values if name.startswith(TinyEncoder.scope))
   values[name] = values[name] + 1
   with pytest.raises(ValueError, match='weights'):
     scoring.evaluate(values)
@@ -293,7 +295,7 @@ def test_captions_chosen_by_those_of_other_images(
       [str(folder / f'{number}.jpg') for number in IMAGES],
       functools.partial(
           beam_search.beam_search, rules=rules, options=options),
-      batch_size=9, choose=choose)
+      batch_size=9, rerank=choose)
   expected = metrics.Scorer(REFERENCES, TRAINING).evaluate({
       number: result.captions[0].text
       for number, result in zip(IMAGES, results, strict=True)})

@@ -13,6 +13,7 @@ from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint, during_training, metrics_file
 from im2txt.evaluation.evaluator import Evaluator
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 
 AVERAGED = ('image_embedding/weights', 'seq_embedding/map',
             'lstm/basic_lstm_cell/kernel', 'lstm/basic_lstm_cell/bias',
@@ -51,7 +52,7 @@ def test_a_score_that_is_unknown_decides_nothing(scores):
 @pytest.fixture(scope='module')
 def evaluator(trained, task):
   config = load_config(str(trained.folder)).model
-  return Evaluator(config, Shards.find(task.val_pattern), 7)
+  return Evaluator(Captioner(config), Shards.find(task.val_pattern), 7)
 
 
 @pytest.fixture
@@ -121,7 +122,8 @@ class Captions:
 def test_the_best_by_a_score(
     order, run_folder, trained, task, caplog):
   config = load_config(str(trained.folder)).model
-  scoring = Evaluator(config, Shards.find(task.val_pattern), 7, Captions())
+  scoring = Evaluator(
+      Captioner(config), Shards.find(task.val_pattern), 7, Captions())
   with caplog.at_level('INFO'):
     for step in order:
       assert evaluate_new(scoring, run_folder, step, 'CIDEr')
@@ -136,7 +138,8 @@ def test_the_best_by_a_score(
 def test_what_has_no_scores_is_evaluated_again(
     evaluator, run_folder, trained, task):
   config = load_config(str(trained.folder)).model
-  scoring = Evaluator(config, Shards.find(task.val_pattern), 7, Captions())
+  scoring = Evaluator(
+      Captioner(config), Shards.find(task.val_pattern), 7, Captions())
   assert evaluate_new(evaluator, run_folder, 6)
   assert evaluate_new(scoring, run_folder, 6)
   assert not evaluate_new(scoring, run_folder, 6)
@@ -157,7 +160,8 @@ def test_a_best_that_will_not_be_known(metric, reason, monkeypatch):
 def test_a_best_of_an_unknown_score_is_not_kept(
     run_folder, trained, task):
   config = load_config(str(trained.folder)).model
-  scoring = Evaluator(config, Shards.find(task.val_pattern), 7, Captions())
+  scoring = Evaluator(
+      Captioner(config), Shards.find(task.val_pattern), 7, Captions())
   with pytest.raises(ValueError, match='METEOR of step 6 is unknown'):
     evaluate_new(scoring, run_folder, 6, 'METEOR')
   assert not (run_folder / 'best').exists()

@@ -168,9 +168,11 @@ def build(model, critic, **training):
   with tf.Graph().as_default() as graph:
     tf1.set_random_seed(1)
     source = pipeline.make_batch(None, config.model, training=True)
-    critical = self_critical.SelfCritical(config, source, critic)
-    outputs = Captioner(config.model).build(Mode.EVAL, critical.batch,
-        caption_weights=critical.caption_weights)
+    captioner = Captioner(config.model)
+    critical = self_critical.SelfCritical(
+        captioner, config.training, source, critic)
+    outputs = captioner.build(
+        Mode.EVAL, critical.batch, caption_weights=critical.caption_weights)
     train_op, _ = optimization.train_op(
         config.training, outputs.total_loss, tf.constant(0.03))
   return Built(graph, source, critical, outputs, train_op)
@@ -289,12 +291,12 @@ def test_every_decoder_learns_what_is_rewarded(model, critic):
 
 def test_features_without_regions_can_be_fed(critic):
   model = configuration.ModelConfig(decoder='show_and_tell', **SMALL)
-  config = configuration.Config(model=model)
   with tf.Graph().as_default(), tf1.Session() as session:
     source = Batch(
         Encoding(tf.random.uniform([P, C]), None),
         *map(tf.constant, arrays()[1:]))
-    critical = self_critical.SelfCritical(config, source, critic)
+    critical = self_critical.SelfCritical(
+        Captioner(model), configuration.TrainingConfig(), source, critic)
     session.run(tf1.global_variables_initializer())
     feeds = next(critical.feeds(FakeSession(session), score_by(len)))
     fed = session.run(critical.batch.images.pooled, feeds)

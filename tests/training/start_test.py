@@ -10,6 +10,7 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.checkpoints import names
 from im2txt.inputs.shards import Shards
+from im2txt.models.captioner import Captioner
 from im2txt.text import caption_styles
 from im2txt.training import start
 
@@ -28,7 +29,8 @@ def test_what_has_a_value_is_not_initialised(write_checkpoint, tmp_path):
     new = tf1.Variable(tf.fill([3], 5.0),
                        name=f'{names.VARIABLE_SCOPE}/new')
     start.make_init_fn(
-        configuration.ModelConfig(), str(tmp_path), None, [], {})(session)
+        Captioner(configuration.ModelConfig()), str(tmp_path), None, [], {}
+    )(session)
     assert session.run(step) == 6
     assert session.run(kernel).tolist() == [7, 8]
     assert session.run(new).tolist() == [5, 5, 5]
@@ -64,6 +66,9 @@ def vocab_file(tmp_path):
   return path
 
 
+SIDE = 96  # Pixels, as if of the encoder.
+
+
 def config_of(**fields):
   return configuration.Config(configuration.ModelConfig(**{
       'encoder': 'efficientnet_lite0', 'image_height': 0, **fields}))
@@ -71,18 +76,19 @@ def config_of(**fields):
 
 def test_what_is_0_follows_from_encoder_and_vocabulary(vocab_file):
   config = config_of(vocab_size=0)
-  final = start.resolve(config, vocab_file, resumes=False).model
-  assert (final.image_height, final.image_width) == (224, 299)
+  final = start.resolve(config, SIDE, vocab_file, resumes=False).model
+  assert (final.image_height, final.image_width) == (SIDE, 299)
   assert final.vocab_size == 5
   assert (final.start_word, final.end_word, final.unknown_word) == (
       '<start>', '<end>', '<unk>')
   # What is resolved stays.
   again = configuration.Config(final)
-  assert start.resolve(again, vocab_file, resumes=True) == again
+  assert start.resolve(again, SIDE, vocab_file, resumes=True) == again
 
 
 def test_without_a_vocabulary_the_configuration_says_all():
-  final = start.resolve(config_of(vocab_size=7), None, resumes=False).model
+  final = start.resolve(
+      config_of(vocab_size=7), SIDE, None, resumes=False).model
   assert (final.vocab_size, final.start_word) == (7, '<S>')
 
 
@@ -95,12 +101,13 @@ def test_without_a_vocabulary_the_configuration_says_all():
 def test_sizes_that_cannot_be(vocab_file, fields, has_words, said):
   with pytest.raises(ValueError, match=said):
     start.resolve(
-        config_of(**fields), vocab_file if has_words else None, resumes=False)
+        config_of(**fields), SIDE, vocab_file if has_words else None,
+        resumes=False)
 
 
 def test_a_run_that_goes_on_needs_no_word_vectors(tmp_path):
   config = config_of(word_vectors_file=str(tmp_path / 'gone'))
-  assert start.resolve(config, None, resumes=True).model == (
-      dataclasses.replace(config.model, image_height=224))
+  assert start.resolve(config, SIDE, None, resumes=True).model == (
+      dataclasses.replace(config.model, image_height=SIDE))
   with pytest.raises(OSError, match='gone'):
-    start.resolve(config, None, resumes=False)
+    start.resolve(config, SIDE, None, resumes=False)
