@@ -189,6 +189,19 @@ def test_commands_exist(page):
         assert (ROOT / words[1]).exists(), line
 
 
+WALKED = re.compile(r'`([\w/]+\.py):([\w.]+)`')
+
+
+def test_functions_that_workspace_walks_through_exist():
+  found = WALKED.findall(PAGES['WORKSPACE.md'])
+  assert len(found) >= 19
+  for path, dotted in found:
+    target = importlib.import_module(path[:-3].replace('/', '.'))
+    for name in dotted.split('.'):
+      target = getattr(target, name)
+    assert callable(target)
+
+
 def test_flags_named_in_sentences_exist():
   modules = {ours[0] for page in PAGES for block in blocks(page)
              if block.language == 'sh' for line in commands(block)
