@@ -9,14 +9,14 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPT = """
 from absl import flags, logging
-from ml_collections import config_flags
 from im2txt import command_line
+from im2txt.flags.config import ConfigFlag
 
 class Flags:
   def __init__(self):
     self.number = flags.DEFINE_integer('number', 3, 'A number.', lower_bound=1)
     self.needed = flags.DEFINE_string('needed', None, 'Needed.', required=True)
-    self.config = config_flags.DEFINE_config_file('config', None, 'A file.')
+    self.config = ConfigFlag(flags.FLAGS)
 
 def main(flags_):
   %s
@@ -43,7 +43,7 @@ def run(tmp_path):
 
 
 def test_main_reads_the_flags(run):
-  body = 'print(flags_.number.value, flags_.config.value.model.batch_size)'
+  body = 'print(flags_.number.value, flags_.config.value().model.batch_size)'
   assert run(body, '--needed=x', '--number=7',
              CONFIG, '--config.model.batch_size=9') == (0, '7 9\n', '')
 

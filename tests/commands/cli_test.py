@@ -28,7 +28,7 @@ def test_an_unknown_command(launch):
 
 def test_commands_explain_themselves(launch):
   finished = launch('im2txt.cli', 'caption', '--help')
-  assert 'Captions images.' in finished.stdout
+  assert 'Caption images.' in finished.stdout
   assert '--beam_size: ' in finished.stdout
 
 

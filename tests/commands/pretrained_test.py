@@ -38,9 +38,9 @@ def test_it_is_all_in_half_precision():
 
 def test_it_is_installed_with_the_package():
   with open(ROOT / 'pyproject.toml', 'rb') as f:
-    patterns = tomllib.load(f)['tool']['setuptools']['package-data']['im2txt']
-  installed = {path for pattern in patterns
-               for path in (ROOT / 'im2txt').glob(pattern)}
+    data = tomllib.load(f)['tool']['setuptools']['package-data']
+  installed = {path for pattern in data['im2txt.pretrained']
+               for path in FOLDER.glob(pattern)}
   assert installed == set(FOLDER.iterdir())
 
 

@@ -56,7 +56,7 @@ def draw(folder):
   file_system.makedirs(f'{folder}/images')
   rows = ['image,caption']
   for i in range(NUM_IMAGES):
-    with file_system.open(f'{folder}/photos/{i}.jpg', 'wb') as f:
+    with file_system.open(f'{folder}/images/{i}.jpg', 'wb') as f:
       if i == 7:
         f.write(b'no image')
       else:
@@ -135,9 +135,9 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
           beam_search.beam_search, rules=Rules(model.vocab),
           options=beam_search.Options()), NUM_IMAGES)
   assert [result.file for result in batch] == [
-      f'{made}/photos/{i}.jpg' for i in range(NUM_IMAGES)]
+      f'{made}/images/{i}.jpg' for i in range(NUM_IMAGES)]
   assert [result.file for result in batch if result.error is not None] == [
-      f'{made}/photos/7.jpg']
+      f'{made}/images/7.jpg']
 
 
 def test_what_is_not_there_is_one_line():

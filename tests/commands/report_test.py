@@ -165,8 +165,8 @@ def test_words_of_another_style_are_of_the_same_images(make_run, cells):
     found['settings'] |= settings
     return make_run(name, line(1, num_words=num_words, scores=found))
 
-  rows, below = cells(run('a', 60000, images='x'),
-                      run('b', 50000, images='x'))
+  rows, below = cells(run('a', 60000, pictures='x'),
+                      run('b', 50000, pictures='x'))
   # Together, above one floor.
   assert [row['run'].split('/')[-1] for row in rows] == [
       'a', 'b', '"a dog is running ."']

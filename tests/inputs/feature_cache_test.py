@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_encoder
 
 from im2txt import configuration, encoders
 from im2txt.inputs import feature_cache, image_processing, sequence_example
@@ -247,12 +248,12 @@ def test_a_run_on_features_captions_images(
 def refused(task, features, start, write_checkpoint, tmp_path_factory):
   """What `train` says to features that it cannot take, by case."""
   folder = tmp_path_factory.mktemp('refused')
-  config = configuration.ModelConfig(encoder='efficientnet_lite0')
+  config = configuration.ModelConfig(encoder=tiny_encoder.NAME)
   encoder = encoders.make(config)
   weights = encoder.read_weights(encoder.default_weights())
-  gamma = 'EfficientNetLite0/Head/BatchNorm/gamma'
+  gamma = 'TinyEncoder/Head/BatchNorm/gamma'
   weights[gamma] = weights[gamma].copy()
-  weights[gamma][17] *= 1.001
+  weights[gamma][3] *= 1.001
   write_checkpoint(folder / 'other.ckpt', weights)
   shutil.copytree(features, folder / 'broken')
   (folder / 'broken' / 'features.json').write_text('{"encoder": ')
@@ -275,7 +276,7 @@ def refused(task, features, start, write_checkpoint, tmp_path_factory):
     ('weights', '/made/train-*: these features were made with other weights'),
     ('phase 2', 'the encoder cannot be trained on a feature cache'),
     ('encoder', "/made: these features were made with encoder "
-     "'efficientnet_lite0', but the model has 'inception_v3'"),
+     "'tiny', but the model has 'inception_v3'"),
     ('size', '/made: these features were made with image_width 32, but the '
      'model has 33'),
     ('mix', 'hold features of different kinds, or one of them images'),

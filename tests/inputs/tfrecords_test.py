@@ -109,7 +109,7 @@ BAD = {
     'a thousand words': (
         lambda: captioned([1, *([5] * 998), 2]),
         'a caption has 1000 words, both markers counted, and must have 2 to '
-        '500 (max_caption_length'),
+        '500 (max_sequence_length'),
     'no protocol buffer': (lambda: b'no record', 'Invalid protocol message'),
     'nothing': (lambda: b'', 'no feature image/data'),
 }

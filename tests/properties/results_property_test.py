@@ -103,7 +103,7 @@ HEADER = json.dumps(SETTINGS, sort_keys=True).encode() + b'\n'
 
 def read_journal(path):
   with result_journal.Journal(path, SETTINGS) as journal:
-    files = list(journal._places)
+    files = list(journal._offsets)
     found = [journal.result(file) for file in files]
     new = results.Result('new', (), 'no')
     journal.append([new])

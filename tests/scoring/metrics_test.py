@@ -127,7 +127,7 @@ def test_without_java_only_meteor_is_missing(golden_evaluation, caplog):
 
 
 SCORE = """
-from im2txt import metrics
+from im2txt.scoring import metrics
 scorer = metrics.Scorer({1: ['a dog runs', 'a dog'], 2: ['a cat']}, None)
 evaluation = scorer.evaluate({1: 'a dog', 2: 'a cat'})
 print(*evaluation.captions.overall)
