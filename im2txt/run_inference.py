@@ -194,7 +194,7 @@ def caption_and_write(
       'checkpoint_path': list(map(file_system.abspath, model.prefixes)),
       'thumbnails': wanted.show_images}
   with wanted.journal(settings) as journal:
-    left = journal.left(files) if journal else files
+    left = files if journal is None else journal.left(files)
     batches = show_progress(
         batch_captioner.caption_files(
             model, left, search, flags_.batch_size.value,
@@ -202,9 +202,9 @@ def caption_and_write(
         len(left),
         # On a terminal printed captions show the progress themselves.
         quiet=not wanted.files and sys.stdout.isatty())
-    return outputs.write(
-        wanted, ids, journal.complete(files, batches) if journal
-        else itertools.chain.from_iterable(batches))
+    results = (itertools.chain.from_iterable(batches) if journal is None
+               else journal.complete(files, batches))
+    return outputs.write(wanted, ids, results)
 
 
 def main(flags_: Flags, arguments: list[str]) -> int:
