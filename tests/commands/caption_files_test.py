@@ -184,13 +184,20 @@ def stop(scripted, many, start, tmp_path):
   return go
 
 
+def rounded(content):
+  """A file without the digits in which batches of another size may differ."""
+  return re.sub(
+      rb'\d+\.\d{6,}', lambda number: b'%.5f' % float(number[0]), content)
+
+
 def goes_on(scripted, many, caption, folder, unbroken):
   """Runs it again, with batches of another size."""
   finished = caption(scripted, many[0].parent, *outputs(folder))
   assert finished.returncode == 0, finished.stderr
   assert f'{NUMBER - KNOWN} images are left' in finished.stderr
-  assert {kind: (folder / f'out.{kind}').read_bytes()
-          for kind in KINDS} == unbroken
+  for kind in KINDS:
+    found = (folder / f'out.{kind}').read_bytes()
+    assert rounded(found) == rounded(unbroken[kind]), kind
   assert len(os.listdir(folder)) == len(KINDS)  # No journal, nothing else.
 
 
