@@ -49,7 +49,7 @@ def resolve_config(
     raise ValueError('what shall read the shards? Give the --config of the '
                      'training')
   vocab_size = 0
-  if shards.vocab_file:
+  if shards.vocab_file and not config.model.vocab_size:
     # The file does not have the unknown word.
     vocab_size = len(vocabulary.read_counts(shards.vocab_file)) + 1
   return configuration.resolve(

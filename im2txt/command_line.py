@@ -5,6 +5,7 @@ stderr and exit status 1 or 2, never a traceback; anything else is a defect of
 ours and keeps its traceback.
 """
 
+import dataclasses
 import errno
 import logging as python_logging
 import os
@@ -81,8 +82,11 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   except (flags.Error, LookupError, TypeError, ValueError, OSError) as error:
     _fail(error, 2)
   except Exception as error:  # A --config file is a program; it can fail so.
+    hint = ('; a configuration is frozen: give its fields when it is made, or '
+            'make another with dataclasses.replace'
+            if isinstance(error, dataclasses.FrozenInstanceError) else '')
     _fail(ValueError(f'the file of --config failed: {type(error).__name__}: '
-                     f'{error}'), 2)
+                     f'{error}{hint}'), 2)
 
 
 def end_at_once(error: Exception) -> None:

@@ -51,8 +51,9 @@ def rename_legacy(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
   if (renamed.get('learning_rate_decay') == 'cosine'
       and 'learning_rate_decay_factor' in renamed
       and 'cosine_final_fraction' not in renamed):
-    renamed['cosine_final_fraction'] = renamed.pop(
-        'learning_rate_decay_factor')
+    # A factor below 0 counted as 0.
+    renamed['cosine_final_fraction'] = max(
+        0.0, renamed.pop('learning_rate_decay_factor'))
     said.append('learning_rate_decay_factor of learning_rate_decay cosine is '
                 'cosine_final_fraction now')
   if said:
@@ -251,7 +252,7 @@ class TrainingConfig:
   # How the rate of phase 1 falls: 'staircase', or 'cosine'.
   learning_rate_decay: str = 'staircase'
   # Cosine: share of the rate that is left after num_epochs_per_decay.
-  cosine_final_fraction: float = at_least(0, 0.0)
+  cosine_final_fraction: float = at_least(0, 0.5)
   # Steps over which the rate of phase 1 first rises from 0.
   warmup_steps: int = at_least(0, 0)
   # AdamW: share of the rate by which each matrix shrinks at a step.
@@ -360,7 +361,7 @@ def resolve(
   return final
 
 
-def choose(table: Mapping[str, Any], field: str, name: Any) -> Any:
+def lookup(table: Mapping[str, Any], field: str, name: Any) -> Any:
   """Return what a field names.
 
   Raises:

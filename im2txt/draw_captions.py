@@ -16,7 +16,7 @@ from absl import flags, logging
 from PIL import ImageOps
 
 from im2txt import command_line
-from im2txt.files import file_system
+from im2txt.files import file_system, json_lines
 from im2txt.inputs import image_size
 from im2txt.results import contact_sheet
 from im2txt.results import result as results
@@ -42,16 +42,9 @@ def read(path: str) -> dict[str, results.Result]:
     OSError: there is no such file.
     ValueError: a line is no result.
   """
-  found = {}
-  with file_system.open(path, 'rb') as f:
-    for number, line in enumerate(f, 1):
-      try:
-        result = results.from_line(line)
-      except ValueError as error:
-        raise ValueError(f'{path}:{number}: {error}') from None
-      if result.error is None:
-        found[result.file] = result
-  return found
+  found = json_lines.read(
+      path, results.from_line, 'result', 'write the file anew')
+  return {result.file: result for result in found if result.error is None}
 
 
 def merge(

@@ -108,7 +108,8 @@ class ShowAndTellModel:
   def _build_training(self) -> None:
     training = self.mode is captioner.Mode.TRAIN
     pattern = self.config.input_file_pattern
-    shards = Shards.find(pattern, self.config.bad_records) if pattern else None
+    shards = (None if pattern is None
+              else Shards.find(pattern, self.config.bad_records))
     batch = pipeline.make_batch(shards, self.config, training)
     outputs = self._captioner.build(self.mode, batch, self.train_inception)
     (self.images, self.input_seqs, self.target_seqs, self.input_mask,

@@ -234,7 +234,7 @@ def train(
       vocab = start.needed_vocabulary(train_dir, begin, '--sample_image')
       samples = sample_captions.CaptionSamples(
           captioner, vocab, flags_.sample_image.value, config.training.seed)
-    if critical_vocab:
+    if critical_vocab is not None:
       # It reads all shards: last, when there is no mistake left to be found.
       critic = self_critical.make_critic(
           begin.shards, config.model, critical_vocab)

@@ -24,6 +24,17 @@ def check_status(response: requests.Response) -> None:
         f'{response.status_code} {response.reason}', response=response)
 
 
+def retry_after_secs(retry: Retry, error: Exception) -> float | None:
+  """Return the seconds that the server asks to wait; None: it does not say."""
+  response = getattr(error, 'response', None)
+  if response is None:
+    return None
+  try:
+    return retry.get_retry_after(response.raw)
+  except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+    return None
+
+
 def wait_secs(retry: Retry, error: Exception) -> float:
   """Return how long to wait before the next try.
 
@@ -35,14 +46,9 @@ def wait_secs(retry: Retry, error: Exception) -> float:
   Returns:
     Seconds.
   """
-  response = getattr(error, 'response', None)
-  if response is not None:
-    try:
-      after = retry.get_retry_after(response.raw)
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-      after = None
-    if after is not None:
-      return after
+  after = retry_after_secs(retry, error)
+  if after is not None:
+    return after
   return min(retry.backoff_max, retry.backoff_factor * 2.0**len(retry.history))
 
 

@@ -256,8 +256,9 @@ def _download(url: str, limits: Limits) -> bytes:
     except connections.CONNECTION_ERRORS as error:
       cause = connections.root_cause(error)
       wait = connections.wait_secs(retry, error)
+      asked = connections.retry_after_secs(retry, error) or 0.0
       # Both errors may pass, but not in seconds.
-      if (not retry.total or wait > limits.total_secs or isinstance(
+      if (not retry.total or asked > limits.total_secs or isinstance(
           cause, (socket.gaierror, ssl.SSLCertVerificationError))):
         raise _FetchError(str(cause), is_temporary=True) from None
       retry = retry.increment('GET', url, error=error)

@@ -17,7 +17,7 @@ def load_config(folder: str) -> configuration.Config:
       'decoder', configuration.ModelConfig().decoder)
   return configuration.Config(
       model=configuration.fill(
-          configuration.choose(
+          configuration.lookup(
               DECODERS, f'{source}: decoder', decoder).config_class,
           sections['model'], source),
       training=configuration.fill(

@@ -78,7 +78,7 @@ class ShowAttendTell(decoder.Decoder):
     self._keep_prob = config.decoder_dropout_keep_prob if training else 1.0
     self._initializer = core.uniform(config.initializer_scale)
     self._words = word_layers.WordLayers(config)
-    self._cell = configuration.choose(_CELLS, 'cell', config.cell)(
+    self._cell = configuration.lookup(_CELLS, 'cell', config.cell)(
         config.num_lstm_units, self.scope, self._initializer,
         config.compute_dtype)
 

@@ -33,7 +33,7 @@ def make(config: configuration.ModelConfig) -> Encoder:
   Raises:
     ValueError: there is none of this name.
   """
-  return configuration.choose(
+  return configuration.lookup(
       ENCODERS, 'encoder', config.encoder).from_config(config)
 
 

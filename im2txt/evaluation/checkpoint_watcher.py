@@ -32,8 +32,7 @@ def watch(
   while not interrupted.is_set():
     newest = checkpoints.newest(folder)
     if newest is None:
-      logging.log_first_n(
-          logging.INFO, '%s has no checkpoint yet', 1, folder)
+      logging.info('%s has no checkpoint yet', folder)
     elif newest != last:
       last = newest
       yield newest

@@ -23,7 +23,7 @@ class ConsensusFlags:
         "images, as data_prep.cache_features makes them with the model's "
         "encoder; for example 'features/train-*'. Of the captions that are "
         'found the best is then the one that agrees most with those of the '
-        'images like the image. It wants a beam of 5 or more.',
+        'most similar images in the shards. It wants a beam of 5 or more.',
         flag_values=values)
 
   def shards(self, bad_records: str) -> Shards | None:

@@ -88,7 +88,11 @@ class BatchCaptioner:
       self._reading = _read(self._name, model.config, None).images.op
       restore = model.restorer()
     self._session = tf1.Session(graph=graph)
-    restore(self._session)
+    try:
+      restore(self._session)
+    except BaseException:
+      self._session.close()
+      raise
 
   def __enter__(self) -> 'BatchCaptioner':
     """Return itself."""

@@ -32,7 +32,7 @@ def look_through(
   source = records.make_source(shards, config, training=False)
 
   def check(serialized: tf.Tensor) -> Any:
-    data = source.choose(records.parse(serialized, source, config)).data
+    data = source.select_version(records.parse(serialized, source, config)).data
     return source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], data),
         tf.zeros([1, 2], tf.int64))

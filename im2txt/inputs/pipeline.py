@@ -59,7 +59,7 @@ def make_batch(
   """
   if shards is None:
     return _placeholders(config)
-  build = configuration.choose(
+  build = configuration.lookup(
       {'tf_data': tf_data.make_batch, 'queue': queues.make_batch},
       'input_pipeline', config.input_pipeline)
   shards = shards.part(replica, num_replicas)
@@ -104,7 +104,7 @@ def make_images(
           bad_records.reader(shards, config)),
       tf.data.Dataset.from_tensor_slices(np.array(chosen, bool))))
   dataset = dataset.filter(plain(lambda _, wanted: wanted)).map(
-      plain(lambda serialized, _: source.choose(
+      plain(lambda serialized, _: source.select_version(
           records.parse(serialized, source, config)).data),
       num_parallel_calls=config.num_preprocess_threads)
   draw = tf_data.draw_number()

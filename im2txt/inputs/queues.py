@@ -36,7 +36,7 @@ def make_batch(
     found = records.parse(values.dequeue(), source, config)
     if training and not config.all_captions:
       found = _draw_caption(found)
-    found = source.choose(found)
+    found = source.select_version(found)
     decoded = source.decode(
         tf.nest.map_structure(lambda x: x[tf.newaxis], found.data),
         tf_data.seeds_of(

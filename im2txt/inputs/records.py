@@ -17,7 +17,7 @@ class _Images:
     self._config = config
     self._training = training
 
-  def choose(self, example: Example) -> Example:
+  def select_version(self, example: Example) -> Example:
     """Return the example; its image gets its version in `decode`."""
     return example
 
@@ -52,7 +52,7 @@ class _Features:
     self._description = description
     self._training = training
 
-  def choose(self, example: Example) -> Example:
+  def select_version(self, example: Example) -> Example:
     """Choose a version: a distorted one for training, if there are any."""
     example = example._replace(data={
         key: self._description.checked(key, packed)

@@ -17,13 +17,11 @@ class Shards:
   Attributes:
     pattern: comma-separated patterns, as they were given; for messages.
     files: the shards that match, in order.
-    features: what made the features of the shards; None: they hold images.
     bad_records: 'stop' or 'skip', see `ModelConfig.bad_records`.
   """
 
   pattern: str
   files: tuple[str, ...]
-  features: feature_cache.Description | None = None
   bad_records: str = tfrecords.STOP
 
   @classmethod
@@ -35,12 +33,11 @@ class Shards:
       bad_records: 'stop' or 'skip'.
 
     Raises:
-      ValueError: a pattern matches nothing, no shard has a record, the shards
-        are of several kinds or not complete, or there is no such
-        `bad_records`.
+      ValueError: a pattern matches nothing, no shard has a record, or there is
+        no such `bad_records`.
       OSError: the file system cannot be reached.
     """
-    configuration.choose(
+    configuration.lookup(
         dict.fromkeys([tfrecords.STOP, tfrecords.SKIP]), 'bad_records',
         bad_records)
     files = tuple(
@@ -51,7 +48,7 @@ class Shards:
     # A shard without a record is a file without a byte.
     if not any(map(file_system.size, files)):
       raise ValueError(f'the shards {pattern} hold no captions')
-    return cls(pattern, files, feature_cache.find(files), bad_records)
+    return cls(pattern, files, bad_records)
 
   @property
   def folder(self) -> str:
@@ -68,6 +65,15 @@ class Shards:
     """The vocabulary beside the shards, if there is one."""
     path = os.path.join(self.folder, vocabulary.FILE_NAME)
     return path if file_system.exists(path) else None
+
+  @functools.cached_property
+  def features(self) -> feature_cache.Description | None:
+    """What made the features of the shards; None: they hold images.
+
+    Raises:
+      ValueError: the shards are of several kinds, or not complete.
+    """
+    return feature_cache.find(self.files)
 
   def features_for(
       self, config: configuration.ModelConfig

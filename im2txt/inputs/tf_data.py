@@ -43,7 +43,7 @@ def make_batch(
   if training and not config.all_captions:
     dataset = dataset.flat_map(plain(_one_by_one))
   # After that, so that an image's captions see different versions of it.
-  dataset = dataset.map(plain(source.choose))
+  dataset = dataset.map(plain(source.select_version))
   if training:
     dataset = dataset.shuffle(
         config.values_per_input_shard * config.input_queue_capacity_factor)

@@ -44,7 +44,7 @@ def matmul(x: tf.Tensor, y: tf.Tensor, dtype: str) -> tf.Tensor:
   Raises:
     ValueError: another type.
   """
-  dtype = configuration.choose(_DTYPES, 'compute_dtype', dtype)
+  dtype = configuration.lookup(_DTYPES, 'compute_dtype', dtype)
   return tf.cast(tf.matmul(tf.cast(x, dtype), tf.cast(y, dtype)), tf.float32)
 
 

@@ -64,7 +64,7 @@ def make_decoder(config: configuration.ModelConfig, training: bool) -> Decoder:
   Raises:
     ValueError: there is none, or it needs a `config_class` of its own.
   """
-  decoder_class = configuration.choose(DECODERS, 'decoder', config.decoder)
+  decoder_class = configuration.lookup(DECODERS, 'decoder', config.decoder)
   if not isinstance(config, decoder_class.config_class):
     raise ValueError(
         f'the decoder {config.decoder!r} needs a '
@@ -99,7 +99,7 @@ class Captioner:
   @property
   def attends(self) -> bool:
     """Return whether the decoder attends to regions."""
-    return configuration.choose(
+    return configuration.lookup(
         DECODERS, 'decoder', self.config.decoder).attends
 
   @property

@@ -10,8 +10,6 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-import nltk
-
 from im2txt.files import atomic_files, file_system, json_files
 
 _PUNCTUATION = str.maketrans('', '', string.punctuation)
@@ -22,6 +20,9 @@ _KERAS_FILTERS = str.maketrans(
 
 
 def _nltk(caption: str) -> list[str]:
+  # Here, for it takes seconds, and few commands tokenize.
+  import nltk
+
   # `preserve_line` avoids the sentence splitter, whose model nltk would have to
   # download; the result differs at full stops inside a caption only.
   tokens: list[str] = nltk.word_tokenize(

@@ -42,7 +42,7 @@ def learning_rate(
   """
   if train_encoder:
     return tf.constant(config.train_inception_learning_rate)
-  rate = configuration.choose(
+  rate = configuration.lookup(
       {'staircase': _staircase, 'cosine': _cosine}, 'learning_rate_decay',
       config.learning_rate_decay)(config, batch_size, global_step)
   if config.warmup_steps:
@@ -141,7 +141,7 @@ class _Update(tf1.train.Optimizer):
       ValueError: there is no such optimizer.
     """
     super().__init__(False, 'update')
-    self._optimizer = configuration.choose(
+    self._optimizer = configuration.lookup(
         _OPTIMIZERS, 'optimizer', config.optimizer)(rate)
     self._config = config
     self._rate = rate
