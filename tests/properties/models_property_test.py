@@ -338,31 +338,37 @@ def read_shard(path):
   return found
 
 
+@pytest.fixture(scope='module')
+def shard_folder(tmp_path_factory):
+  """A folder without a description of features."""
+  return tmp_path_factory.mktemp('shards')
+
+
 @given(record=(pairs | images).flatmap(
     lambda example: damaged(example.SerializeToString())))
-def test_records(folder, record):
-  with tf.io.TFRecordWriter(f'{folder}/whole') as writer:
+def test_records(shard_folder, record):
+  with tf.io.TFRecordWriter(f'{shard_folder}/whole') as writer:
     writer.write(record)
-  with open(f'{folder}/whole', 'rb') as f:
-    read_or_refuse(read_shard, f'{folder}/record', f.read())
+  with open(f'{shard_folder}/whole', 'rb') as f:
+    read_or_refuse(read_shard, f'{shard_folder}/record', f.read())
 
 
 @pytest.fixture(scope='module')
-def shard_bytes(folder):
-  with tf.io.TFRecordWriter(f'{folder}/whole') as writer:
+def shard_bytes(shard_folder):
+  with tf.io.TFRecordWriter(f'{shard_folder}/whole') as writer:
     for i in range(3):
       writer.write(sequence_example.make_pair(
           i, b'x', sequence_example.Caption(['<S>', 'a', '</S>'], [0, 2, 1])
           ).SerializeToString())
-  with open(f'{folder}/whole', 'rb') as f:
+  with open(f'{shard_folder}/whole', 'rb') as f:
     return f.read()
 
 
 @given(data=st.data())
-def test_shards(folder, shard_bytes, data):
+def test_shards(shard_folder, shard_bytes, data):
   content = data.draw(damaged(shard_bytes))
   assume(content)
-  found = read_or_refuse(read_shard, f'{folder}/shard', content)
+  found = read_or_refuse(read_shard, f'{shard_folder}/shard', content)
   if found:  # Whole records, then: some of those, some of them twice.
     assert set(map(tuple, found.of_images)) <= {('a',), ('a', 'a'),
                                                 ('a', 'a', 'a')}
