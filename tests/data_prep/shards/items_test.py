@@ -20,6 +20,7 @@ from data_prep.shards.items import (
     list_items,
     shard_path,
     shard_pattern,
+    split_evenly,
     temporary_pattern,
 )
 from im2txt.inputs import sequence_example
@@ -211,3 +212,9 @@ def test_patterns_match_what_they_are_for(tmp_path):
   assert glob.glob(shard_pattern(str(odd), 'train')) == [path]
   assert glob.glob(temporary_pattern(str(odd), 'train')) == [
       f'{path}.77.tmp']
+
+
+def test_items_are_split_where_earlier_builds_split_them():
+  # A shard's bytes depend on it.
+  parts = split_evenly(range(7), 3)
+  assert [list(part) for part in parts] == [[0, 1], [2, 3], [4, 5, 6]]
