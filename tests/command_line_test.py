@@ -113,3 +113,15 @@ def test_the_log_can_be_made_quiet(run):
 def test_help_tells_of_the_flags(run):
   code, out, _ = run('return 0', '--help')
   assert code in (0, 1) and '--needed' in out and 'Needed.' in out
+
+
+def test_a_configuration_that_is_assigned_to_is_one_line(run, tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text('from im2txt import configuration\n\n'
+                  'def get_config():\n'
+                  '  config = configuration.Config()\n'
+                  '  config.model.batch_size = 7\n'
+                  '  return config\n')
+  status, _, error = run('pass', '--needed=x', f'--config={path}')
+  assert status == 2 and error.count('\n') == 1
+  assert '--config' in error and 'dataclasses.replace' in error

@@ -366,3 +366,17 @@ def test_every_encoder_has_its_side():
 def test_images_are_of_the_side_that_the_encoder_was_made_for(encoder, side):
   config = configuration.ModelConfig(encoder=encoder)
   assert encoders.make(config).image_side == side
+
+
+@pytest.mark.parametrize(('factor', 'left'), [(-1.0, 0.0), (0.25, 0.25)])
+def test_an_older_cosine_falls_as_far_as_before(factor, left):
+  found = configuration.fill(configuration.TrainingConfig, {
+      'learning_rate_decay': 'cosine',
+      'learning_rate_decay_factor': factor}, 'config.json')
+  assert found.cosine_final_fraction == left
+  configuration.check(configuration.Config(training=found))
+
+
+def test_a_cosine_without_a_number_leaves_as_much_as_before():
+  assert configuration.TrainingConfig(
+      learning_rate_decay='cosine').cosine_final_fraction == 0.5

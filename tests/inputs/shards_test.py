@@ -47,3 +47,14 @@ def test_there_is_stop_and_skip(tmp_path):
   assert not Shards.find(f'{tmp_path}/x').skips_bad_records
   with pytest.raises(ValueError, match="bad_records is 'maybe'"):
     Shards.find(f'{tmp_path}/x', 'maybe')
+
+
+def test_captions_can_be_read_of_shards_of_several_kinds(tmp_path):
+  for kind in ('images', 'features'):
+    (tmp_path / kind).mkdir()
+    (tmp_path / kind / 'x').write_text('not empty')
+  (tmp_path / 'features' / 'features.json').write_text('{}')
+  shards = Shards.find(f'{tmp_path}/images/x,{tmp_path}/features/x')
+  assert len(shards.files) == 2
+  with pytest.raises(ValueError, match='features'):
+    shards.features_for(None)

@@ -158,6 +158,14 @@ def test_nobody_waits_longer_than_a_try_may_take(server, tmp_path):
   assert server.requests == ['a']
 
 
+def test_waits_of_our_own_may_be_longer_than_a_try(server, tmp_path):
+  server.answers['a'] = [(503, {}, b''), *ok(JPEG)]
+  fetch(tmp_path, server.url('a'),
+        limits=QUICK._replace(total_secs=0.5, wait_secs=0.6))
+  assert files(tmp_path) == {'a': JPEG}
+  assert server.requests == ['a'] * 2
+
+
 def test_a_passing_failure_is_tried_in_the_next_run(server, tmp_path):
   server.answers['a'] = [(503, {}, b'')]
   fetch(tmp_path, server.url('a'))
