@@ -15,8 +15,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
-from absl import logging
-
+from im2txt import log_once
 from im2txt.files import atomic_files, file_system, json_files
 
 CONFIG_FILE = 'config.json'
@@ -57,13 +56,8 @@ def rename_legacy(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
     said.append('learning_rate_decay_factor of learning_rate_decay cosine is '
                 'cosine_final_fraction now')
   if said:
-    _warn(f'{source}: {"; ".join(sorted(said))}')
+    log_once.warn(f'{source}: {"; ".join(sorted(said))}')
   return renamed
-
-
-@functools.cache
-def _warn(message: str) -> None:
-  logging.warning('%s', message)
 
 
 @dataclass_transform(frozen_default=True)

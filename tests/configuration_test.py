@@ -86,8 +86,7 @@ def test_nothing_changes_a_record():
 
 @pytest.fixture
 def warned(caplog):
-  """The warnings of a test, which none before may have taken."""
-  configuration._warn.cache_clear()
+  """The warnings of a test."""
   return lambda: [record.getMessage() for record in caplog.records
                   if record.levelname == 'WARNING']
 

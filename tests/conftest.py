@@ -16,6 +16,8 @@ import tiny_encoder
 import tiny_task
 from command_runner import ROOT, Command, Finished, Server
 
+from im2txt import log_once
+
 tiny_encoder.register()
 # Of tests/properties: the same few examples each time; many others with
 # `pytest tests/properties --hypothesis-profile=thorough`.
@@ -130,6 +132,12 @@ def write_checkpoint() -> Callable[[object, Mapping[str, np.ndarray]], None]:
         prefix=str(prefix), tensor_names=list(values),
         shape_and_slices=[''] * len(values), tensors=list(values.values()))
   return write
+
+
+@pytest.fixture(autouse=True)
+def no_warning_was_logged():
+  """Whatever a test before has warned of is warned of again."""
+  log_once.warn.cache_clear()
 
 
 @pytest.fixture

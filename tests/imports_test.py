@@ -30,7 +30,7 @@ ROOMS = (
     ('text',),
     ('configuration', 'command_line'),
     ('scoring',),
-    ('files',),
+    ('files', 'log_once'),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 MODULES = sorted(p for p in (ROOT / 'im2txt').rglob('*.py'))

@@ -1,7 +1,6 @@
 """Find, copy and clean up the checkpoints of a folder."""
 
 import contextlib
-import functools
 import glob
 import math
 import os
@@ -9,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 import tensorflow as tf
-from absl import logging
 
+from im2txt import log_once
 from im2txt.checkpoints import packed_model, reader
 from im2txt.files import atomic_files, file_system
 from im2txt.inputs import graph_errors
@@ -83,8 +82,8 @@ def newest(folder: str) -> str | None:
     damage = _damage(prefix)
     if damage is None:
       if skipped:
-        _warn_once(f'{"; ".join(skipped)}: taking {prefix}, the newest '
-                   'whole checkpoint')
+        log_once.warn(f'{"; ".join(skipped)}: taking {prefix}, the newest '
+                      'whole checkpoint')
       return prefix
     skipped.append(damage)
   return choices[0] if choices else None
@@ -130,11 +129,6 @@ def remove_leftovers(folder: str) -> None:
   for file in file_system.glob(os.path.join(
       glob.escape(folder), f'{CHECKPOINT_NAME}-*.tempstate*')):
     file_system.remove(file)
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-  logging.warning('%s', message)
 
 
 @contextlib.contextmanager
