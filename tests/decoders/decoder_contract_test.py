@@ -7,6 +7,7 @@ Shapes: B batch, T padded caption length, V vocabulary, E embedding, H hidden.
 """
 
 import dataclasses
+import functools
 import io
 import math
 from typing import NamedTuple
@@ -37,8 +38,8 @@ from im2txt.training import optimization
 
 tf1 = tf.compat.v1
 
-B, T, V, E, H = 3, 7, 99, 11, 13
-LENGTHS = np.array([7, 4, 1])
+B, T, V, E, H = 3, 5, 99, 11, 13
+LENGTHS = np.array([5, 4, 1])
 
 
 # Of each decoder by its name: its configuration, small.
@@ -47,7 +48,7 @@ SMALL = {
     'vocab_size': V, 'embedding_size': E, 'num_lstm_units': H,
 }
 TRANSFORMER = {
-    'embedding_size': 15, 'num_layers': 2, 'num_heads': 3,
+    'embedding_size': 15, 'num_heads': 3,
     'feed_forward_size': 19, 'max_positions': 21}
 CONFIGS = [
     configuration.ModelConfig(decoder='show_and_tell', **SMALL),
@@ -58,9 +59,11 @@ CONFIGS = [
         attention_regularization=0.5, **SMALL),
     ShowAttendTellConfig(
         decoder='show_attend_tell', cell='lstm', attention_size=17, **SMALL),
-    TransformerConfig(decoder='transformer', **SMALL | TRANSFORMER),
     TransformerConfig(
-        decoder='transformer', pre_norm=True, **SMALL | TRANSFORMER),
+        decoder='transformer', num_layers=1, **SMALL | TRANSFORMER),
+    TransformerConfig(
+        decoder='transformer', num_layers=2, pre_norm=True,
+        **SMALL | TRANSFORMER),
     AttendingConfig(decoder='attending', **SMALL),
 ]
 
@@ -130,12 +133,61 @@ def build(config, mode, train_encoder=False):
         graph, batch, Captioner(config).build(mode, batch, train_encoder))
 
 
-def add_train_op(built, rate):
+@pytest.fixture(scope='module')
+def training(config):
+  """A training graph with much dropout, which trains the encoder, too."""
+  return build(
+      dataclasses.replace(config, decoder_dropout_keep_prob=0.5), Mode.TRAIN,
+      train_encoder=True)
+
+
+class Sure(NamedTuple):
+  """A training graph without dropout, and what a training needs of it."""
+
+  built: Built
+  train: tf.Operation
+  saver: tf1.train.Saver
+  sampling_rate: tf.Tensor  # Fed: how often `sampled` reads its own words.
+  sampled: Outputs
+
+
+@pytest.fixture(scope='module')
+def sure(config):
+  # So wide for layers so narrow as .08 is for 512 units: with .08 hardly any
+  # of an image would come through the first layers.
+  config = dataclasses.replace(
+      config, decoder_dropout_keep_prob=1.0, initializer_scale=0.5)
+  built = build(config, Mode.TRAIN, train_encoder=True)
   with built.graph.as_default():
     train, _ = optimization.train_op(
         configuration.TrainingConfig(optimizer='Adam'),
-        built.outputs.total_loss, tf.constant(rate))
-  return train
+        built.outputs.total_loss, tf.constant(0.03))
+    rate = tf1.placeholder(tf.float32, [])
+    sampled = Captioner(config).build(
+        Mode.TRAIN, built.batch, sampling_rate=rate)
+    return Sure(built, train, tf1.train.Saver(), rate, sampled)
+
+
+@pytest.fixture(scope='module')
+def evaluation(config):
+  """An evaluation graph of a model that would be trained with dropout."""
+  return build(
+      dataclasses.replace(config, decoder_dropout_keep_prob=0.5), Mode.EVAL)
+
+
+@pytest.fixture(scope='module')
+def evaluate(evaluation):
+  """`evaluate(arrays)`: a batch's losses by the first values of variables."""
+  with evaluation.session() as session:
+    yield lambda arrays: session.run(
+        evaluation.outputs.caption_loss, evaluation.feeds(arrays))
+
+
+@pytest.fixture(scope='module')
+def step_graph(config):
+  """The graph of the step-by-step search and its tensors."""
+  with tf.Graph().as_default() as graph:
+    return graph, Captioner(config).build_step()
 
 
 def anything(random):
@@ -193,73 +245,61 @@ def test_several_captions_of_an_image_share_its_memory(config, random):
       np.testing.assert_allclose(shared, own, atol=1e-6)
 
 
-def test_every_variable_gets_a_gradient(config, random):
-  built = build(config, Mode.TRAIN, train_encoder=True)
-  with built.graph.as_default():
+def test_every_variable_gets_a_gradient(training, random):
+  with training.graph.as_default():
     variables = tf1.trainable_variables()
-    gradients = tf.gradients(built.outputs.total_loss, variables)
+    gradients = tf.gradients(training.outputs.total_loss, variables)
     assert [v.op.name for v, g in zip(variables, gradients, strict=True)
             if g is None] == []
     gradients = [tf.convert_to_tensor(g) for g in gradients]
-  with built.session() as session:
-    gradients = session.run(gradients, built.feeds(batch_arrays(random)))
+  with training.session() as session:
+    gradients = session.run(gradients, training.feeds(batch_arrays(random)))
   for variable, gradient in zip(variables, gradients, strict=True):
     assert np.isfinite(gradient).all(), variable.op.name
     assert np.abs(gradient).max() > 0, variable.op.name
   assert len(variables) > 3
 
 
-def test_first_loss_is_about_ln_v(config, random):
-  for mode in (Mode.TRAIN, Mode.EVAL):
-    built = build(config, mode)
-    with built.session() as session:
-      loss = session.run(
-          built.outputs.caption_loss.mean, built.feeds(batch_arrays(random)))
+def test_first_loss_is_about_ln_v(training, evaluate, random):
+  arrays = batch_arrays(random)
+  with training.session() as session:
+    first = session.run(
+        training.outputs.caption_loss.mean, training.feeds(arrays))
+  for loss in (first, evaluate(arrays).mean):
     assert abs(loss - math.log(V)) < 0.1
 
 
-def test_a_few_examples_can_be_learnt_by_heart(config, random):
-  # So wide for layers so narrow as .08 is for 512 units: with .08 hardly any
-  # of an image would come through the first layers.
-  config = dataclasses.replace(
-      config, decoder_dropout_keep_prob=1.0, initializer_scale=0.5)
+def test_a_few_examples_can_be_learnt_by_heart(sure, random):
   arrays = batch_arrays(random)
   # One first word for all: only the image can tell what comes next.
   arrays.input_seqs[:, 0] = 1
-  built = build(config, Mode.TRAIN)
-  train = add_train_op(built, 0.03)
-  with built.session() as session:
+  with sure.built.session() as session:
     for _ in range(199):
       loss, _ = session.run(
-          [built.outputs.caption_loss.mean, train], built.feeds(arrays))
+          [sure.built.outputs.caption_loss.mean, sure.train],
+          sure.built.feeds(arrays))
       if loss < 0.1:
         break
   assert loss < 0.1
 
 
-def test_it_can_train_on_its_own_words(config, random):
-  arrays = batch_arrays(random)
-  with tf.Graph().as_default() as graph:
-    tf1.set_random_seed(1)
-    batch = pipeline.make_batch(None, config, True)
-    rate = tf1.placeholder(tf.float32, [])
-    captioner = Captioner(
-        dataclasses.replace(config, decoder_dropout_keep_prob=1.0))
-    outputs = captioner.build(Mode.TRAIN, batch, sampling_rate=rate)
+def test_it_can_train_on_its_own_words(sure, random):
+  feeds = sure.built.feeds(batch_arrays(random))
+  with sure.built.graph.as_default():
     gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
-        outputs.caption_loss.mean, tf1.trainable_variables()) if g is not None]
-    plain = captioner.build(Mode.TRAIN, batch)
-  built = Built(graph, batch, outputs)
-  with built.session() as session:
+        sure.sampled.caption_loss.mean, tf1.trainable_variables())
+        if g is not None]
+  with sure.built.session() as session:
     ours, theirs = session.run(
-        [outputs.caption_loss.losses, plain.caption_loss.losses],
-        built.feeds(arrays) | {rate: 0.0})
-    found = session.run(gradients, built.feeds(arrays) | {rate: 1.0})
+        [outputs.caption_loss.losses
+         for outputs in (sure.sampled, sure.built.outputs)],
+        feeds | {sure.sampling_rate: 0.0})
+    found = session.run(gradients, feeds | {sure.sampling_rate: 1.0})
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
   assert len(found) > 3 and all(np.isfinite(g).all() for g in found)
 
 
-def test_padding_changes_nothing(config, random):
+def test_padding_changes_nothing(evaluate, random):
   arrays = batch_arrays(random)
   padding = arrays.input_mask == 0
   other = Batch(
@@ -269,11 +309,7 @@ def test_padding_changes_nothing(config, random):
       arrays.input_mask, arrays.image_rows)
   wider = Batch(arrays.images, *(
       np.pad(x, [(0, 0), (0, 4)]) for x in arrays[1:4]), arrays.image_rows)
-  built = build(config, Mode.EVAL)
-  with built.session() as session:
-    loss, again, padded = (
-        session.run(built.outputs.caption_loss, built.feeds(x))
-        for x in (arrays, other, wider))
+  loss, again, padded = (evaluate(x) for x in (arrays, other, wider))
   for changed, length in ((again, T), (padded, T + 4)):
     np.testing.assert_allclose(changed.mean, loss.mean, rtol=1e-5)
     np.testing.assert_allclose(
@@ -282,19 +318,16 @@ def test_padding_changes_nothing(config, random):
     assert changed.weights.sum() == LENGTHS.sum()
 
 
-def test_dropout_is_there_in_training_only(config, random):
+def test_dropout_is_there_in_training_only(
+    training, sure, evaluation, random):
   arrays = batch_arrays(random)
-  losses = {}
-  for mode, keep_prob in (
-      (Mode.TRAIN, 0.5), (Mode.TRAIN, 1.0), (Mode.EVAL, 0.5)):
-    built = build(dataclasses.replace(
-        config, decoder_dropout_keep_prob=keep_prob), mode)
+  different = []
+  for built in (training, sure.built, evaluation):
     with built.session() as session:
-      losses[mode, keep_prob] = {
+      different.append(len({
           float(session.run(built.outputs.total_loss, built.feeds(arrays)))
-          for _ in range(3)}
-  assert len(losses[Mode.TRAIN, 0.5]) == 3
-  assert len(losses[Mode.TRAIN, 1.0]) == len(losses[Mode.EVAL, 0.5]) == 1
+          for _ in range(3)}))
+  assert different == [3, 1, 1]
 
 
 def encode(pixels):
@@ -317,26 +350,21 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def trained(config, tmp_path_factory):
+def trained(config, sure, evaluation, tmp_path_factory):
   """Trains a little, then restores into a fresh graph for inference."""
   tmp_path = tmp_path_factory.mktemp(config.decoder)
   random = np.random.default_rng(1)
-  built = build(config, Mode.TRAIN, train_encoder=True)
   arrays = batch_arrays(random)
-  train = add_train_op(built, 0.05)
-  with built.graph.as_default():
-    saver = tf1.train.Saver()
-  with built.session() as session:
+  with sure.built.session() as session:
     for _ in range(9):
-      session.run(train, built.feeds(arrays))
-    saver.save(session, str(tmp_path / 'model.ckpt'), global_step=9)
+      session.run(sure.train, sure.built.feeds(arrays))
+    sure.saver.save(session, str(tmp_path / 'model.ckpt'), global_step=9)
 
   encoded_images = [encode(image) for image in arrays.images]
   with tf.Graph().as_default(), tf1.Session() as inference_session:
     model = inference_wrapper.InferenceWrapper()
     model.build_graph_from_config(config, str(tmp_path))(inference_session)
     words = random.integers(0, V, (B, T + 1))
-    evaluation = build(config, Mode.EVAL)
     with evaluation.graph.as_default(), tf1.Session() as session:
       tf1.train.Saver().restore(session, str(tmp_path / 'model.ckpt-9'))
       # What inference makes of the files, for the teacher-forced pass to see.
@@ -346,8 +374,8 @@ def trained(config, tmp_path_factory):
           for encoded in encoded_images])
       losses = session.run(
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
-              Batch(images, words[:, :-1], words[:, 1:],
-                           np.ones((B, T)), np.arange(B))))
+              Batch(images, words[:, :-1], words[:, 1:], np.ones((B, T)),
+                    np.arange(B))))
     yield Trained(config, str(tmp_path), encoded_images, words,
                   np.exp(-losses).reshape(B, T), model, inference_session)
 
@@ -409,26 +437,35 @@ def test_search_gives_captions_the_probabilities_of_their_words(trained):
       assert caption.logprob == pytest.approx(logprob, rel=1e-4)
 
 
-def search_in_graph(trained, search):
+@pytest.fixture(scope='module')
+def found(trained):
+  """Captions of every search in the graph, by the name of the search."""
+  searches = {
+      'beam of 1': (beam_search.beam_search, beam_search.Options(1)),
+      'beam of 4': (beam_search.beam_search, beam_search.Options(4)),
+      'groups': (
+          beam_search.beam_search, beam_search.Options(4, beam_groups=2)),
+      'greedy': (sampling.greedy,),
+      'sample': (functools.partial(sampling.sample, seed=1),
+                 sampling.SamplingOptions(num_samples=2)),
+  }
   with tf.Graph().as_default(), tf1.Session() as session:
     images = tf.stack([image_processing.process_image(
         tf.constant(encoded), False, trained.config)
         for encoded in trained.encoded_images])
-    captions = search(
-        *Captioner(trained.config).connect(images)[:2],
-        Rules(Vocab(), 6))
-    restore.inference_restorer(
-        checkpoints.latest(trained.folder))(session)
+    decoder, memory, _ = Captioner(trained.config).connect(images)
+    captions = {
+        name: search(decoder, memory, Rules(Vocab(), 6), *options)
+        for name, (search, *options) in searches.items()}
+    restore.inference_restorer(checkpoints.latest(trained.folder))(session)
     return session.run(captions)
 
 
 @pytest.mark.parametrize('beam_size', [1, 4])
-def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
-  captions = search_in_graph(trained, lambda *args: beam_search.beam_search(
-      *args, beam_search.Options(beam_size)))
+def test_search_in_the_graph_finds_the_same(config, trained, found, beam_size):
   generator = CaptionGenerator(trained.model, Vocab(), beam_size, 6)
   for encoded_image, sentences, logprobs, _, looked in zip(
-      trained.encoded_images, *captions, strict=True):
+      trained.encoded_images, *found[f'beam of {beam_size}'], strict=True):
     expected = generator.beam_search(trained.session, encoded_image)
     for caption, sentence, of_words in zip(
         expected, sentences.tolist(), looked, strict=True):
@@ -445,18 +482,12 @@ def test_search_in_the_graph_finds_the_same(config, trained, beam_size):
         logprobs, [caption.logprob for caption in expected], atol=1e-4)
 
 
-@pytest.mark.parametrize('search', [
-    lambda *args: beam_search.beam_search(
-        *args, beam_search.Options(4, beam_groups=2)),
-    sampling.greedy,
-    lambda *args: sampling.sample(
-        *args, sampling.SamplingOptions(num_samples=2), seed=1),
-], ids=['groups', 'greedy', 'sample'])
-def test_alignments_are_those_of_the_words_before(config, trained, search):
-  captions = search_in_graph(trained, search)
+@pytest.mark.parametrize('search', ['groups', 'greedy', 'sample'])
+def test_alignments_are_those_of_the_words_before(
+    config, trained, found, search):
   for encoded_image, sentences, looked in zip(
-      trained.encoded_images, captions.sentences, captions.alignments,
-      strict=True):
+      trained.encoded_images, found[search].sentences,
+      found[search].alignments, strict=True):
     if not DECODERS[config.decoder].attends:
       assert looked.shape == (*sentences.shape, 0)
       continue
@@ -491,27 +522,22 @@ def test_images_make_a_difference(trained):
   assert np.abs(softmax[1:] - softmax[:1]).max() > 1e-3
 
 
-def test_all_graphs_have_the_same_variables(config):
-  graphs = [build(config, Mode.TRAIN, True).graph,
-            build(config, Mode.EVAL).graph]
-  with tf.Graph().as_default() as graph:
-    Captioner(config).build_step()
-    graphs.append(graph)
+def test_all_graphs_have_the_same_variables(training, evaluation, step_graph):
   names = [sorted((v.op.name, tuple(v.shape)) for v in graph.get_collection(
-      tf1.GraphKeys.GLOBAL_VARIABLES)) for graph in graphs]
+      tf1.GraphKeys.GLOBAL_VARIABLES))
+      for graph in (training.graph, evaluation.graph, step_graph[0])]
   assert names[0] == names[1] == names[2]
 
 
-def test_tensors_of_the_search_have_their_names(config):
+def test_tensors_of_the_search_have_their_names(config, step_graph):
   scope = DECODERS[config.decoder].scope
-  with tf.Graph().as_default() as graph:
-    step = Captioner(config).build_step()
-    for name, tensor in (
-        ('image_feed', step.image_feed), ('input_feed', step.input_feed),
-        (f'{scope}/state_feed', step.state_feed),
-        (f'{scope}/initial_state', step.initial_state),
-        (f'{scope}/state', step.state), ('softmax', step.softmax)):
-      assert graph.get_tensor_by_name(f'{name}:0') is tensor
+  graph, step = step_graph
+  for name, tensor in (
+      ('image_feed', step.image_feed), ('input_feed', step.input_feed),
+      (f'{scope}/state_feed', step.state_feed),
+      (f'{scope}/initial_state', step.initial_state),
+      (f'{scope}/state', step.state), ('softmax', step.softmax)):
+    assert graph.get_tensor_by_name(f'{name}:0') is tensor
 
 
 def product_types(graph):
@@ -525,22 +551,20 @@ def product_types(graph):
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_products_of_less_precision(config, random, dtype):
+def test_products_of_less_precision(config, evaluate, random, dtype):
   arrays = batch_arrays(random)
-  losses = []
-  for fields in ({}, {'compute_dtype': dtype}):
-    built = build(dataclasses.replace(config, **fields), Mode.TRAIN)
-    with built.graph.as_default():
-      variables = tf1.trainable_variables()
-      gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
-          built.outputs.total_loss, variables)]
-    assert {v.dtype.base_dtype for v in variables} == {tf.float32}
-    with built.session() as session:
-      loss, gradients = session.run(
-          [built.outputs.total_loss, gradients], built.feeds(arrays))
-    losses.append(loss)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
-  assert losses[0] == pytest.approx(losses[1], rel=0.01)
+  built = build(dataclasses.replace(
+      config, compute_dtype=dtype, decoder_dropout_keep_prob=1.0), Mode.TRAIN)
+  with built.graph.as_default():
+    variables = tf1.trainable_variables()
+    gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
+        built.outputs.total_loss, variables)]
+  assert {v.dtype.base_dtype for v in variables} == {tf.float32}
+  with built.session() as session:
+    loss, gradients = session.run(
+        [built.outputs.caption_loss.mean, gradients], built.feeds(arrays))
+  assert all(np.isfinite(gradient).all() for gradient in gradients)
+  assert loss == pytest.approx(evaluate(arrays).mean, rel=0.01)
   if config.decoder != 'attending':  # Which knows one precision only.
     assert set(product_types(built.graph)) == {tf.as_dtype(dtype)}
 
@@ -551,14 +575,11 @@ def test_another_precision_is_refused(random):
     build(config, Mode.TRAIN)
 
 
-def test_captions_of_one_image_share_its_encoding(config, random):
+def test_captions_of_one_image_share_its_encoding(evaluate, random):
   arrays = batch_arrays(random)
   rows = np.array([1, 0, 1])
-  built = build(config, Mode.EVAL)
-  with built.session() as session:
-    once, repeated = (session.run(
-        built.outputs.caption_loss.losses, built.feeds(
-            arrays._replace(images=images, image_rows=image_rows)))
-        for images, image_rows in ((arrays.images[:2], rows),
-                                   (arrays.images[rows], np.arange(B))))
+  once, repeated = (
+      evaluate(arrays._replace(images=images, image_rows=image_rows)).losses
+      for images, image_rows in ((arrays.images[:2], rows),
+                                 (arrays.images[rows], np.arange(B))))
   np.testing.assert_allclose(once, repeated, atol=1e-5)
