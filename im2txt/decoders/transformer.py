@@ -225,7 +225,7 @@ class Transformer(decoder.Decoder):
       Outputs float32 [N, Q, E] and attention weights float32 [N, Q, K], the
       mean of all heads.
     """
-    num_words = tf.shape(x)[1]
+    num_words = core.dimensions(x)[1]
     queries = self._dense(x, self._width, f'{scope}/queries')
     # Captions of one image share its memory: [B, n * Q, E].
     queries = tf.reshape(
@@ -245,14 +245,14 @@ class Transformer(decoder.Decoder):
                          [-1, num_words, self._width])
     weights = tf.reshape(
         tf.reduce_mean(weights, axis=1),
-        tf.stack([-1, num_words, tf.shape(weights)[-1]]))
+        [-1, num_words, core.dimensions(weights)[-1]])
     return self._dense(outputs, self._width, f'{scope}/output'), weights
 
   def _split_heads(self, x: tf.Tensor) -> tf.Tensor:
     """Return [B, heads, K, D] of [B, K, E]."""
     heads = self._config.num_heads
-    x = tf.reshape(x, tf.stack(
-        [*tf.unstack(tf.shape(x)[:2]), heads, self._width // heads]))
+    x = tf.reshape(
+        x, [-1, core.dimensions(x)[1], heads, self._width // heads])
     return tf.transpose(x, [0, 2, 1, 3])
 
   def _dense(self, x: tf.Tensor, units: int, scope: str) -> tf.Tensor:

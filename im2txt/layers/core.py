@@ -48,6 +48,15 @@ def matmul(x: tf.Tensor, y: tf.Tensor, dtype: str) -> tf.Tensor:
   return tf.cast(tf.matmul(tf.cast(x, dtype), tf.cast(y, dtype)), tf.float32)
 
 
+def dimensions(x: tf.Tensor) -> list[int | tf.Tensor]:
+  """Return the size of each dimension; int32 [] where the graph has none."""
+  if x.shape.is_fully_defined():
+    return x.shape.as_list()
+  dynamic = tf.unstack(tf.shape(x))
+  return [dynamic[i] if size is None else size
+          for i, size in enumerate(x.shape.as_list())]
+
+
 def dense(
     inputs: tf.Tensor,
     units: int,
@@ -73,9 +82,12 @@ def dense(
   with tf1.variable_scope(scope, reuse=tf1.AUTO_REUSE):
     weights = tf1.get_variable(
         'weights', [width, units], initializer=initializer)
-    outputs = matmul(tf.reshape(inputs, [-1, width]), weights, dtype)
-    outputs = tf.reshape(
-        outputs, tf.concat([tf.shape(inputs)[:-1], [units]], axis=0))
+    if inputs.shape.rank == 2:
+      outputs = matmul(inputs, weights, dtype)
+    else:
+      outputs = matmul(tf.reshape(inputs, [-1, width]), weights, dtype)
+      outputs = tf.reshape(
+          outputs, [-1, *dimensions(inputs)[1:-1], units])
     if use_bias:
       outputs += tf1.get_variable(
           'biases', [units], initializer=tf1.zeros_initializer())
