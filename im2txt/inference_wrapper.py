@@ -16,7 +16,7 @@ tf1 = tf.compat.v1
 
 
 class InferenceWrapper:
-  """Runs the inference graph on an image, then word by word."""
+  """Run the inference graph on an image, then word by word."""
 
   def __init__(self):
     self._step: StepTensors | None = None

@@ -29,7 +29,7 @@ CONFIG = '--config=configs/show_and_tell.py'
 
 @pytest.fixture
 def run(tmp_path):
-  """Runs a command line whose main has the given body."""
+  """Run a command line whose main has the given body."""
   script = tmp_path / 'hello.py'
 
   def run(body, *arguments):

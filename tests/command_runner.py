@@ -63,13 +63,13 @@ class Server:
         stderr=subprocess.DEVNULL, text=True)
 
   def ask(self, kind: str, value: object) -> int | None:
-    """Sends a request and returns its answer."""
+    """Send a request and return its answer."""
     self._process.stdin.write(json.dumps({kind: value}) + '\n')
     self._process.stdin.flush()
     return json.loads(self._process.stdout.readline())
 
   def stop(self) -> None:
-    """Ends it."""
+    """End it."""
     self._process.communicate()
 
 
@@ -79,7 +79,7 @@ class Command:
   def __init__(self, server: Server, arguments: list[str],
                folder: pathlib.Path, output: pathlib.Path,
                environment: Mapping[str, str]):
-    """Starts it.
+    """Start it.
 
     Args:
       server: what starts it.
@@ -98,22 +98,22 @@ class Command:
         'environment': environment})
 
   def wait_for(self, pattern: str) -> None:
-    """Waits until a pattern stands on stderr."""
+    """Wait until a pattern stands on stderr."""
     self._wait(lambda: re.search(pattern, _read(self._stderr)))
     assert re.search(pattern, _read(self._stderr)), _read(self._stderr)
 
   def send(self, number: signal.Signals) -> None:
-    """Sends a signal."""
+    """Send a signal."""
     os.kill(self.id, number)
 
   def finish(self) -> Finished:
-    """Waits for its end."""
+    """Wait for its end."""
     self._wait(lambda: False)
     return Finished(
         self._returncode, _read(self._stdout), _read(self._stderr))
 
   def kill(self) -> None:
-    """Ends it whatever it does."""
+    """End it whatever it does."""
     if self._returncode is None:
       self.send(signal.SIGKILL)
       self._returncode = self._server.ask('wait', self.id)

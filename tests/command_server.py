@@ -1,4 +1,4 @@
-"""Starts command lines at once, from a process that has imported TensorFlow.
+"""Start command lines at once, from a process that has imported TensorFlow.
 
 Reads requests from stdin and answers on stdout, a line of JSON each:
 
@@ -44,7 +44,7 @@ tiny_encoder.register()
 
 
 def serve() -> dict[str, Any] | None:
-  """Answers requests to their end.
+  """Answer requests to their end.
 
   Returns:
     None at the end; in a forked process what it is to become.
@@ -71,7 +71,7 @@ def become(
     arguments: list[str], folder: str, stdout: str, stderr: str,
     environment: dict[str, str],
 ) -> None:
-  """Runs a module with flags, as the last thing that this process does."""
+  """Run a module with flags, as the last thing that this process does."""
   os.chdir(folder)
   os.environ.update(environment)
   for number, path, way in ((0, os.devnull, os.O_RDONLY),

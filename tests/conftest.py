@@ -116,7 +116,7 @@ def inception_run(train_once) -> tiny_task.Run:
 
 @pytest.fixture(scope='session')
 def read_checkpoint() -> Callable[[object], dict[str, np.ndarray]]:
-  """Reads every value of a checkpoint by its name there."""
+  """Read every value of a checkpoint by its name there."""
   def read(prefix: object) -> dict[str, np.ndarray]:
     reader = tf.train.load_checkpoint(str(prefix))
     return {name: reader.get_tensor(name)
@@ -126,7 +126,7 @@ def read_checkpoint() -> Callable[[object], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope='session')
 def write_checkpoint() -> Callable[[object, Mapping[str, np.ndarray]], None]:
-  """Writes values as a checkpoint."""
+  """Write values as a checkpoint."""
   def write(prefix: object, values: Mapping[str, np.ndarray]) -> None:
     tf.raw_ops.SaveV2(
         prefix=str(prefix), tensor_names=list(values),
@@ -142,7 +142,7 @@ def no_warning_was_logged():
 
 @pytest.fixture
 def launch_train(task, launch, tmp_path):
-  """Trains from the tiny configuration into a new folder."""
+  """Train from the tiny configuration into a new folder."""
   def go(*arguments, **options):
     return launch('im2txt.train', f'--config={task.config_file}',
                   f'--input_file_pattern={task.train_pattern}',

@@ -1,4 +1,4 @@
-"""Runs the current graph in a session of its own."""
+"""Run the current graph in a session of its own."""
 
 import tensorflow as tf
 
@@ -11,7 +11,7 @@ def variables():
 
 
 def run(fetches, feeds=None, values=None):
-  """Runs with some of the variables, by name, at other than first values."""
+  """Run with some of the variables, by name, at other than first values."""
   assigns = [tf1.assign(v, values[v.op.name]) for v in tf1.global_variables()
              if v.op.name in (values or {})]
   with tf1.Session() as session:

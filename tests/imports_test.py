@@ -1,4 +1,4 @@
-"""Imports go down only, from room to room; read with `ast`."""
+"""Import go down only, from room to room; read with `ast`."""
 
 import ast
 import graphlib

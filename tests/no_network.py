@@ -1,4 +1,4 @@
-"""Keeps a process, and what is forked from it, off the network.
+"""Keep a process, and what is forked from it, off the network.
 
 A test that asks another machine for something would pass or fail with that
 machine, and show that a command does what nobody told it to. Only Python's
@@ -16,7 +16,7 @@ class NetworkUsed(BaseException):  # Or `except Exception` would hide it.
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-  """Raises NetworkUsed where an audit event is of another machine."""
+  """Raise NetworkUsed where an audit event is of another machine."""
   if event in ('socket.connect', 'socket.sendto', 'socket.sendmsg'):
     address = arguments[1]
     if isinstance(address, tuple) and not _is_here(address[0]):

@@ -59,13 +59,13 @@ def at_random(
 
 
 class ScriptedDecoder:
-  """Plays a script; the memory is int32 [B], each image's first state."""
+  """Play a script; the memory is int32 [B], each image's first state."""
 
   attends = False
   max_length = None
 
   def __init__(self, script, on_step=None):
-    """Takes the script, and what to call whenever a step is computed."""
+    """Take the script, and what to call whenever a step is computed."""
     self._script = script
     self._on_step = on_step
 
@@ -93,7 +93,7 @@ class ScriptedModel:
   """The same for the step-by-step search; an image is its first state."""
 
   def __init__(self, script, at_once=1000):
-    """Computes the probabilities of so many states at once.
+    """Compute the probabilities of so many states at once.
 
     On some processors the rounding of a row depends on the number of rows.
     """

@@ -178,7 +178,7 @@ def batch(vocab_size=12000):
 
 
 def run(model, fetches, **arrays):
-  """Runs with arrays fed into the model's attributes of these names."""
+  """Run with arrays fed into the model's attributes of these names."""
   feeds = {getattr(model, name): array for name, array in arrays.items()}
   with model.global_step.graph.as_default(), tf1.Session() as new:
     new.run(tf1.global_variables_initializer())

@@ -79,7 +79,7 @@ def make_pair(caption: str) -> tuple[bytes, list[str], list[int]]:
 
 
 def write_shard(path: pathlib.Path, captions: tuple[str, ...]) -> None:
-  """Writes a shard of drawn images."""
+  """Write a shard of drawn images."""
   with tf.io.TFRecordWriter(str(path)) as writer:
     for i, caption in enumerate(captions):
       encoded_image, words, ids = make_pair(caption)

@@ -1,4 +1,4 @@
-"""Reads COCO's caption files (2014's, 2017's, any of their schema) into splits.
+"""Read COCO's caption files (2014's, 2017's, any of their schema) into splits.
 
 `im2txt.text.annotations` describes them. Karpathy's dataset_coco.json has
   images:       [{"cocoid": 391895, "filepath": "val2014",

@@ -1,4 +1,4 @@
-"""Reads the captions of Conceptual Captions whose images are there.
+"""Read the captions of Conceptual Captions whose images are there.
 
 The files are TSV without a header and without quotes, a line a caption:
 `a dog in the snow<TAB>http://example.org/dog.jpg`. An optional third cell is

@@ -1,4 +1,4 @@
-"""Reads the user's own captions: a CSV, TSV or JSONL of image and caption.
+"""Read the user's own captions: a CSV, TSV or JSONL of image and caption.
 
 A row has one caption; an image with several captions has several rows.
 """

@@ -1,4 +1,4 @@
-"""Reads Flickr8k's captions and image lists (Flickr30k's have the same format).
+"""Read Flickr8k's captions and image lists (Flickr30k's have the same format).
 
 Flickr8k.token.txt has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`, the
 lists have a file name a line. The original token file also has captions of an

@@ -1,4 +1,4 @@
-"""Writes shards of features; the only step that needs the encoder.
+"""Write shards of features; the only step that needs the encoder.
 
 A process reads the weights of the encoder once for all its shards. The images
 of a shard are encoded in the same batches wherever it is written: a batch of

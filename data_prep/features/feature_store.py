@@ -1,4 +1,4 @@
-"""Looks up features of images in shards that an earlier run wrote."""
+"""Look up features of images in shards that an earlier run wrote."""
 
 import functools
 import os

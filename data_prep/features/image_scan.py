@@ -1,4 +1,4 @@
-"""Scans shards once for the images and captions that they hold."""
+"""Scan shards once for the images and captions that they hold."""
 
 import base64
 import dataclasses

@@ -1,4 +1,4 @@
-"""Downloads images by their URLs, and notes which cannot be had.
+"""Download images by their URLs, and note which cannot be had.
 
 The folder's `fetch.jsonl` gets a line for each URL that was tried:
 
@@ -266,7 +266,7 @@ def _download(url: str, limits: Limits) -> bytes:
 
 
 class _Session(requests.Session):
-  """Follows no redirections: requests would read the whole body of each."""
+  """Follow no redirections: requests would read the whole body of each."""
 
   def __init__(self) -> None:
     super().__init__()

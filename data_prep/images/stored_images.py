@@ -1,4 +1,4 @@
-"""Checks image files and reads them as the JPEGs that records store.
+"""Check image files and reads them as the JPEGs that records store.
 
 The content of a file counts, not its name. TensorFlow's decode_jpeg must be
 able to read what goes into a record. So an image that is no plain JPEG is

@@ -1,4 +1,4 @@
-"""Runs steps on Apache Beam, which has runners for many machines.
+"""Run steps on Apache Beam, which has runners for many machines.
 
 Items travel as files of JSON lines in a folder that all machines see: a
 pipeline that held them would be too large for most runners. The pipeline has
@@ -78,7 +78,7 @@ def beam_runner(options: PipelineOptions, scratch: str) -> Iterator[Runner]:
 
 
 class _BeamRunner(Runner):
-  """Runs each step as a pipeline."""
+  """Run each step as a pipeline."""
 
   def __init__(self, options: PipelineOptions, folder: str):
     self._options = options
@@ -157,7 +157,7 @@ class _BeamRunner(Runner):
 
 
 class _WriteResults(beam.DoFn):
-  """Writes the values of each bundle into a file."""
+  """Write the values of each bundle into a file."""
 
   def __init__(self, folder: str):
     self._folder = folder

@@ -1,4 +1,4 @@
-"""Runs steps on this machine: in worker processes, or in this one."""
+"""Run steps on this machine: in worker processes, or in this one."""
 
 import collections
 import contextlib
@@ -42,7 +42,7 @@ def in_this_process() -> Iterator[Runner]:
 
 
 class _LocalRunner(Runner):
-  """Gives the items to worker processes; the first exception ends the work."""
+  """Give the items to worker processes; the first exception ends the work."""
 
   def __init__(self, pool: ProcessPoolExecutor):
     self._pool = pool
@@ -97,7 +97,7 @@ class _LocalRunner(Runner):
 
 
 class _SerialRunner(Runner):
-  """Does one item after the other in this process."""
+  """Do one item after the other in this process."""
 
   def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label

@@ -23,7 +23,7 @@ class Label(NamedTuple):
 
 
 class Runner(abc.ABC):
-  """Applies functions to items."""
+  """Apply functions to items."""
 
   @abc.abstractmethod
   def filter_map(

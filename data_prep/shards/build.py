@@ -1,4 +1,4 @@
-"""Runs a build: captioned images in, a folder of shards out.
+"""Run a build: captioned images in, a folder of shards out.
 
 The folder then holds:
   train-00000-of-00256 ...  the records, likewise val-* and test-*

@@ -1,4 +1,4 @@
-"""Writes one shard; the only step of a build that needs TensorFlow."""
+"""Write one shard; the only step of a build that needs TensorFlow."""
 
 from data_prep.images import stored_images
 from data_prep.shards.items import Item, Recipe, Shard, tokenize

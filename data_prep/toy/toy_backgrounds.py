@@ -1,4 +1,4 @@
-"""Draws the backgrounds of the toy scenes.
+"""Draw the backgrounds of the toy scenes.
 
 Their colours are pale, so that none looks like the colour of an object.
 """

@@ -1,4 +1,4 @@
-"""Draws the toy scenes: flat objects with a shadow in front of a background."""
+"""Draw the toy scenes: flat objects with a shadow in front of a background."""
 
 import math
 import random

@@ -12,7 +12,7 @@ RestoreFn = Callable[[tf1.Session], None]
 
 
 class VariableLoader:
-  """Assigns values to variables; adds its operations to the graph."""
+  """Assign values to variables; add its operations to the graph."""
 
   def __init__(self, variables: Iterable[tf.Variable]):
     self._feeds = {}

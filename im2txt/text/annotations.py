@@ -1,4 +1,4 @@
-"""Reads caption files in the formats of COCO and Flickr8k.
+"""Read caption files in the formats of COCO and Flickr8k.
 
 COCO's (2014, 2017, or any file of their schema) is JSON with
   images:       [{"id": 391895, "file_name": "COCO_val2014_000000391895.jpg"}]

@@ -114,7 +114,7 @@ def small_values(but=(), **more):
 
 @pytest.fixture
 def save(tmp_path):
-  """Writes a checkpoint of the small model and returns its prefix."""
+  """Write a checkpoint of the small model and return its prefix."""
   def save(values, name='model.ckpt-7', write=write_v2):
     prefix = str(tmp_path / name)
     os.makedirs(os.path.dirname(prefix), exist_ok=True)
@@ -124,7 +124,7 @@ def save(tmp_path):
 
 
 def refused(prefix, *said, **kwargs):
-  """Reads what cannot be read, and looks at the one line."""
+  """Read what cannot be read, and look at the one line."""
   with pytest.raises(ValueError) as error:
     restore.read_values(prefix, small_variables(), **kwargs)
   line = str(error.value)

@@ -191,7 +191,7 @@ def rounded(content):
 
 
 def goes_on(scripted, many, caption, folder, unbroken):
-  """Runs it again, with batches of another size."""
+  """Run it again, with batches of another size."""
   finished = caption(scripted, many[0].parent, *outputs(folder))
   assert finished.returncode == 0, finished.stderr
   assert f'{NUMBER - KNOWN} images are left' in finished.stderr

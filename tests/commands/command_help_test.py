@@ -20,7 +20,7 @@ OF_BENCHMARKS_MODELS = {'benchmarks.training', 'benchmarks.determinism'}
 
 
 def define(module):
-  """Defines a command's flags anew; returns their names."""
+  """Define a command's flags anew; return their names."""
   values = flags.FlagValues()
   name = 'TrainingFlags' if module in OF_BENCHMARKS_MODELS else 'Flags'
   getattr(importlib.import_module(module), name)(values)

@@ -34,7 +34,7 @@ command_line.run(main, Flags{options})
 
 @pytest.fixture
 def start(tmp_path):
-  """Starts a program around the body of its main."""
+  """Start a program around the body of its main."""
   processes = []
 
   def begin(body, *arguments, parameters='', options=''):

@@ -30,7 +30,7 @@ def curves(folder):
 
 @pytest.fixture(scope='module')
 def train_twice(task, start, tmp_path_factory):
-  """Trains side by side, so that threads come to their turns differently."""
+  """Train side by side, so that threads come to their turns differently."""
   def go(steps, *arguments):
     folder = tmp_path_factory.mktemp('twice')
     commands = [start(

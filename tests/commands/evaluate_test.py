@@ -60,7 +60,7 @@ def scalars_in(folder):
 
 
 def copy_checkpoint(source, folder, step):
-  """Puts a checkpoint into a folder as training does, the index last."""
+  """Put a checkpoint into a folder as training does, the index last."""
   for suffix in ('data-00000-of-00001', 'index'):
     name = f'model.ckpt-{step}.{suffix}'
     shutil.copy(source / name, folder / f'{name}.part')
@@ -79,7 +79,7 @@ def run_folder(trained, tmp_path):
 
 @pytest.fixture
 def launch_once(trained, task, launch, tmp_path):
-  """Evaluates the trained run once."""
+  """Evaluate the trained run once."""
   def go(*arguments):
     return launch(
         'im2txt.evaluate', f'--checkpoint_dir={trained.folder}',
@@ -145,7 +145,7 @@ def test_metrics(launch, trained, task, run_folder):
 
 @pytest.fixture(scope='module')
 def make_evaluator(trained, task):
-  """Makes an evaluator of 5 pairs, of the trained run with other numbers."""
+  """Make an evaluator of 5 pairs, of the trained run with other numbers."""
   def make(pattern=task.val_pattern, **fields):
     config = load_config(str(trained.folder)).model
     return Evaluator(

@@ -101,7 +101,7 @@ class Stepping:
 
 
 def make_lively():
-  """Has random batch norms hand on what they see, a billionth otherwise."""
+  """Have random batch norms hand on what they see, a billionth otherwise."""
   return [v.assign(tf.fill(v.shape, 0.1)) for v in tf1.global_variables()
           if v.op.name.endswith('/moving_variance')]
 

@@ -52,7 +52,7 @@ def config():
 
 
 def draw(folder):
-  """Writes images, of which one is none, and their captions."""
+  """Write images, of which one is none, and their captions."""
   file_system.makedirs(f'{folder}/images')
   rows = ['image,caption']
   for i in range(NUM_IMAGES):

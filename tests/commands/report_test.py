@@ -52,7 +52,7 @@ def write_events(path, start, losses, seconds_a_step=1.0):
 
 @pytest.fixture
 def make_run(tmp_path):
-  """Makes a run folder of lines of metrics.jsonl and (step, loss) pairs."""
+  """Make a run folder of lines of metrics.jsonl and (step, loss) pairs."""
   def make(name, *lines, losses=(), config_name=''):
     folder = tmp_path / name
     configuration.save(

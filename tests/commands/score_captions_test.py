@@ -30,7 +30,7 @@ SCORES = ['Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr']
 
 @pytest.fixture
 def score(launch):
-  """Runs it without METEOR."""
+  """Run it without METEOR."""
   return lambda *arguments: launch(
       'im2txt.score_captions', *arguments, environment=NO_JAVA)
 
@@ -53,7 +53,7 @@ def results(captions):
 
 @pytest.fixture
 def write(tmp_path):
-  """Writes JSON, or a text as it is."""
+  """Write JSON, or a text as it is."""
   def write(name, content):
     path = tmp_path / name
     path.write_text(

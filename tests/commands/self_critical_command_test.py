@@ -18,7 +18,7 @@ tf1 = tf.compat.v1
 
 @pytest.fixture
 def critical(task, launch, tmp_path):
-  """Trains by rewards into a new folder."""
+  """Train by rewards into a new folder."""
   def go(*arguments):
     return launch(
         'im2txt.train', '--self_critical', '--log_every_n_steps=1',

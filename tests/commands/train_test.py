@@ -368,7 +368,7 @@ def test_the_same_command_goes_on_until_ctrl_c(
 
 @contextlib.contextmanager
 def terminal():
-  """Yields a terminal's descriptor and the pieces of what it has shown."""
+  """Yield a terminal's descriptor and the pieces of what it has shown."""
   screen, descriptor = pty.openpty()
   termios.tcsetwinsize(screen, (24, 150))
   shown = []

@@ -193,7 +193,7 @@ def words_of(folder):
 
 @pytest.fixture
 def build_styled(tmp_path, launch):
-  """Builds shards into a folder of a name, with flags."""
+  """Build shards into a folder of a name, with flags."""
   def go(name, *further):
     return launch('data_prep.build_custom_data', *custom_flags(tmp_path, 40),
                   f'--output_dir={tmp_path / name}', '--train_shards=1',
@@ -337,7 +337,7 @@ def test_coco_at_random_deals_images(tmp_path, launch, names):
 
 
 def build_here(tmp_path, out, num_shards, layout):
-  """Builds in this process what the test below has built by command."""
+  """Build in this process what the test below has built by command."""
   rows = custom.read_rows(str(tmp_path / 'pics' / 'captions.csv'), 'image',
                           'caption', None)
   splits = captioned_images.split_at_random(

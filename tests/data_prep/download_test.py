@@ -52,7 +52,7 @@ CHECKPOINT = tar_of(({'name': 'inception_v3.ckpt'}, WEIGHTS))
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Serves `files`, with the faults that its other attributes ask for."""
+  """Serve `files`, with the faults that its other attributes ask for."""
 
   def __init__(self):
     super().__init__(('127.0.0.1', 0), Handler)

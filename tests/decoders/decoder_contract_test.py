@@ -191,7 +191,7 @@ def step_graph(config):
 
 
 def anything(random):
-  """Gives every variable values of its own."""
+  """Give every variable values of its own."""
   return [
       tf1.assign(v, random.uniform(
           0.1 if v.op.name.endswith('moving_variance') else -0.5, 0.5,
@@ -351,7 +351,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope='module')
 def trained(config, sure, evaluation, tmp_path_factory):
-  """Trains a little, then restores into a fresh graph for inference."""
+  """Train a little, then restore into a fresh graph for inference."""
   tmp_path = tmp_path_factory.mktemp(config.decoder)
   random = np.random.default_rng(1)
   arrays = batch_arrays(random)

@@ -40,7 +40,7 @@ def keras_model(tmp_path_factory, images):
 
 
 def as_published(path):
-  """Moves a model's weights to where Keras's own files have them.
+  """Move a model's weights to where Keras's own files have them.
 
   Groups at the root, layers counted from 1, arrays named `kernel:0`.
   """

@@ -186,7 +186,7 @@ def published_name(name):
 
 
 def as_published(path):
-  """Moves a model's weights to where Keras's own files have them."""
+  """Move a model's weights to where Keras's own files have them."""
   published = path.with_name('published.h5')
   with h5py.File(path) as theirs, h5py.File(published, 'w') as f:
     layer_names = []

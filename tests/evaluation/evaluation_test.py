@@ -335,7 +335,7 @@ def test_shards_to_evaluate_on_that_are_not_there(launch_train, tmp_path):
 
 
 class Stops(during_training.TrainingEvaluation):
-  """Wants training to end as soon as it sees a checkpoint."""
+  """Want training to end as soon as it sees a checkpoint."""
 
   def __init__(self, train_dir):
     self._train_dir = train_dir

@@ -1,4 +1,4 @@
-r"""Breaks what can break, and says what is lost: `make faults`.
+r"""Break what can break, and says what is lost: `make faults`.
 
   python tests/faults [--times=20] [--minutes=20] [--only=PATTERN]
 
@@ -37,7 +37,7 @@ Job = Callable[[bench.Workplace], list[bench.Row]]
 
 
 def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
-  """Makes what the tasks need; returns them by name."""
+  """Make what the tasks need; return them by name."""
   place = bench.Workplace(folder / 'prepare')
   config = folder / 'tiny.py'
   config.write_text(tiny_task.config_text('efficientnet_lite0'))
@@ -56,7 +56,7 @@ def prepare(folder: pathlib.Path) -> dict[str, tasks.Task]:
 
 
 def main() -> int:
-  """Runs the bench."""
+  """Run the bench."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--times', type=int, default=20, help='kills a command')
   parser.add_argument('--fillings', type=int, default=4,
@@ -115,7 +115,7 @@ def main() -> int:
 def run(
     jobs: list[tuple[str, Job]], folder: pathlib.Path, deadline: float
 ) -> list[bench.Row]:
-  """Runs jobs, a few at a time; returns their rows in the jobs' order.
+  """Run jobs, a few at a time; return their rows in the jobs' order.
 
   Args:
     jobs: by name.

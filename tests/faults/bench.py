@@ -32,7 +32,7 @@ class Row:
 
 
 class Workplace:
-  """Starts commands, each in a folder of its own; of one thread."""
+  """Start commands, each in a folder of its own; of one thread."""
 
   def __init__(self, folder: pathlib.Path):
     self._folder = folder
@@ -47,7 +47,7 @@ class Workplace:
   def start(
       self, arguments: Iterable[str], **options
   ) -> command_runner.Command:
-    """Starts a command."""
+    """Start a command."""
     output = self.new('log')
     output.mkdir()
     return command_runner.Command(
@@ -56,7 +56,7 @@ class Workplace:
         {'TF_CPP_MIN_LOG_LEVEL': '3'})
 
   def run(self, arguments: Iterable[str], **options) -> command_runner.Finished:
-    """Runs a command to its end."""
+    """Run a command to its end."""
     return self.start(arguments, **options).finish()
 
   def peak(self, command: command_runner.Command) -> int:
@@ -64,7 +64,7 @@ class Workplace:
     return self._server.ask('peak', command.id) // 1024
 
   def stop(self) -> None:
-    """Ends what starts commands."""
+    """End what starts commands."""
     self._server.stop()
 
 
@@ -95,7 +95,7 @@ def run_again(
     task: Task, out: pathlib.Path, wanted: Mapping[str, object], when: str,
     row: Row, place: Workplace,
 ) -> bool:
-  """Gives a broken command again; notes where its result is another.
+  """Give a broken command again; note where its result is another.
 
   Args:
     task: the command.
@@ -156,7 +156,7 @@ def alive(process: int) -> bool:
 def wait_until(
     condition: Callable[[], bool], seconds: float, pause: float = 0.002
 ) -> bool:
-  """Waits for a condition; returns whether it came true."""
+  """Wait for a condition; return whether it came true."""
   deadline = time.monotonic() + seconds
   while not condition():
     if time.monotonic() > deadline:

@@ -11,7 +11,7 @@ _ROOMY = '256m'
 
 
 def bench(task: Task, times: int, place: Workplace) -> Row:
-  """Fills the disk at `times` places of a command, and then makes room."""
+  """Fill the disk at `times` places of a command, and then makes room."""
   row = Row(f'disk full under {task.name}')
   whole = place.new()
   whole.mkdir()
@@ -36,7 +36,7 @@ def bench(task: Task, times: int, place: Workplace) -> Row:
 
 
 def mount(folder: pathlib.Path, options: str) -> bool:
-  """Mounts a file system in memory; returns whether that may be done."""
+  """Mount a file system in memory; return whether that may be done."""
   return subprocess.run(
       ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder],
       capture_output=True, check=False).returncode == 0

@@ -25,7 +25,7 @@ _SECONDS = 60.0  # No command here takes as long.
 def bench(
     task: Task, times: int, place: Workplace, deadline: float
 ) -> Row:
-  """Kills a command and compares what a rerun leaves.
+  """Kill a command and compare what a rerun leaves.
 
   Args:
     task: the command.
@@ -101,7 +101,7 @@ def _state(folder: pathlib.Path) -> set[tuple[str, int]]:
 
 
 class _Events:
-  """Counts what appears in a folder and what goes from there."""
+  """Count what appears in a folder and what goes from there."""
 
   def __init__(self, folder: pathlib.Path):
     self._folder = folder
@@ -109,7 +109,7 @@ class _Events:
     self.number = 0
 
   def look(self) -> int:
-    """Counts what has changed; returns the number so far."""
+    """Count what has changed; return the number so far."""
     state = _state(self._folder)
     self.number += len(state ^ self._state)
     self._state = state
@@ -119,7 +119,7 @@ class _Events:
 def _watch(
     task: Task, folder: pathlib.Path, place: Workplace
 ) -> tuple[int, float]:
-  """Runs a task undisturbed: events that were seen, and seconds."""
+  """Run a task undisturbed: events that were seen, and seconds."""
   began = time.monotonic()
   events = _Events(folder)
   command = place.start(task.command(folder))

@@ -67,7 +67,7 @@ def bench(
     run: pathlib.Path, shards: pathlib.Path, training: Callable[[
         pathlib.Path], Task], place: Workplace,
 ) -> list[Row]:
-  """Gives each command each shard, to stop at and to skip.
+  """Give each command each shard, to stop at and to skip.
 
   Args:
     run: a run folder.

@@ -39,7 +39,7 @@ def checkpoints(
     run: pathlib.Path, newest: int, before: int, training: Task,
     images: pathlib.Path, shards: pathlib.Path, place: Workplace,
 ) -> list[Row]:
-  """Damages the newest checkpoint in each way under each command.
+  """Damage the newest checkpoint in each way under each command.
 
   Args:
     run: a run folder.

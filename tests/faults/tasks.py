@@ -49,7 +49,7 @@ def files(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def _draw(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Draws images; returns their captions by file name."""
+  """Draw images; return their captions by file name."""
   folder.mkdir(parents=True)
   rng = random.Random(1)
   captions = {}

@@ -14,7 +14,7 @@ CONFIGS = ROOT / 'configs'
 
 @pytest.fixture
 def parse(monkeypatch, tmp_path):
-  """Reads --config as a command does that runs in an empty folder."""
+  """Read --config as a command does that runs in an empty folder."""
   monkeypatch.chdir(tmp_path)
 
   def parse(*arguments):

@@ -32,7 +32,7 @@ def image_with_raw(image_id, **raw_of):
 
 @pytest.fixture
 def write(tmp_path):
-  """Writes shards, each of some records; returns them all."""
+  """Write shards, each of some records; return them all."""
   def write(*shards):
     for i, records in enumerate(shards):
       path = tmp_path / f'val-{i:05}-of-{len(shards):05}'

@@ -19,7 +19,7 @@ def graph():
 
 
 def parse(record, **keys):
-  """Returns the data by key and a list of captions."""
+  """Return the data by key and a list of captions."""
   with tf1.Session() as session:
     data, captions = session.run(
         sequence_example.parse(tf.constant(record), **keys))

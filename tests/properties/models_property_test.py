@@ -101,7 +101,7 @@ def test_configurations(folder, content):
 
 @pytest.fixture(scope='module')
 def parse_config(tmp_path_factory):
-  """Reads `--config` and what overrides its fields, as commands do."""
+  """Read `--config` and what overrides its fields, as commands do."""
   file = tmp_path_factory.mktemp('flags') / 'plain.py'
   file.write_text('from im2txt import configuration\n\n\n'
                   'def get_config():\n  return configuration.Config()\n')
@@ -326,7 +326,7 @@ def test_records_are_read_as_they_were_written(captions, image_id, data):
 
 
 def read_shard(path):
-  """Reads a shard as text, as ids and as graphs do."""
+  """Read a shard as text, as ids and as graphs do."""
   shards = Shards.find(path)
   found = shard_captions.read(shards)
   ids, num_records = shard_captions.read_ids(

@@ -14,7 +14,7 @@ NAMES = {'val/COCO_val2014_000000000042.jpg': 42,
 
 @pytest.fixture
 def annotations(tmp_path):
-  """Writes an annotation file."""
+  """Write an annotation file."""
   def make(content):
     path = tmp_path / 'annotations.json'
     path.write_bytes(content if isinstance(content, bytes)

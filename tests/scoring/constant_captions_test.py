@@ -41,7 +41,7 @@ def best(name, candidates, references):
 
 
 def check_ranking(name, candidates, references):
-  """Takes the best away until none is left: each one's place and score."""
+  """Take the best away until none is left: each one's place and score."""
   brute = {caption: brute_force(name, caption, references)
            for caption in candidates}
   left = list(candidates)

@@ -65,7 +65,7 @@ def golden_evaluation(golden_scorer):
 
 
 def check(scores, images, overall, of_each, names):
-  """Compares with scores that are known.
+  """Compare with scores that are known.
 
   Args:
     scores: ours.

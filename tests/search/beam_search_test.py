@@ -69,7 +69,7 @@ def reference(script, images, vocab=VOCAB, at_once=1000, **kwargs):
 
 
 def assert_same(found, expected, rounding=0.0):
-  """Holds captions against those of the reference.
+  """Hold captions against those of the reference.
 
   Args:
     found: of the search in the graph.

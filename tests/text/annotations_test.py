@@ -23,7 +23,7 @@ BOM = b'\xef\xbb\xbf'
 
 @pytest.fixture(params=['captions', 'captions.gz'])
 def write(request, tmp_path):
-  """Writes a file, plain or gzipped; its name says nothing of its form."""
+  """Write a file, plain or gzipped; its name says nothing of its form."""
   path = tmp_path / request.param
 
   def write(content):

@@ -18,7 +18,7 @@ MARKERS = ('<S>', '</S>', '<UNK>')
 
 @pytest.fixture
 def make(tmp_path):
-  """Makes a vocabulary of a file with the given content."""
+  """Make a vocabulary of a file with the given content."""
   def make(content, markers=MARKERS):
     path = tmp_path / 'words.txt'
     path.write_bytes(

@@ -47,7 +47,7 @@ def counting(loss=None, norm=None):
 
 
 def run(statistics, *hooks, steps=10):
-  """Runs until a hook stops, or for so many steps; returns the last step."""
+  """Run until a hook stops, or for so many steps; return the last step."""
   with tf1.train.MonitoredSession(hooks=hooks) as session:
     for _ in range(steps):
       step = session.run(statistics.global_step)

@@ -101,7 +101,7 @@ def test_the_share_of_own_words_rises_linearly():
 
 
 def run_steps(config, loss_of, rate=0.5, steps=1):
-  """Trains x = [3, 4] of loss_of(x); returns x and norm after each step."""
+  """Train x = [3, 4] of loss_of(x); return x and norm after each step."""
   tf1.train.get_or_create_global_step()
   x = tf1.get_variable('x', initializer=np.array([3.0, 4.0], np.float32))
   step, norm = optimization.train_op(config, loss_of(x), tf.constant(rate))
@@ -199,7 +199,7 @@ def test_an_unknown_optimizer_is_refused_by_name():
 
 
 def train(config, loss_of, rate, steps=1):
-  """Trains a matrix and a bias; returns all variables after each step."""
+  """Train a matrix and a bias; return all variables after each step."""
   tf1.train.get_or_create_global_step()
   matrix = tf1.get_variable('matrix', initializer=np.full(
       (2, 3), 4.0, np.float32))

@@ -64,7 +64,7 @@ def vocab(vocab_file):
 
 @pytest.fixture
 def write(tmp_path):
-  """Writes a file of word vectors and returns its path."""
+  """Write a file of word vectors and return its path."""
   def go(text, name='vectors.txt'):
     data = text if isinstance(text, bytes) else text.encode()
     path = tmp_path / name
@@ -254,7 +254,7 @@ def test_a_vocabulary_without_counts_is_one_line(tmp_path):
 
 
 def assign(values):
-  """Gives variables by name their first values."""
+  """Give variables by name their first values."""
   return [v.assign(values[v.op.name]) for v in tf1.global_variables()
           if v.op.name in values]
 

@@ -36,7 +36,7 @@ class _NothingToTrain(Exception):
 
 
 class _NoSession:
-  """Stands for a session that was not opened."""
+  """Stand for a session that was not opened."""
 
   def should_stop(self) -> bool:
     """Return True, as a session does at its end."""

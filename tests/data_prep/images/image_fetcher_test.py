@@ -33,7 +33,7 @@ JPEG = drawn()
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Answers with `answers`: by path a (status, headers, body), one a time.
+  """Answer with `answers`: by path a (status, headers, body), one a time.
 
   The last one is given again and again.
   """

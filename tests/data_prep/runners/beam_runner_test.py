@@ -11,7 +11,7 @@ IN_TWO_PROCESSES = ('--beam_options=--direct_num_workers=2 '
 
 @pytest.fixture
 def build(tmp_path, launch):
-  """Builds shards of 40 images, of which one is none, into a folder."""
+  """Build shards of 40 images, of which one is none, into a folder."""
   images = tmp_path / 'images'
   images.mkdir()
   rows = ['image,caption']

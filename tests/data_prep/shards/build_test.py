@@ -20,7 +20,7 @@ CLEAN = caption_styles.named('clean')
 
 
 def make_splits(folder, sizes=(('train', 20), ('val', 5))):
-  """Draws images, each with three captions, ids counted from 0."""
+  """Draw images, each with three captions, ids counted from 0."""
   folder.mkdir()
   splits = {}
   image_id = 0
@@ -52,7 +52,7 @@ def contents(folder):
 
 
 def read_captions(paths):
-  """Yields the id and captions of each record."""
+  """Yield the id and captions of each record."""
   for record in tf.data.TFRecordDataset([str(path) for path in paths]):
     example = tf.train.SequenceExample.FromString(record.numpy())
     yield (example.context.feature[sequence_example.IMAGE_ID]
@@ -60,7 +60,7 @@ def read_captions(paths):
 
 
 def read_records(paths):
-  """Yields the id and the words of the captions of each record."""
+  """Yield the id and the words of the captions of each record."""
   for image_id, captions in read_captions(paths):
     yield image_id, *(' '.join(caption.words) for caption in captions)
 

@@ -45,7 +45,7 @@ def make_item(image_id, path, *captions):
 
 
 def write(shard, recipe):
-  """Writes a shard and returns its examples, and records as parsed."""
+  """Write a shard and return its examples, and records as parsed."""
   shard_writer.write_shard(shard, recipe)
   serialized = list(tf.data.TFRecordDataset(shard.path))
   return ([tf.train.SequenceExample.FromString(record.numpy())

@@ -35,7 +35,7 @@ def features(task, launch, tmp_path_factory):
 
 
 class Cluster:
-  """Starts processes of a cluster of this machine."""
+  """Start processes of a cluster of this machine."""
 
   def __init__(self, start, flags, workers, ps=1):
     hosts = free_hosts(workers + ps)
@@ -54,7 +54,7 @@ class Cluster:
 
 
 def finish(processes):
-  """Waits for all; none may fail."""
+  """Wait for all; none may fail."""
   for name, process in processes.items():
     finished = process.finish()
     assert finished.returncode == 0, f'{name}: {finished.stderr}'
