@@ -142,17 +142,20 @@ def read_config(flags_: Flags) -> configuration.Config:
   return config
 
 
-def check_flags(flags_: Flags, config: configuration.Config) -> None:
-  """Refuse flags that contradict each other or the configuration.
+def check_flags(flags_: Flags, config: configuration.TrainingConfig) -> None:
+  """Refuse flags that contradict each other, and say what has no effect.
 
   Raises:
-    ValueError: they do.
+    ValueError: two flags contradict each other.
   """
-  if not flags_.eval_file_pattern.value:
-    if config.training.early_stopping_patience:
-      raise ValueError('early_stopping_patience needs --eval_file_pattern')
-    if config.training.best_metric != 'perplexity':
-      raise ValueError('best_metric needs --eval_file_pattern')
+  without_effect = [name for name, used in (
+      ('early_stopping_patience', config.early_stopping_patience > 0),
+      ('best_metric', config.best_metric != 'perplexity')) if used]
+  if without_effect and not flags_.eval_file_pattern.value:
+    logging.warning('without --eval_file_pattern no checkpoint is evaluated, '
+                    'and %s of the configuration %s no effect',
+                    ' and '.join(without_effect),
+                    'have' if len(without_effect) > 1 else 'has')
   if flags_.self_critical.value and flags_.train_inception.value:
     raise ValueError('--self_critical and --train_inception are two phases; '
                      'give one of them')
@@ -269,7 +272,7 @@ def main(flags_: Flags) -> None:
     logging.info('%s has already reached step %d of --number_of_steps=%d',
                  train_dir, checkpoints.step_of(found), number_of_steps)
     return
-  check_flags(flags_, config)
+  check_flags(flags_, config.training)
   begin = start.find(
       config, train_dir, flags_.vocab_file.value,
       flags_.init_checkpoint.value,

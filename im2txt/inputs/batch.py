@@ -34,3 +34,17 @@ class Example(NamedTuple):
   data: dict[str, tf.Tensor]  # string [], by context key
   captions: tf.Tensor         # int32 [n, T + 1], padded
   lengths: tf.Tensor          # int32 [n]
+
+
+def shift(
+    captions: tf.Tensor, lengths: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """Return `input_seqs`, `target_seqs` and `input_mask` of captions.
+
+  Args:
+    captions: int32 [B, T + 1], padded at the end.
+    lengths: int32 [B], words of each, both markers included.
+  """
+  mask = tf.sequence_mask(
+      lengths - 1, tf.shape(captions)[1] - 1, tf.int32)  # [B, T]
+  return captions[:, :-1] * mask, captions[:, 1:] * mask, mask

@@ -30,7 +30,7 @@ def make_batch(
     training: whether to shuffle and repeat.
   """
   # In evaluation one reader and one thread keep the order of the files.
-  values = _read_into_queue(shards, config, training)
+  values = read_into_queue(shards, config, training)
 
   def example(thread: int) -> tuple[Example, Any]:
     found = records.parse(values.dequeue(), source, config)
@@ -54,7 +54,7 @@ def make_batch(
       *tf.nest.pack_sequence_as(nests[0], joined), source)
 
 
-def _read_into_queue(
+def read_into_queue(
     shards: Shards, config: configuration.ModelConfig, training: bool
 ) -> tf.queue.QueueBase:
   """Build the queue of serialized records, string [], and its readers."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from im2txt import configuration
 from im2txt.inputs import bad_records, records
-from im2txt.inputs.batch import Batch, Example
+from im2txt.inputs.batch import Batch, Example, shift
 from im2txt.inputs.shards import Shards
 
 tf1 = tf.compat.v1
@@ -97,10 +97,8 @@ def list_captions(
   rows = tf.where(examples.lengths > 0)  # [B, 2]
   captions = tf.gather_nd(examples.captions, rows)  # [B, T + 1]
   lengths = tf.gather_nd(examples.lengths, rows)  # [B]
-  mask = tf.sequence_mask(
-      lengths - 1, tf.shape(captions)[1] - 1, tf.int32)  # [B, T]
-  return Batch(source.images(decoded), captions[:, :-1] * mask,
-               captions[:, 1:] * mask, mask, tf.cast(rows[:, 0], tf.int32))
+  return Batch(source.images(decoded), *shift(captions, lengths),
+               tf.cast(rows[:, 0], tf.int32))
 
 
 def draw_number() -> tf.Tensor:

@@ -1,0 +1,1 @@
+"""The original im2txt's paths of the search and the vocabulary."""
