@@ -105,11 +105,10 @@ def trained(train_once) -> tiny_task.Run:
 
 
 @pytest.fixture(scope='session')
-def inception_run(train_once) -> tiny_task.Run:
-  """One step of training on a random Inception v3 that sees 80 pixels."""
+def random_encoder_run(train_once) -> tiny_task.Run:
+  """One step of training on a random encoder that no package brings."""
   return train_once(
-      'inception', '--config.model.encoder=inception_v3',
-      '--config.model.image_height=80', '--config.model.image_width=80',
+      'random_encoder', '--config.model.encoder=mobilenet_v3_small',
       '--allow_random_encoder', '--number_of_steps=1',
       '--config.training.optimizer=SGD')
 

@@ -134,15 +134,15 @@ def test_without_its_configuration(packed, task, caption, tmp_path):
 
 @pytest.mark.long
 def test_an_encoder_without_a_package(
-    inception_run, launch, captions_of, tmp_path):
+    random_encoder_run, launch, captions_of, tmp_path):
   finished = launch(
-      'im2txt.pack_model', f'--checkpoint_path={inception_run.folder}',
+      'im2txt.pack_model', f'--checkpoint_path={random_encoder_run.folder}',
       f'--output_dir={tmp_path}/packed')
   assert finished.returncode == 0, finished.stderr
   with np.load(tmp_path / 'packed' / 'weights.npz') as f:
-    assert 'InceptionV3/Conv2d_1a_3x3/weights' in f.files
+    assert 'MobileNetV3Small/Stem/weights' in f.files
   assert captions_of(tmp_path / 'packed')[0] == (
-      captions_of(inception_run.folder)[0])
+      captions_of(random_encoder_run.folder)[0])
 
 
 def test_a_package_that_is_not_installed(packed, monkeypatch):

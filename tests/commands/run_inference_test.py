@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_runner import ROOT
 from PIL import Image
 from tiny_task import BEST, WORDS, biases, block, draw_image
 
@@ -282,14 +283,22 @@ def test_mistakes(trained, task, launch, caption, tmp_path):
 
 
 def test_an_im2txt_checkpoint_of_the_oldest_spelling(
-    inception_run, task, caption, read_checkpoint, write_checkpoint, tmp_path):
+    task, caption, write_checkpoint, tmp_path):
   # As TensorFlow before 1.0 wrote it: no config.json, im2txt's own optimiser,
   # 299 pixels, sizes to be had from the shapes alone.
-  ours = read_checkpoint(inception_run.folder / 'model.ckpt-1')
+  golden = (ROOT / 'tests' / 'goldens' / 'show_and_tell.txt').read_text()
+  shapes = {name: [int(size) for size in sizes.rstrip(']').split(', ') if size]
+            for name, sizes in (
+                line.split(' [') for line in golden.splitlines())}
+  shapes |= {
+      'image_embedding/weights': [2048, 7], 'seq_embedding/map': [17, 7],
+      'lstm/basic_lstm_cell/kernel': [7 + 11, 4 * 11],
+      'lstm/basic_lstm_cell/bias': [4 * 11], 'logits/weights': [11, 17]}
+  ours = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+  ours['global_step'] = np.int64(2000000)
   oldest = {'lstm/basic_lstm_cell/kernel': 'lstm/BasicLSTMCell/Linear/Matrix',
             'lstm/basic_lstm_cell/bias': 'lstm/BasicLSTMCell/Linear/Bias'}
   theirs = {oldest.get(name, name): value for name, value in ours.items()}
-  theirs['logits/weights'] = np.zeros_like(theirs['logits/weights'])
   theirs['logits/biases'] = biases(end=0.2, red=0.5, square=0.19)
   theirs['OptimizeLoss/learning_rate'] = np.float32(2)
   prefix = tmp_path / 'model.ckpt-2000000'

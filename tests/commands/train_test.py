@@ -431,10 +431,10 @@ def test_a_loss_that_is_not_finite_stops_it(start, task, tmp_path):
   assert steps_in(folder) == [0]
 
 
-def test_a_random_encoder_if_allowed(inception_run, read_checkpoint):
+def test_a_random_encoder_if_allowed(random_encoder_run, read_checkpoint):
   assert any('Starting from scratch, with a random encoder' in line
-             for line in inception_run.log)
-  values = read_checkpoint(inception_run.folder / 'model.ckpt-1')
-  assert sum(name.startswith('InceptionV3/') for name in values) == 376
-  config = json.loads((inception_run.folder / 'config.json').read_text())
-  assert config['model']['encoder'] == 'inception_v3'
+             for line in random_encoder_run.log)
+  values = read_checkpoint(random_encoder_run.folder / 'model.ckpt-1')
+  assert sum(name.startswith('MobileNetV3Small/') for name in values) > 99
+  config = json.loads((random_encoder_run.folder / 'config.json').read_text())
+  assert config['model']['encoder'] == 'mobilenet_v3_small'
