@@ -40,6 +40,7 @@ def run(
 
   def parse_flags(argv: Sequence[str]) -> list[str]:
     program, *rest = _parse_flags(argv)
+    _expand_home()
     if rest and not takes_arguments:
       _fail(ValueError(
           f'unexpected argument {rest[0]!r}; flags begin with --'), 2)
@@ -87,6 +88,25 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             if isinstance(error, dataclasses.FrozenInstanceError) else '')
     _fail(ValueError(f'the file of --config failed: {type(error).__name__}: '
                      f'{error}{hint}'), 2)
+
+
+def _expand_home() -> None:
+  """Let ~ at the beginning of a flag's value mean the home folder.
+
+  The shell does so only where a word begins with it: not in --flag=~/folder.
+  """
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if isinstance(flag.value, list):
+      flag.value = [_expand(item) for item in flag.value]
+    elif isinstance(flag.value, str):
+      # Patterns are separated by commas.
+      flag.value = ','.join(map(_expand, flag.value.split(',')))
+
+
+def _expand(value: Any) -> Any:
+  return (os.path.expanduser(value)
+          if isinstance(value, str) and value.startswith('~/') else value)
 
 
 def end_at_once(error: Exception) -> None:

@@ -13,11 +13,11 @@ import os
 from collections.abc import Sequence
 
 from absl import flags, logging
-from PIL import ImageOps
 
 from im2txt import command_line
-from im2txt.files import file_system, json_lines
-from im2txt.inputs import image_size
+from im2txt.files import file_system, json_lines, overwriting
+from im2txt.flags.overwrite import OverwriteFlag
+from im2txt.inputs import exif, image_size
 from im2txt.results import contact_sheet
 from im2txt.results import result as results
 
@@ -30,6 +30,7 @@ class Flags:
         'output', None, 'The sheet, .png or .jpg; of the first '
         f'{contact_sheet.MAX_IMAGES} images.', required=True,
         flag_values=values)
+    self.overwrite = OverwriteFlag(values)
 
 
 def read(path: str) -> dict[str, results.Result]:
@@ -79,7 +80,8 @@ def thumbnail(file: str) -> bytes:
   try:
     with (file_system.open(file, 'rb') as f,
           image_size.opened(f.read()) as image):
-      image = ImageOps.exif_transpose(image).convert('RGB')
+      image = exif.turn(
+          image, exif.orientation_of(image)).convert('RGB')
       image.thumbnail(2 * (contact_sheet.IMAGE_SIDE,))
       image.save(buffer, 'JPEG', quality=90)
   except OSError as error:
@@ -100,6 +102,10 @@ def main(flags_: Flags, paths: list[str]) -> None:
   merged = merge(list(map(read, paths)), names)
   if not merged:
     raise ValueError(f'{", ".join(paths)} have captions of no image')
+  overwriting.check(
+      'output', flags_.output.value, contact_sheet.SHEET, is_image=True,
+      inputs=[*paths, *(result.file for result in merged)],
+      overwrite=flags_.overwrite.value())
   with contact_sheet.write(flags_.output.value) as write:
     for result in merged[:contact_sheet.MAX_IMAGES]:
       write(result._replace(thumbnail=thumbnail(result.file)))

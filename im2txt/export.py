@@ -29,8 +29,9 @@ import tensorflow as tf
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.files import atomic_files, file_system
+from im2txt.files import atomic_files, file_system, overwriting
 from im2txt.flags.captioning import CaptioningFlags
+from im2txt.flags.overwrite import OverwriteFlag
 from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs import image_processing
 from im2txt.models.captioner import Captioner
@@ -57,6 +58,7 @@ class Flags:
         'of `images`, one of pixels in [-1, 1], the first `state`; `step` '
         'makes of `words` and `state` the `probabilities` of the next and a '
         '`next_state`.', flag_values=values)
+    self.overwrite = OverwriteFlag(values)
 
 Signatures = Mapping[
     str, tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]]
@@ -149,6 +151,9 @@ def main(flags_: Flags) -> None:
   lite = flags_.tflite_file.value
   if lite and not file_system.isdir(os.path.dirname(lite) or '.'):
     raise ValueError(f'--tflite_file={lite}: there is no such folder')
+  if lite:
+    overwriting.check('tflite_file', lite, None,
+                      overwrite=flags_.overwrite.value())
   model = flags_.captioning.model()
   if lite and len(model.members) > 1:
     raise ValueError('--tflite_file holds one model; give one '

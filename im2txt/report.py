@@ -20,7 +20,8 @@ from absl import flags
 from im2txt import command_line
 from im2txt.evaluation import learning_curves
 from im2txt.evaluation.run_history import Run, read_run
-from im2txt.files import file_system
+from im2txt.files import file_system, overwriting
+from im2txt.flags.overwrite import OverwriteFlag
 
 
 class Flags:
@@ -31,6 +32,7 @@ class Flags:
         'output_plot', None, 'Also draw the learning curves into this file, '
         "1,200 pixels wide; its name's ending says which form: .png, .svg, "
         ".pdf. Needs matplotlib: pip install '.[metrics]'.", flag_values=values)
+    self.overwrite = OverwriteFlag(values)
 
 
 # Heading, name of the figure in `metrics.jsonl`, form.
@@ -151,6 +153,10 @@ def main(flags_: Flags, folders: Sequence[str]) -> None:
   if plot and file_system.isdir(plot):
     raise ValueError(f'--output_plot={plot} is a folder; name a '
                      'file')
+  if plot:
+    overwriting.check(
+        'output_plot', plot, learning_curves.PLOT, is_image=True,
+        overwrite=flags_.overwrite.value())
   runs = [read_run(folder) for folder in folders]
   print(table(runs))
   if plot:

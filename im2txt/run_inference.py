@@ -40,6 +40,7 @@ from im2txt import command_line
 from im2txt.files import file_system
 from im2txt.flags.captioning import CaptioningFlags
 from im2txt.flags.consensus import ConsensusFlags
+from im2txt.flags.overwrite import OverwriteFlag
 from im2txt.inference import batch_captioner, image_files
 from im2txt.inference.loaded_model import LoadedModel
 from im2txt.inputs.shards import Shards
@@ -95,6 +96,7 @@ class Flags:
         'models that attend to regions only; --output_html shows it, too, and '
         'with any such file beside it a broken run goes on where it was.',
         flag_values=values)
+    self.overwrite = OverwriteFlag(values)
 
   def names(self, arguments: list[str]) -> Iterable[str]:
     """Return the files, patterns and folders that the command line names.
@@ -211,8 +213,10 @@ def main(flags_: Flags, arguments: list[str]) -> int:
   """Caption images; return 1 if one could not be read."""
   names = flags_.names(arguments)
   wanted = flags_.outputs()
-  wanted.check()
   files, mistakes = image_files.find_all(names)
+  wanted.check([*files, *filter(None, (
+      flags_.input_list.value, flags_.annotations_file.value))],
+      flags_.overwrite.value())
   for mistake in mistakes:
     print(mistake, file=sys.stderr)
   if not files:

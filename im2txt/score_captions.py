@@ -19,17 +19,22 @@ which images are scored together, for it weighs words by their rarity there.
 import collections
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from absl import flags, logging
 
 from im2txt import command_line
-from im2txt.files import atomic_files, file_system
+from im2txt.files import atomic_files, file_system, overwriting
+from im2txt.flags.overwrite import OverwriteFlag
 from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.shards import Shards
 from im2txt.results import coco_results
 from im2txt.scoring import metrics, ptb_tokenizer
 from im2txt.text import annotations
+
+# How files of scores begin that are written here.
+_SCORES = re.compile(rb'\A\{\n "num_images": ')
 
 
 class Flags:
@@ -55,6 +60,7 @@ class Flags:
     self.output_json = flags.DEFINE_string(
         'output_json', None, 'Also write all of it, and the scores of each '
         'image, into this file.', flag_values=values)
+    self.overwrite = OverwriteFlag(values)
 
 
 def find_references(
@@ -156,6 +162,13 @@ def main(flags_: Flags) -> None:
   output = flags_.output_json.value
   if output and not file_system.isdir(os.path.dirname(output) or '.'):
     raise ValueError(f'--output_json={output}: there is no such folder')
+  if output:
+    overwriting.check(
+        'output_json', output, _SCORES,
+        inputs=filter(file_system.isfile, filter(None, (
+            flags_.results.value, flags_.annotations.value,
+            flags_.train_captions.value))),
+        overwrite=flags_.overwrite.value())
   results = coco_results.read(flags_.results.value)
   images = annotations.read(flags_.annotations.value)
   try:

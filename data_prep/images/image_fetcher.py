@@ -204,7 +204,8 @@ def _write_image(body: bytes, path: str) -> None:
     with file_system.open(temporary, 'wb') as f:
       f.write(body)
     # In the main thread only: it silences Pillow's warnings for all threads.
-    problem = stored_images.find_problem(temporary, stored_images.ImageFormat())
+    problem = stored_images.check(
+        temporary, stored_images.ImageFormat()).problem
     if problem:
       raise _FetchError(problem, is_temporary=False)
 

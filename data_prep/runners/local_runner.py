@@ -30,8 +30,10 @@ def local_runner(max_workers: int) -> Iterator[Runner]:
   """
   workers = min(max_workers, worker_pool.available_cpus())
   logging.info('%d worker processes', workers)
-  with worker_pool.worker_pool(
-      workers, ['data_prep.shards.shard_writer']) as pool:
+  # Each worker would import them for itself, and nltk takes a second.
+  with worker_pool.worker_pool(workers, [
+      'data_prep.shards.shard_writer', 'data_prep.shards.build',
+      'nltk']) as pool:
     yield _LocalRunner(pool)
 
 

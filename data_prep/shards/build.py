@@ -16,13 +16,13 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import nltk
 import PIL
 from absl import logging
 
@@ -184,7 +184,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
       'start_word': options.style.start_word,
       'end_word': options.style.end_word,
       'unknown_word': options.style.unknown_word,
-      'nltk version': nltk.__version__,
+      'nltk version': importlib.metadata.version('nltk'),
       'pillow version': PIL.__version__,
   }
   # Build folders older than these options must still be recognised.
@@ -257,18 +257,22 @@ def _find_bad_images(
   """Return what is wrong with images that cannot be used, by path."""
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
-  bad = dict(runner.filter_map(
+  found = dict(runner.filter_map(
       functools.partial(_check_image, image_format=image_format), paths,
       Label('checking images', 'image')))
-  logging.info('checked %d images: %d bad', len(paths), len(bad))
+  bad = {path: check.problem for path, check in found.items()
+         if check.problem is not None}
+  logging.info('checked %d images: %d bad, %d to be turned upright',
+               len(paths), len(bad), len(found) - len(bad))
   return bad
 
 
 def _check_image(
     path: str, image_format: stored_images.ImageFormat
-) -> tuple[str, str] | None:
-  problem = stored_images.find_problem(path, image_format)
-  return None if problem is None else (path, problem)
+) -> tuple[str, stored_images.Check] | None:
+  """Return the check of an image that is not stored as it lies."""
+  check = stored_images.check(path, image_format)
+  return None if check == stored_images.Check(None) else (path, check)
 
 
 def _write_bad_images(

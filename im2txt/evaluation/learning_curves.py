@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from im2txt.evaluation.run_history import Curve, Run
 from im2txt.files import atomic_files, file_system
 
+# What plots, but for .pdf, have at their beginning.
+PLOT = re.compile(b'[Mm]atplotlib')
 _WIDTH, _HEIGHT = 1200, 420  # Of the plot without its legend, pixels.
 _COLOURS = 10  # Of matplotlib's cycle, `C0` to `C9`.
 _LINE_STYLES = ('-', '--', ':', '-.')

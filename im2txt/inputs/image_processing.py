@@ -8,6 +8,7 @@ image may be flipped and its colours distorted.
 import tensorflow as tf
 
 from im2txt import configuration
+from im2txt.inputs import orientation
 
 tf1 = tf.compat.v1
 
@@ -58,11 +59,11 @@ def process_image(
 
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
-  """Decode an image file, string [], of any kind: uint8 [., ., 3]."""
+  """Decode an image file, string [], of any kind: uint8 [., ., 3], upright."""
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
-  return image
+  return orientation.turn_pixels(image, orientation.of_file(encoded_image))
 
 
 def fit_image(

@@ -13,6 +13,8 @@ from im2txt.files import atomic_files, json_files
 from im2txt.results.result import Result, Write
 from im2txt.text import annotations
 
+# How files written here begin.
+RESULTS = re.compile(rb'\A\[(\n\{"image_id": |\]\n\Z)')
 # COCO_val2014_000000000042.jpg, 000000000042.jpg
 _COCO_NAME = re.compile(r'(?:COCO_\w+_)?(\d{12})\.\w+')
 

@@ -3,15 +3,19 @@
 import contextlib
 import io
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from im2txt.files import atomic_files, file_system
 from im2txt.results.result import Result, Write
 
 MAX_IMAGES = 48
+_WRITER = 'im2txt contact sheet'
+# What sheets written here have at their beginning.
+SHEET = re.compile(_WRITER.encode())
 _COLUMNS = 4
 IMAGE_SIDE = 240  # Pixels.
 _MARGIN = 16
@@ -50,10 +54,14 @@ def write(path: str) -> Iterator[Write]:
 
   yield add
   if images:
-    form = 'PNG' if path.lower().endswith('.png') else 'JPEG'
     with (atomic_files.replacing(path) as temporary,
           file_system.open(temporary, 'wb') as f):
-      draw(images).save(f, form)
+      if path.lower().endswith('.png'):
+        text = PngImagePlugin.PngInfo()
+        text.add_text('Software', _WRITER)
+        draw(images).save(f, 'PNG', pnginfo=text)
+      else:
+        draw(images).save(f, 'JPEG', comment=_WRITER)
 
 
 def draw(images: Sequence[Result]) -> Image.Image:

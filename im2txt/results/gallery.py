@@ -11,6 +11,7 @@ import html
 import importlib.resources
 import math
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,8 @@ import numpy as np
 from im2txt.files import atomic_files
 from im2txt.results.result import Caption, Result, Write
 
+# What pages written here have at their beginning.
+PAGE = re.compile(rb'<title>Captioned images</title>')
 # What gallery.html has in place of the images.
 _MARKER = '<!-- figures -->\n'
 

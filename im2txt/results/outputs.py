@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from im2txt.files import file_system
+from im2txt.files import file_system, overwriting
 from im2txt.results import (
     attention_sheets,
     coco_results,
@@ -50,13 +50,18 @@ class Outputs:
     """Return whether the results need the images' thumbnails."""
     return bool(self.html or self.contact_sheet or self.attention_dir)
 
-  def check(self) -> None:
-    """Refuse at once what could not be written in the end.
+  def check(self, inputs: Sequence[str], overwrite: bool) -> None:
+    """Refuse at once what could not or must not be written in the end.
+
+    Args:
+      inputs: files that are read.
+      overwrite: whether files that are no earlier results may be replaced.
 
     Raises:
       ValueError: a folder is missing, or a path is one or no file at all, or
         is given twice, or files of results are to be written to another
-        machine, or the sheet is no .png or .jpg.
+        machine, or the sheet is no .png or .jpg, or as of
+        `overwriting.check`.
     """
     for path in self.files:
       if file_system.is_remote(path):
@@ -73,6 +78,16 @@ class Outputs:
         raise ValueError(f'{path} is a folder or a device; name a file')
       if places.count(place) > 1:
         raise ValueError(f'{path} is named by two flags')
+    for flag, path, earlier in (
+        ('output_lines', self.lines, text_files.LINES),
+        ('output_json', self.json, coco_results.RESULTS),
+        ('output_jsonl', self.jsonl, text_files.JSON_LINES),
+        ('output_html', self.html, gallery.PAGE),
+        ('contact_sheet', self.contact_sheet, contact_sheet.SHEET)):
+      if path:
+        overwriting.check(
+            flag, path, earlier, is_image=flag == 'contact_sheet',
+            inputs=inputs, overwrite=overwrite)
 
   def image_ids(self, files: Sequence[str]) -> dict[str, int | str]:
     """Return the ids that the images have in `json`, by their files.

@@ -7,11 +7,16 @@ result; the file is written atomically.
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import IO
 
 from im2txt.files import atomic_files
 from im2txt.results.result import Result, Write, as_fields
+
+# How files written here begin.
+LINES = re.compile(rb'\ACaptions for image ')
+JSON_LINES = re.compile(rb'\A\{"file": ')
 
 
 def print_captions(result: Result, file: IO[str]) -> None:

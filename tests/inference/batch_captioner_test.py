@@ -6,6 +6,7 @@ The model is as small as it can be, and its captions tell images apart.
 import functools
 import io
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -232,9 +233,13 @@ def test_results_come_while_images_are_left(model, images, tmp_path):
       search_of(model), 7)
   # The tenth batch is searched for while the next is encoded.
   assert [len(next(results)) for _ in range(9)] == [7] * 9
-  # Opened and closed, it is an empty file: nobody waits at the end.
-  os.close(os.open(tmp_path / 'pipe.jpg', os.O_RDWR))
-  results.close()
+  # Opened and closed, it is an empty file for whoever has begun to read it by
+  # then: nobody waits at the end.
+  closing = threading.Thread(target=results.close)
+  closing.start()
+  while closing.is_alive():
+    os.close(os.open(tmp_path / 'pipe.jpg', os.O_RDWR))
+    closing.join(0.05)
 
 
 def test_a_damaged_checkpoint(model, images, tmp_path):

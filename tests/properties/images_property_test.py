@@ -35,5 +35,6 @@ def test_what_is_damaged_is_judged(tmp_path_factory, data):
   assert '\n' not in image_size.problem(data)
   path = tmp_path_factory.getbasetemp() / 'damaged'
   path.write_bytes(data)
-  problem = stored_images.find_problem(str(path), stored_images.ImageFormat())
+  problem = stored_images.check(
+      str(path), stored_images.ImageFormat()).problem
   assert problem is None or (problem and '\n' not in problem)

@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from data_prep.images.stored_images import (
     ImageFormat,
-    find_problem,
+    check,
     read_jpeg,
 )
 
@@ -43,7 +43,7 @@ def with_second_image():
 def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  assert find_problem(path, FORMAT) is None
+  assert check(path, FORMAT).problem is None
   assert read_jpeg(path, FORMAT) == data
   tf.io.decode_jpeg(data, channels=3)
 
@@ -60,7 +60,7 @@ def test_plain_jpeg_is_stored_byte_for_byte(tmp_path, data):
 def test_other_images_become_jpeg(tmp_path, data):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  assert find_problem(path, FORMAT) is None
+  assert check(path, FORMAT).problem is None
   pixels = tf.io.decode_jpeg(read_jpeg(path, FORMAT)).numpy()
   assert pixels.shape == (HEIGHT, WIDTH, 3)
   np.testing.assert_allclose(pixels[HEIGHT // 2, WIDTH // 2], RED, atol=15)
@@ -70,7 +70,7 @@ def test_16_bit_grey_keeps_its_shades(tmp_path):
   shades = np.linspace(0, 65535, 64, dtype=np.uint16)
   path = str(tmp_path / 'grey.png')
   Image.fromarray(np.tile(shades, (64, 1))).save(path)
-  assert find_problem(path, FORMAT) is None
+  assert check(path, FORMAT).problem is None
   pixels = tf.io.decode_jpeg(read_jpeg(path, FORMAT)).numpy()
   np.testing.assert_allclose(pixels[32, :, 0], shades / 257, atol=8)
 
@@ -99,7 +99,7 @@ def noise_jpeg():
 def test_bad_images_are_named(tmp_path, data, problem):
   path = str(tmp_path / 'image.jpg')
   (tmp_path / 'image.jpg').write_bytes(data)
-  found = find_problem(path, FORMAT)
+  found = check(path, FORMAT).problem
   assert found
   assert '\n' not in found
   assert problem in found
@@ -110,7 +110,7 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
   path = tmp_path / 'image.jpg'
   for length in [*range(1, len(data), 200), *range(len(data) - 8, len(data))]:
     path.write_bytes(data[:length])
-    if not find_problem(str(path), FORMAT):
+    if not check(str(path), FORMAT).problem:
       stored = read_jpeg(str(path), FORMAT)
       assert stored != data[:length], length
       tf.io.decode_jpeg(stored)
@@ -119,7 +119,7 @@ def test_every_cut_of_a_jpeg_is_noticed_or_mended(tmp_path):
 def test_no_file_no_image(tmp_path):
   os.mkfifo(tmp_path / 'pipe.jpg')
   for path in (tmp_path / 'none.jpg', tmp_path, tmp_path / 'pipe.jpg'):
-    assert 'no such file' in find_problem(str(path), FORMAT)
+    assert 'no such file' in check(str(path), FORMAT).problem
 
 
 @pytest.mark.parametrize(('size', 'max_side', 'expected'), [
@@ -136,7 +136,7 @@ def test_large_images_are_shrunk(tmp_path, mode, size, max_side, expected):
   path = str(tmp_path / 'image.jpg')
   plain(mode, size).save(path)
   image_format = ImageFormat(max_side)
-  assert find_problem(path, image_format) is None
+  assert check(path, image_format).problem is None
   pixels = tf.io.decode_jpeg(read_jpeg(path, image_format)).numpy()
   assert pixels.shape == (*expected[::-1], 3)
   shade = RED if mode == 'RGB' else plain('L').getpixel((0, 0))
@@ -149,7 +149,7 @@ def test_images_that_are_not_too_large_stay_byte_for_byte(tmp_path, size):
   path = tmp_path / 'image.jpg'
   plain(size=size).save(path)
   image_format = ImageFormat(max_side=64, quality=50)
-  assert find_problem(str(path), image_format) is None
+  assert check(str(path), image_format).problem is None
   assert read_jpeg(str(path), image_format) == path.read_bytes()
 
 
@@ -159,7 +159,7 @@ def test_other_images_are_shrunk_too(tmp_path, kind, mode):
   path = str(tmp_path / 'image')
   plain(mode).save(path, kind)
   image_format = ImageFormat(max_side=10)
-  assert find_problem(path, image_format) is None
+  assert check(path, image_format).problem is None
   pixels = tf.io.decode_jpeg(read_jpeg(path, image_format)).numpy()
   assert pixels.shape == (6, 10, 3)
   np.testing.assert_allclose(pixels[3, 5], RED, atol=15)
@@ -184,14 +184,56 @@ def test_shrinking_is_true_to_the_image(tmp_path):
   assert np.abs(shrunk - expected.astype(float)).mean() < 2
 
 
-def test_orientation_stays_ignored(tmp_path):
+def corner():
+  """A plain image with a blue corner at the top left."""
+  image = plain()
+  image.paste((20, 30, 200), (0, 0, 13, 9))
+  return image
+
+
+@pytest.mark.parametrize('kind, options', [
+    ('JPEG', {'quality': 61, 'subsampling': 0}), ('JPEG', {}), ('PNG', {}),
+    ('WEBP', {'lossless': True}), ('MPO', {
+        'save_all': True, 'append_images': [plain()]})])
+@pytest.mark.parametrize('max_side', [0, 20])
+def test_images_are_stored_upright(tmp_path, kind, options, max_side):
+  path = str(tmp_path / 'image')
+  exif = Image.Exif()
+  exif[0x0112] = 6  # To be turned by 90 degrees clockwise.
+  corner().transpose(Image.Transpose.ROTATE_90).save(
+      path, kind, exif=exif, **options)
+  image_format = ImageFormat(max_side=max_side)
+  assert check(path, image_format) == (None, True)
+  with Image.open(io.BytesIO(read_jpeg(path, image_format))) as stored:
+    assert not stored.getexif()
+    assert stored.size == ((20, 12) if max_side else (WIDTH, HEIGHT))
+    expected = corner().resize(stored.size, Image.Resampling.LANCZOS)
+    difference = np.abs(np.asarray(stored.convert('RGB'), int)
+                        - np.asarray(expected, int))
+    assert difference.mean() < 12
+    if kind == 'JPEG' and not max_side:
+      with Image.open(path) as original:
+        assert stored.quantization == original.quantization
+        assert (JpegImagePlugin.get_sampling(stored)
+                == JpegImagePlugin.get_sampling(original))
+
+
+def test_a_grey_jpeg_is_turned(tmp_path):
   path = str(tmp_path / 'image.jpg')
   exif = Image.Exif()
-  exif[0x0112] = 6  # To be shown turned by 90 degrees.
+  exif[0x0112] = 8
+  plain('L').save(path, exif=exif)
+  with Image.open(io.BytesIO(read_jpeg(path, FORMAT))) as stored:
+    assert (stored.mode, stored.size) == ('L', (HEIGHT, WIDTH))
+
+
+def test_an_upright_image_with_a_tag_stays_as_it_is(tmp_path):
+  path = tmp_path / 'image.jpg'
+  exif = Image.Exif()
+  exif[0x0112] = 1
   plain().save(path, exif=exif)
-  stored = read_jpeg(path, ImageFormat(max_side=20))
-  assert Image.open(io.BytesIO(stored)).size == (20, 12)
-  assert not Image.open(io.BytesIO(stored)).getexif()
+  assert check(str(path), FORMAT) == (None, False)
+  assert read_jpeg(str(path), FORMAT) == path.read_bytes()
 
 
 def test_quality_is_that_of_what_is_encoded_here(tmp_path):
@@ -207,5 +249,5 @@ def test_large_image_that_is_cut_is_noticed(tmp_path):
   path = tmp_path / 'image.jpg'
   for length in range(1, len(data) - 2, 200):
     path.write_bytes(data[:length])
-    assert find_problem(
-        str(path), ImageFormat(max_side=9)), length
+    assert check(
+        str(path), ImageFormat(max_side=9)).problem, length
