@@ -340,7 +340,8 @@ def test_names_that_are_hostile(scripted, caption, tmp_path):
 def test_places_that_cannot_be_written(task, scripted, caption, tmp_path):
   def check(paths, sheet):
     Outputs(
-        **dict(zip(KINDS, paths, strict=False)), contact_sheet=sheet).check()
+        **dict(zip(KINDS, paths, strict=False)), contact_sheet=sheet).check(
+            [], overwrite=False)
 
   (tmp_path / 'link').symlink_to('.')
   os.mkfifo(tmp_path / 'pipe')

@@ -26,6 +26,8 @@ CAPTIONS = {'dog.jpg': 'A dog runs on grass.', 'bus.jpg': 'a red bus parked',
             'cat.jpg': 'a dog runs on grass'}
 TRAINING = ('a dog runs on grass', 'A zebra eats.', 'a cat on a couch')
 SCORES = ['Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4', 'ROUGE_L', 'CIDEr']
+# An earlier result's beginning.
+OLD = '{\n "num_images": 3'
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_ids_names_and_either_form_score_the_same(
       for i, caption in enumerate(captions)).encode()))
   by_id = write('by_id.json', results(
       {IDS[name]: caption for name, caption in CAPTIONS.items()}))
-  output = write('scores.json', 'old')
+  output = write('scores.json', OLD)
   # It is written anew and put in the older one's place, never into that.
   os.link(output, tmp_path / 'older')
   written = {}
@@ -146,7 +148,7 @@ def test_ids_names_and_either_form_score_the_same(
     assert finished.returncode == 0, finished.stderr
     tables.add(finished.stdout)
     written[files] = json.loads(output.read_text('utf-8'))
-  assert (tmp_path / 'older').read_text() == 'old'
+  assert (tmp_path / 'older').read_text() == OLD
   assert not output.with_suffix('.json.tmp').exists()
   assert len(tables) == 1
   evaluation = expected(None)
@@ -264,13 +266,13 @@ def test_meteor_stands_in_the_table(launch, by_name, annotations, tmp_path):
 def test_hostile_results_are_one_line(
     score, write, annotations, content, message):
   path = write('results.json', content)
-  output = write('scores.json', 'old')
+  output = write('scores.json', OLD)
   finished = score(f'--results={path}', f'--annotations={annotations}',
                    f'--output_json={output}')
   assert finished.returncode == 1 and finished.stdout == ''
   assert finished.error.startswith(f'score_captions: error: {path}')
   assert message.format(annotations=annotations) in finished.error
-  assert output.read_text() == 'old'
+  assert output.read_text() == OLD
 
 
 def test_what_is_refused_before_any_work(score, write, by_name, annotations):

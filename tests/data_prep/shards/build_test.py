@@ -429,3 +429,20 @@ def test_record_of_the_build_is_json(tmp_path, splits, options):
   record = json.loads((tmp_path / 'out' / 'build.json').read_text())
   assert record['settings']['train_shards'] == 4
   assert record['bad'] == {}
+
+
+def test_images_are_stored_upright_and_counted(
+    tmp_path, splits, options, caplog):
+  tags = Image.Exif()
+  tags[0x0112] = 6
+  for image in splits['val'][:2]:
+    Image.new('RGB', (11, 7)).save(image.path, exif=tags)
+  with caplog.at_level('INFO'):
+    build.build(splits, options)
+  assert 'checked 25 images: 0 bad, 2 to be turned upright' in caplog.text
+  stored = stored_images((tmp_path / 'out').glob('val-*'))
+  turned = [image.image_id for image in splits['val'][:2]]
+  for image_id, data in stored.items():
+    size = tf.io.decode_jpeg(data).shape[:2]
+    assert size == ([11, 7] if image_id in turned else [7, 11])
+    assert b'Exif' not in data
