@@ -78,15 +78,15 @@ class Outputs:
         raise ValueError(f'{path} is a folder or a device; name a file')
       if places.count(place) > 1:
         raise ValueError(f'{path} is named by two flags')
-    for flag, path, earlier in (
+    for flag, output, earlier in (
         ('output_lines', self.lines, text_files.LINES),
         ('output_json', self.json, coco_results.RESULTS),
         ('output_jsonl', self.jsonl, text_files.JSON_LINES),
         ('output_html', self.html, gallery.PAGE),
         ('contact_sheet', self.contact_sheet, contact_sheet.SHEET)):
-      if path:
+      if output:
         overwriting.check(
-            flag, path, earlier, is_image=flag == 'contact_sheet',
+            flag, output, earlier, is_image=flag == 'contact_sheet',
             inputs=inputs, overwrite=overwrite)
 
   def image_ids(self, files: Sequence[str]) -> dict[str, int | str]:
