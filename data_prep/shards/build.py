@@ -257,11 +257,10 @@ def _find_bad_images(
   """Return what is wrong with images that cannot be used, by path."""
   paths = list(dict.fromkeys(
       image.path for captioned in splits.values() for image in captioned))
-  found = dict(runner.filter_map(
+  found = runner.filter_map(
       functools.partial(_check_image, image_format=image_format), paths,
-      Label('checking images', 'image')))
-  bad = {path: check.problem for path, check in found.items()
-         if check.problem is not None}
+      Label('checking images', 'image'))
+  bad = {path: problem for path, problem in found if problem is not None}
   logging.info('checked %d images: %d bad, %d to be turned upright',
                len(paths), len(bad), len(found) - len(bad))
   return bad
@@ -269,10 +268,10 @@ def _find_bad_images(
 
 def _check_image(
     path: str, image_format: stored_images.ImageFormat
-) -> tuple[str, stored_images.Check] | None:
-  """Return the check of an image that is not stored as it lies."""
-  check = stored_images.check(path, image_format)
-  return None if check == stored_images.Check(None) else (path, check)
+) -> tuple[str, str | None] | None:
+  """Return an image that is bad, with its problem, or to be turned."""
+  problem, is_turned = stored_images.check(path, image_format)
+  return (path, problem) if problem is not None or is_turned else None
 
 
 def _write_bad_images(

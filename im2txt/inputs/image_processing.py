@@ -63,7 +63,7 @@ def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
-  return orientation.turn_pixels(image, orientation.of_file(encoded_image))
+  return orientation.turn_upright(image, encoded_image)
 
 
 def fit_image(

@@ -4,11 +4,10 @@
 EXIF in different places: a JPEG in a segment APP1, a PNG in a chunk eXIf, a
 WebP in a chunk EXIF. What is damaged counts as 1.
 
-Few functions and loops are built: each takes as long as a hundred ops.
-
 Shapes: N bytes of a file, h, w pixels.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,6 +21,38 @@ _ORDERS = [[0, 1, 2]] * 4 + [[1, 0, 2]] * 4
 _REVERSED = [[False, False, False], [False, True, False], [True, True, False],
              [True, False, False]]
 _REVERSED += [_REVERSED[i] for i in (0, 1, 2, 3)]
+
+
+def turn_upright(pixels: tf.Tensor, encoded_image: tf.Tensor) -> tf.Tensor:
+  """Turn the pixels of an image file upright.
+
+  Args:
+    pixels: uint8 [h, w, 3].
+    encoded_image: string [], the file.
+
+  Returns:
+    uint8 [h, w, 3], or [w, h, 3].
+  """
+  [turned] = tf.graph_util.import_graph_def(
+      _upright_graph(), {'pixels': pixels, 'encoded_image': encoded_image},
+      ['turned:0'], name='upright')
+  return tf.ensure_shape(turned, [None, None, 3])
+
+
+@functools.cache
+def _upright_graph() -> tf.compat.v1.GraphDef:
+  """Build the graph of `turn_upright`.
+
+  It is built once and copied into each graph: an input pipeline may have it
+  many times, and what is built of conditions and loops takes its time.
+  """
+  with tf.Graph().as_default() as graph:
+    pixels = tf.compat.v1.placeholder(
+        tf.uint8, [None, None, 3], name='pixels')
+    encoded_image = tf.compat.v1.placeholder(
+        tf.string, [], name='encoded_image')
+    tf.identity(turn_pixels(pixels, of_file(encoded_image)), name='turned')
+    return graph.as_graph_def()
 
 
 def turn_pixels(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
