@@ -16,6 +16,10 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from im2txt.files import file_system
+
+# ' --flag' of a line's end '\\ ' that was joined, or with another dash.
+_MISTYPED_FLAG = re.compile(r'\s+--?\w|-?[\u2010-\u2015\u2212]+-?\w')
 # Flags that `run` has defined are the main module's, and in its --help.
 flags.disclaim_key_flags()
 
@@ -39,6 +43,11 @@ def run(
   flags_ = define_flags()
 
   def parse_flags(argv: Sequence[str]) -> list[str]:
+    for argument in argv[1:]:
+      if _MISTYPED_FLAG.match(argument) and not file_system.exists(argument):
+        _fail(ValueError(
+            f'{argument!r} is no flag: a flag begins with two plain hyphens '
+            'and nothing before them; was the command copied from a page?'), 2)
     program, *rest = _parse_flags(argv)
     _expand_home()
     if rest and not takes_arguments:

@@ -53,6 +53,16 @@ def test_value_of_main_is_the_exit_status(run):
   assert run('return 0', '--needed=x')[0] == 0
 
 
+@pytest.mark.parametrize('flag', [
+    ' --number=7', '\n  --number=7', '\u2013-number=7', '\u2014number=7',
+    '\u2013\u2013number'])
+def test_a_flag_copied_from_a_page_is_named(run, flag):
+  status, _, error = run('pass', flag)
+  assert status == 2
+  assert error.startswith('hello: error: ') and 'number' in error
+  assert error.count('\n') == 1 and 'hyphens' in error
+
+
 @pytest.mark.parametrize('body, line', [
     ("raise ValueError('a.txt:3: no number')", 'a.txt:3: no number'),
     ("raise ValueError('two\\n  lines')", 'two lines'),
