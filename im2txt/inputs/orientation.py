@@ -222,9 +222,10 @@ def _integer(
     length: bytes of each integer.
     is_big: whether the first byte counts most, bool [].
   """
-  weights = tf.constant([256 ** i for i in range(length)], tf.int64)
+  weights = [256 ** i for i in range(length)]
   return tf.reduce_sum(_bytes_at(data, position, length) * tf.where(
-      is_big, weights[::-1], weights), axis=-1)
+      is_big, tf.constant(weights[::-1], tf.int64),
+      tf.constant(weights, tf.int64)), axis=-1)
 
 
 def _stands_at(

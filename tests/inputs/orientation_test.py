@@ -153,6 +153,23 @@ def test_exif_of_a_second_image_says_nothing_of_the_first(number_in_graph):
   assert number_in_graph(data) == 1 == by_pillow(data)
 
 
+def test_exif_behind_the_pixels_of_a_png(number_in_graph):
+  data = encode('PNG', tiff(3))
+  at = data.index(b'eXIf') - 4
+  chunk = data[at:at + 12 + struct.unpack('>I', data[at:at + 4])[0]]
+  data = data.replace(chunk, b'')
+  end = data.index(b'IEND') - 4
+  data = data[:end] + chunk + data[end:]
+  assert number_in_graph(data) == 3 == by_pillow(data)
+
+
+def test_another_tag_that_is_damaged_does_not_matter(number_in_graph):
+  tags = bytearray(tiff(6))
+  tags[15] = 1  # The first tag has 257 values, which are not there.
+  data = encode('JPEG', bytes(tags))
+  assert number_in_graph(data) == 6 == by_pillow(data)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_files_cut_anywhere(kind, number_in_graph):
   data = encode(kind, tiff(6), **KINDS[kind])
