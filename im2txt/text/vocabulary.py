@@ -146,7 +146,7 @@ class Vocabulary:
 
 def _read_lines(vocab_file: str) -> list[str]:
   try:
-    with file_system.open(vocab_file, encoding='utf-8-sig') as f:
+    with file_system.open(vocab_file, encoding='utf-8') as f:
       text: str = f.read()
       return text.splitlines()
   except UnicodeDecodeError as error:

@@ -127,11 +127,6 @@ def test_the_count_is_not_needed(make):
   assert make('<S>\n</S>\na').word_to_id('a') == 2
 
 
-def test_a_mark_of_the_byte_order_is_no_part_of_the_first_word(make):
-  vocab = make(b'\xef\xbb\xbf<S> 9\n</S> 9\na 3\n')
-  assert vocab.start_id == 0 and len(vocab) == 4
-
-
 def test_words_written_as_bytes_are_read_as_text_with_a_warning(
     make, warnings):
   words = ['a', '<S>', '</S>', "'s", 'café', '\\', 'it\'"']
