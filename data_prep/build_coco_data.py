@@ -6,7 +6,8 @@ r"""Build TFRecord shards of COCO 2014 or 2017 (im2txt's build_mscoco_data.py).
             2,025 / 4,051 images)
   official  the training file trains, the validation file is `val`; either may
             be left out
-  karpathy  as --karpathy_file says; needs no caption files
+  karpathy  as --karpathy_file says; needs no caption files. For
+            dataset_flickr8k.json give --train_image_dir alone
   random    --val_fraction of the images of the training file, and of the
             validation file if it is given, is `val`, the others train
 
@@ -64,7 +65,7 @@ def main(flags_: Flags) -> None:
            'val': flags_.val_captions_file.value}
   split = flags_.split.value
   if split == 'karpathy':
-    require(flags_, 'karpathy_file', 'train_image_dir', 'val_image_dir')
+    require(flags_, 'karpathy_file', 'train_image_dir')
     build(coco.read_karpathy(flags_.karpathy_file.value, image_dirs), options)
     return
   names = ['train', 'val']
@@ -72,9 +73,7 @@ def main(flags_: Flags) -> None:
     names = [name for name in names if files[name]]
   for name in names:
     require(flags_, f'{name}_captions_file', f'{name}_image_dir')
-  splits = {name: coco.read_captions(files[name], image_dirs[name])
-            for name in names}
-  coco.check_ids_differ(splits)
+  splits = coco.read_splits({name: files[name] for name in names}, image_dirs)
   if split == 'im2txt':
     splits = coco.split_as_im2txt(splits['train'], splits['val'])
   elif split == 'random':

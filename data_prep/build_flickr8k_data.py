@@ -1,8 +1,8 @@
-r"""Build TFRecord shards of Flickr8k from its original files.
+r"""Build TFRecord shards of Flickr8k or Flickr30k.
 
 Each image list becomes one split (the dev list the split `val`); any of them
-may be left out. Flickr30k works too, once its captions and lists have the same
-form.
+may be left out. The captions file may also be Kaggle's captions.txt or
+results.csv. With Karpathy's dataset_flickr8k.json no list is needed.
 
 Example:
   python -m data_prep.build_flickr8k_data \
@@ -31,7 +31,8 @@ class Flags:
         'image_dir', None, 'Folder of the JPEG files.', required=True,
         flag_values=values)
     self.captions_file = flags.DEFINE_string(
-        'captions_file', None, 'Flickr8k.token.txt.', required=True,
+        'captions_file', None, 'Flickr8k.token.txt, or another '
+        'file of captions.', required=True,
         flag_values=values)
     self.train_list = flags.DEFINE_string(
         'train_list', None, 'Flickr_8k.trainImages.txt.', flag_values=values)

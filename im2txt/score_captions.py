@@ -16,7 +16,6 @@ Results are JSON in COCO's format, [{"image_id": 42, "caption": "a man ..."},
 which images are scored together, for it weighs words by their rarity there.
 """
 
-import collections
 import json
 import os
 import re
@@ -31,7 +30,7 @@ from im2txt.inputs import captions as shard_captions
 from im2txt.inputs.shards import Shards
 from im2txt.results import coco_results
 from im2txt.scoring import metrics, ptb_tokenizer
-from im2txt.text import annotations
+from im2txt.text import annotations, caption_json, image_names
 
 # How files of scores begin that are written here.
 _SCORES = re.compile(rb'\A\{\n "num_images": ')
@@ -80,24 +79,28 @@ def find_references(
     ValueError: an image is not annotated, or has no caption, or is twice
       among the results, or two have the name that is meant.
   """
-  known = {image.file_name: image for image in images}
-  known |= {image.image_id: image for image in images}
-  uses = collections.Counter(image.file_name for image in images)
-  # A number may be written as a text.
-  found = {name: known.get(name) or isinstance(name, str)
-           and name.isdecimal() and known.get(int(name)) for name in results}
-  unknown = [name for name, image in found.items() if not image]
+  by_id = {image.image_id: image for image in images}
+  by_name = {image.file_name: image for image in images if image.file_name}
+  names = image_names.ImageNames(
+      image.file_name for image in images if image.file_name)
+  found = {}
+  for name in results:
+    # An id may be written as a text.
+    image = next(filter(None, map(by_id.get, (
+        name, caption_json.image_id(str(name)), str(name)))), None)
+    if image is None and isinstance(name, str):
+      image = by_name.get(names.find(name))
+    found[name] = image
+  unknown = [name for name, image in found.items() if image is None]
   if unknown:
     raise ValueError(
         f'image {unknown[0]!r} is not annotated' + (
             f', nor are {len(unknown) - 1} others' if unknown[1:] else ''))
-  names = {}
+  owners = {}
   for name, image in found.items():
-    if name == image.file_name != image.image_id and uses[name] > 1:
-      raise ValueError(f'image {name!r} is the name of {uses[name]} images')
     if not image.captions:
       raise ValueError(f'image {name!r} is without captions')
-    other = names.setdefault(image.image_id, name)
+    other = owners.setdefault(image.image_id, name)
     if other != name:
       raise ValueError(f'{other!r} and {name!r} are the same image')
   return {name: image.captions for name, image in found.items()}

@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from absl import logging
+
 from im2txt.files import file_system
-from im2txt.text import annotations
+from im2txt.text import caption_json, caption_rows
+from im2txt.text.annotations import AnnotatedImage
 
 SPLITS = ('train', 'val', 'test')
 _SEED = 12345
@@ -50,7 +53,7 @@ def image_path(image_dir: str, name: str, where: str) -> str:
     ValueError: the path leads out of the folder (also by a link), no file can
       have it, or it is broken text.
   """
-  annotations.check_text(name, f'{where}: the image {name!r}')
+  caption_rows.check_text(name, f'{where}: the image {name!r}')
   path = os.path.join(image_dir, name)
   inside = os.path.join(file_system.abspath(image_dir), '')
   if not file_system.abspath(path).startswith(inside):
@@ -78,9 +81,50 @@ def number_images(names: Sequence[str]) -> list[int]:
              for name in names]
   ids = [int(match[1]) for match in matches if match]
   if (len(set(ids)) == len(names)
-      and max(ids, default=0) <= annotations.MAX_INT64):
+      and max(ids, default=0) <= caption_json.MAX_INT64):
     return ids
   return list(range(1, len(names) + 1))
+
+
+def number_annotated(images: Sequence[AnnotatedImage]) -> list[int]:
+  """Return the images' own ids if all are numbers, or else new ones."""
+  ids = [image.image_id for image in images if isinstance(image.image_id, int)]
+  if len(ids) == len(images):
+    return ids
+  return number_images([
+      image.file_name or str(image.image_id) for image in images])
+
+
+def locate(
+    image: AnnotatedImage, image_dir: str, image_id: int
+) -> CaptionedImage:
+  """Return an annotated image with its path in the image folder.
+
+  Raises:
+    ValueError: it names no file, or the path leaves the folder.
+  """
+  if image.file_name is None:
+    raise ValueError(f"{image.where}: 'file_name' is missing")
+  return CaptionedImage(
+      image_id, image_path(image_dir, image.file_name, image.where),
+      image.captions)
+
+
+def with_captions(
+    images: Sequence[AnnotatedImage], source: str
+) -> list[AnnotatedImage]:
+  """Return the images that have captions; say how many have none.
+
+  Raises:
+    ValueError: no image has any.
+  """
+  kept = [image for image in images if image.captions]
+  if not kept:
+    raise ValueError(f'{source} has no captions')
+  if len(kept) < len(images):
+    logging.warning('%s: %d images have no caption and are left out',
+                    source, len(images) - len(kept))
+  return kept
 
 
 def split_at_random(

@@ -1,50 +1,46 @@
 """Read COCO's caption files (2014's, 2017's, any of their schema) into splits.
 
-`im2txt.text.annotations` describes them. Karpathy's dataset_coco.json has
-  images:       [{"cocoid": 391895, "filepath": "val2014",
-                  "filename": "COCO_val2014_000000391895.jpg",
-                  "split": "test", "sentences": [{"raw": "A man ..."}]}]
-Further keys are ignored.
+`im2txt.text.annotations` describes them, and Karpathy's.
 """
 
 from collections.abc import Mapping
 from typing import TypeVar
 
-from absl import logging
-
 from data_prep.datasets.captioned_images import (
-    CaptionedImage,
+    SPLITS,
     Splits,
-    image_path,
+    locate,
+    number_annotated,
+    with_captions,
 )
-from im2txt.files import json_files
 from im2txt.text import annotations
 
 _Item = TypeVar('_Item')
-_KARPATHY_SPLITS = {
-    'train': 'train', 'restval': 'train', 'val': 'val', 'test': 'test'}
 
 
-def read_captions(captions_file: str, image_dir: str) -> list[CaptionedImage]:
-  """Read the captioned images of one caption file, in its order.
+def read_splits(
+    captions_files: Mapping[str, str], image_dirs: Mapping[str, str]
+) -> Splits:
+  """Read the captioned images of caption files, in the order of each.
 
   Args:
-    captions_file: JSON in COCO's schema.
-    image_dir: folder of the images.
+    captions_files: JSON in COCO's schema, by split.
+    image_dirs: folder of the images, by split.
 
   Raises:
-    ValueError: the file is not of that schema, has an id twice or an empty
-      caption, or an image's path leaves the folder.
-    OSError: the file cannot be read.
+    ValueError: a file is not of that schema or has no captions, an id is there
+      twice, or an image's path leaves the folder.
+    OSError: a file cannot be read.
   """
-  captioned = []
-  for image in annotations.read_coco(captions_file):
-    if image.file_name is None:
-      raise ValueError(f"{image.where}: 'file_name' is missing")
-    captioned.append(CaptionedImage(
-        image.image_id, image_path(image_dir, image.file_name, image.where),
-        image.captions))
-  return _drop_uncaptioned(captioned, captions_file)
+  read = {split: with_captions(annotations.read(path), path)
+          for split, path in captions_files.items()}
+  ids = iter(number_annotated([
+      image for images in read.values() for image in images]))
+  splits = {
+      split: [locate(image, image_dirs[split], next(ids)) for image in images]
+      for split, images in read.items()}
+  check_ids_differ(splits)
+  return splits
 
 
 def split_as_im2txt(
@@ -78,57 +74,40 @@ def check_ids_differ(splits: Splits) -> None:
 
 
 def read_karpathy(
-    karpathy_file: str, image_dirs: Mapping[str, str]
+    karpathy_file: str, image_dirs: Mapping[str, str | None]
 ) -> Splits:
   """Read Karpathy's splits; `restval` counts as training, as is usual.
 
   Args:
-    karpathy_file: dataset_coco.json.
-    image_dirs: folder of images, by the beginning of their filepath.
+    karpathy_file: dataset_coco.json, or another of its form.
+    image_dirs: folder of images, by the beginning of their filepath. Images
+      without a filepath lie in the first.
 
   Raises:
-    ValueError: the file is not of its schema, has an id twice or an empty
-      caption, or an image's path leaves the folder.
+    ValueError: the file is not of its schema, has an id twice or no captions,
+      or an image's path leaves the folder.
     OSError: the file cannot be read.
   """
-  splits: Splits = {'train': [], 'val': [], 'test': []}
-  image_ids: set[int] = set()
-  content = json_files.read(karpathy_file)
-  for i, entry in enumerate(
-      annotations.get_list(content, 'images', karpathy_file)):
-    where = f'{karpathy_file}: images[{i}]'
-    image_id = annotations.get_image_id(entry, 'cocoid', where)
-    if image_id in image_ids:
-      raise ValueError(f'{where}: the image id {image_id} is there twice')
-    image_ids.add(image_id)
-    split = json_files.get(entry, 'split', str, where)
-    if split not in _KARPATHY_SPLITS:
-      raise ValueError(f'{where}: the split {split!r} is none of '
-                       f'{", ".join(_KARPATHY_SPLITS)}')
-    folder = json_files.get(entry, 'filepath', str, where)
-    image_dir = next((path for prefix, path in image_dirs.items()
-                      if folder.startswith(prefix)), None)
+  images = with_captions(annotations.read(karpathy_file), karpathy_file)
+  splits: Splits = {split: [] for split in SPLITS}
+  for image, image_id in zip(images, number_annotated(images), strict=True):
+    if image.split is None:
+      raise ValueError(f'{image.where}: no split; is it a dataset_coco.json of '
+                       "Karpathy's?")
+    name = image.file_name or ''
+    folder, slash, rest = name.partition('/')
+    prefix = next((prefix for prefix in image_dirs
+                   if slash and folder.startswith(prefix)), None)
+    if prefix:
+      name = rest
+    elif slash and all(image_dirs.values()):
+      raise ValueError(f'{image.where}: the filepath {folder!r} begins with '
+                       f'none of {", ".join(image_dirs)}')
+    prefix = prefix or next(iter(image_dirs))
+    image_dir = image_dirs[prefix]
     if image_dir is None:
-      raise ValueError(f'{where}: the filepath {folder!r} begins with none of '
-                       f'{", ".join(image_dirs)}')
-    captions = [
-        annotations.check_caption(
-            json_files.get(sentence, 'raw', str, where), where)
-        for sentence in json_files.get(entry, 'sentences', list, where)]
-    splits[_KARPATHY_SPLITS[split]].append(CaptionedImage(
-        image_id,
-        image_path(
-            image_dir, json_files.get(entry, 'filename', str, where), where),
-        captions))
-  return {split: _drop_uncaptioned(captioned, karpathy_file)
-          for split, captioned in splits.items() if captioned}
-
-
-def _drop_uncaptioned(
-    captioned: list[CaptionedImage], source: str
-) -> list[CaptionedImage]:
-  with_captions = [image for image in captioned if image.captions]
-  if len(with_captions) < len(captioned):
-    logging.warning('%s: %d images have no caption and are left out',
-                    source, len(captioned) - len(with_captions))
-  return with_captions
+      raise ValueError(f'{image.where}: the filepath {folder!r} needs '
+                       f'--{prefix}_image_dir')
+    splits[image.split].append(
+        locate(image._replace(file_name=name), image_dir, image_id))
+  return {split: captioned for split, captioned in splits.items() if captioned}

@@ -21,8 +21,8 @@ from data_prep.datasets.captioned_images import (
     image_path,
 )
 from data_prep.images.image_fetcher import RemoteImage
-from im2txt.files import file_system
-from im2txt.text import annotations
+from im2txt.files import file_system, text_files
+from im2txt.text import caption_rows
 
 _ENDINGS = ('', '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif',
             '.tiff', '.webp')
@@ -147,13 +147,18 @@ class _ImageFolder:
 
 
 def _read_rows(captions_file: str) -> Iterator[Row]:
-  for where, line in annotations.lines(captions_file):
+  for number, line in text_files.lines(captions_file):
+    where = f'{captions_file}:{number}'
+    if not line.strip():
+      continue
     cells = [cell.strip() for cell in line.split('\t')]
     if len(cells) not in (2, 3):
       raise ValueError(f'{where}: not of the form CAPTION<TAB>URL or '
                        f'CAPTION<TAB>URL<TAB>FILE, but {len(cells)} cells')
     caption, url, *file = cells
-    annotations.check_caption(caption, where)
+    if not caption:
+      raise ValueError(f'{where}: the caption is empty; remove or fill it')
+    caption_rows.check_text(caption, f'{where}: the caption')
     if '://' not in url:
       raise ValueError(f'{where}: {url!r} is no URL; it must be the second '
                        'cell, behind the caption')

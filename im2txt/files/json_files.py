@@ -1,70 +1,27 @@
 """JSON files from outside: every fault of theirs is one clear message."""
 
-import contextlib
-import gzip
-import io
 import json
-import zlib
-from collections.abc import Iterator
-from typing import IO, Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
-from im2txt.files import file_system
-
-# Raised by reading a file that is no text, or no gzip, or cut off.
-NO_TEXT = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
-
-# Texts compress to a tenth; whatever compresses better is short.
-_MAX_RATIO = 100
-_SMALL = 2**24  # Bytes.
+from im2txt.files import text_files
 
 _Kind = TypeVar('_Kind')
 
 
-class _BoundedGzip(gzip.GzipFile):
-  """A gzip file that refuses to unpack to far more than text does.
-
-  Otherwise 10 MB could become 10 GB.
-  """
-
-  def __init__(self, opened: IO[bytes], size: int):
-    super().__init__(fileobj=opened)
-    self._most = _SMALL + _MAX_RATIO * size
-
-  def read1(self, size: int = -1) -> bytes:
-    data = super().read1(size)
-    if self.tell() > self._most:
-      raise gzip.BadGzipFile(f'it unpacks to more than {self._most} bytes')
-    return data
-
-  def read(self, size: int | None = -1) -> bytes:
-    if size is not None and size >= 0:
-      return self.read1(size)
-    return b''.join(iter(lambda: self.read1(_SMALL), b''))
-
-
-@contextlib.contextmanager
-def open_text(path: str) -> Iterator[TextIO]:
-  """Open a file of UTF-8 text; gzipped, if its name ends in .gz."""
-  with file_system.open(path, 'rb') as f, io.TextIOWrapper(
-      _BoundedGzip(f, file_system.size(path)) if path.endswith('.gz') else f,
-      encoding='utf-8-sig') as text:
-    yield text
-
-
 def read(path: str) -> Any:
-  """Read a JSON file; gzipped, if its name ends in .gz.
+  """Read a JSON file, which may be gzipped.
 
   Raises:
     OSError: the file cannot be read.
     ValueError: it is no JSON.
   """
+  text = text_files.read(path)
   try:
-    with open_text(path) as f:
-      return parse(f.read())
+    return parse(text)
   except json.JSONDecodeError as error:
     raise ValueError(f'{path}:{error.lineno}:{error.colno}: broken JSON: '
                      f'{error.msg}') from None
-  except (ValueError, *NO_TEXT) as error:
+  except ValueError as error:
     raise ValueError(f'{path} is no JSON text: {error}') from None
 
 

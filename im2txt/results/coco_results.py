@@ -8,10 +8,16 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from im2txt.files import atomic_files, json_files
+from im2txt.files import atomic_files
 from im2txt.results.result import Result, Write
-from im2txt.text import annotations
+from im2txt.text import (
+    annotations,
+    caption_json,
+    caption_rows,
+    image_names,
+)
 
 # How files written here begin.
 RESULTS = re.compile(rb'\A\[(\n\{"image_id": |\]\n\Z)')
@@ -26,9 +32,9 @@ def image_ids(
 
   Args:
     files: images.
-    annotations_file: JSON in COCO's format, whose `images` have `file_name`
-      and `id`; None: COCO's own file names have the id in them, other
-      images go by their name.
+    annotations_file: captions of people, whose images have names and ids;
+      they are found by the ends of their paths. None: COCO's own file names
+      have the id in them, other images go by the ends of their paths.
 
   Returns:
     Ids by file.
@@ -37,23 +43,45 @@ def image_ids(
     OSError: the annotations cannot be read.
     ValueError: they are none, or an image has no id, or two have the same.
   """
-  known = _read_ids(annotations_file) if annotations_file else None
-  ids: dict[str, int | str] = {}
+  files = list(files)
+  ids = (_ids_of_names(files) if annotations_file is None
+         else _ids_of_annotations(files, annotations_file))
   owners: dict[int | str, str] = {}
-  for file in files:
-    name = os.path.basename(file)
-    if known is not None:
-      if name not in known:
-        raise ValueError(f'{file}: {annotations_file} has no image with the '
-                         f'file_name {name!r}')
-      ids[file] = known[name]
-    else:
-      match = _COCO_NAME.fullmatch(name)
-      ids[file] = int(match.group(1)) if match else name
-    owner = owners.setdefault(ids[file], file)
+  for file, image_id in ids.items():
+    owner = owners.setdefault(image_id, file)
     if owner != file:
-      raise ValueError(f'{owner} and {file} are both image {ids[file]}; '
+      raise ValueError(f'{owner} and {file} are both image {image_id}; '
                        'results in COCO\'s format have each image once')
+  return ids
+
+
+def _ids_of_names(files: list[str]) -> dict[str, int | str]:
+  names = image_names.shortest(files)
+  matches = {file: _COCO_NAME.fullmatch(os.path.basename(file))
+             for file in files}
+  return {file: int(match.group(1)) if match else names[file]
+          for file, match in matches.items()}
+
+
+def _ids_of_annotations(
+    files: list[str], annotations_file: str
+) -> dict[str, int | str]:
+  known = {image.file_name: image.image_id
+           for image in annotations.read(annotations_file)
+           if image.file_name is not None}
+  if not known:
+    raise ValueError(f'{annotations_file} has no images with names')
+  names = image_names.ImageNames(known)
+  ids = {}
+  for file in files:
+    try:
+      name = names.find(file)
+    except ValueError as error:
+      raise ValueError(f'{annotations_file}: {error}') from None
+    if name is None:
+      raise ValueError(f'{file}: {annotations_file} has no image with the '
+                       f'file_name {os.path.basename(file)!r}')
+    ids[file] = known[name]
   return ids
 
 
@@ -86,42 +114,49 @@ def write(
 
 
 def read(path: str) -> dict[int | str, str]:
-  """Read results.
+  """Read results: COCO's, JSON lines, or an object with a value for each image.
 
   Returns:
-    The caption of each image, by id.
+    The caption of each image by its id, or by its name. An empty caption is
+    among them; it was said of an image, and scores 0.
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: it is no list of results, or one lacks its id or caption, has
-      an empty one or is there twice.
+    ValueError: a result lacks its id or caption, or is there twice.
   """
-  content = json_files.read(path)
-  if not isinstance(content, list):
-    raise ValueError(f'{path} is no list; results are '
-                     '[{"image_id": 42, "caption": "a man ..."}, ...]')
-  if not content:
+  captions: dict[int | str, str] = {}
+  faults = caption_rows.Faults(path)
+  content = caption_json.load(path)
+  for where, entry in caption_json.objects(content, path, 'result'):
+    try:
+      image_id, caption = _read_result(entry, where)
+      if image_id in captions:
+        raise ValueError(f'{where} (image {image_id}): this image has a result '
+                         'already')
+      captions[image_id] = caption
+    except ValueError as error:
+      faults.add(error)
+  faults.finish()
+  if not captions:
     raise ValueError(f'{path} has no results')
-  captions = {}
-  for i, entry in enumerate(content):
-    where = f'{path}: result {i}'
-    image_id = entry.get('image_id') if isinstance(entry, dict) else None
-    if not isinstance(image_id, int | str) or isinstance(image_id, bool):
-      raise ValueError(f"{where}: 'image_id' is missing or no id")
-    where += f' (image {image_id})'
-    if image_id in captions:
-      raise ValueError(f'{where}: this image has a result already')
-    captions[image_id] = annotations.check_caption(
-        json_files.get(entry, 'caption', str, where), where)
   return captions
 
 
-def _read_ids(path: str) -> dict[str, int]:
-  """Read the images' ids by file name."""
-  images = annotations.get_list(json_files.read(path), 'images', path)
-  ids = {}
-  for i, entry in enumerate(images):
-    where = f'{path}: images[{i}]'
-    name = json_files.get(entry, 'file_name', str, where)
-    ids[name] = annotations.get_image_id(entry, 'id', where)
-  return ids
+def _read_result(entry: Any, where: str) -> tuple[int | str, str]:
+  if isinstance(entry, ValueError):
+    raise entry
+  values = entry if isinstance(entry, dict) else {}
+  names = list(values)
+  image = 'image_id' if 'image_id' in values else None
+  layout = caption_rows.find_layout(
+      names, caption_rows.Columns(image=image), names)
+  if layout is None:
+    raise ValueError(f"{where}: 'image_id' or 'caption' is missing; results "
+                     'are [{"image_id": 42, "caption": "a man ..."}, ...]')
+  image_id = caption_json.image_id(values[layout.image])
+  if image_id is None:
+    raise ValueError(f'{where}: {layout.image!r} is no id')
+  captions = caption_rows.captions_of(
+      values[layout.captions[0]], f'{where} (image {image_id})')
+  # Of several, as run_inference writes them, the first is the best.
+  return image_id, captions[0] if captions else ''

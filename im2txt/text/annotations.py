@@ -1,155 +1,223 @@
-"""Read caption files in the formats of COCO and Flickr8k.
+"""Read images with their captions from caption files of any usual form.
 
-COCO's (2014, 2017, or any file of their schema) is JSON with
-  images:       [{"id": 391895, "file_name": "COCO_val2014_000000391895.jpg"}]
-  annotations:  [{"id": 770337, "image_id": 391895, "caption": "A man ..."}]
-and further keys, which are ignored. Flickr8k.token.txt (and
-Flickr30k's) has lines `1000268201_693b08cb0e.jpg#0<TAB>A child ...`.
+A file is told by its content:
+  COCO's (2014, 2017, or any file of their schema) is JSON with
+    images:       [{"id": 391895, "file_name": "COCO_val2014_000000391895.jpg"}]
+    annotations:  [{"id": 770337, "image_id": 391895, "caption": "A man ..."}]
+  Karpathy's dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json:
+    images:       [{"cocoid": 391895, "filepath": "val2014", "split": "test",
+                    "filename": "x.jpg", "sentences": [{"raw": "A man ..."}]}]
+  Flickr8k.token.txt and Flickr30k's: NAME.jpg#0<TAB>A child ...
+  tables: CSV, TSV, `|` or `;` between cells; see `caption_tables`
+  rows in JSON or JSON lines: {"file_name": "a.jpg", "text": "A child ..."}
+  a folder with a text beside each image: a.jpg and a.txt or a.caption
+All may be gzipped. Further keys and columns are ignored.
 """
 
-from collections.abc import Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from im2txt.files import json_files
+from im2txt.files import file_system, json_files, overwriting, text_files
+from im2txt.text import caption_json, caption_rows, caption_tables
+from im2txt.text.caption_json import image_id as parse_id
+from im2txt.text.caption_rows import Columns, Faults, Row
 
-MAX_INT64 = 2**63 - 1
+_SIDECARS = ('.txt', '.caption')
+# Of Hugging Face's image folders.
+_METADATA = ('metadata.jsonl', 'metadata.csv')
 
-_Id = TypeVar('_Id', int, str)
 
-
-class AnnotatedImage(NamedTuple, Generic[_Id]):
+class AnnotatedImage(NamedTuple):
   """An image and its reference captions.
 
   Attributes:
-    image_id: COCO's id, an int64; for Flickr8k the file's name.
-    file_name: None if COCO's file does not have it.
+    image_id: COCO's id, an int64; otherwise the image's name as the file has
+      it.
+    file_name: None if COCO's file does not have it; the image's path.
     captions: as written; no caption is empty, but the list may be.
     where: file and position of the image, for messages.
+    split: 'train', 'val', 'test'; None if the file has no splits.
   """
 
-  image_id: _Id
+  image_id: int | str
   file_name: str | None
   captions: list[str]
   where: str
+  split: str | None = None
 
 
 def read(
-    path: str
-) -> list[AnnotatedImage[int]] | list[AnnotatedImage[str]]:
-  """Read a caption file of either format.
+    path: str, columns: Columns = caption_rows.USUAL
+) -> list[AnnotatedImage]:
+  """Read a caption file of any form, in the order of its images.
 
-  Raises:
-    ValueError: the file has neither format.
-    OSError: it cannot be read.
-  """
-  for _, line in lines(path):
-    if line.lstrip().startswith(('{', '[')):
-      return read_coco(path)
-    break
-  return read_flickr8k(path)
-
-
-def read_coco(path: str) -> list[AnnotatedImage[int]]:
-  """Read a caption file of COCO's schema, in the order of its images.
-
-  Raises:
-    ValueError: it does not follow the schema, or has a duplicate id or an
-      empty caption.
-    OSError: it cannot be read.
-  """
-  content = json_files.read(path)
-  images: dict[int, AnnotatedImage[int]] = {}
-  for i, entry in enumerate(get_list(content, 'images', path)):
-    where = f'{path}: images[{i}]'
-    image_id = get_image_id(entry, 'id', where)
-    if image_id in images:
-      raise ValueError(f'{where}: the image id {image_id} is there twice')
-    name = entry.get('file_name')
-    if name is not None:
-      json_files.get(entry, 'file_name', str, where)
-    images[image_id] = AnnotatedImage(image_id, name, [], where)
-  annotation_ids = set()
-  for i, entry in enumerate(get_list(content, 'annotations', path)):
-    where = f'{path}: annotations[{i}]'
-    annotation_id = json_files.get(entry, 'id', int, where)
-    where = f'{path}: annotation {annotation_id}'
-    if annotation_id in annotation_ids:
-      raise ValueError(f'{where}: this id is there twice')
-    annotation_ids.add(annotation_id)
-    image_id = json_files.get(entry, 'image_id', int, where)
-    if image_id not in images:
-      raise ValueError(f'{where}: no image has the image id {image_id}')
-    images[image_id].captions.append(
-        check_caption(json_files.get(entry, 'caption', str, where), where))
-  return list(images.values())
-
-
-def read_flickr8k(path: str) -> list[AnnotatedImage[str]]:
-  """Read a token file of Flickr8k, in the order of its images.
-
-  Raises:
-    ValueError: a line is malformed or a duplicate.
-    OSError: the file cannot be read.
-  """
-  images: dict[str, AnnotatedImage[str]] = {}
-  keys = set()
-  for where, line in lines(path):
-    key, tab, caption = line.partition('\t')
-    name, hash_mark, number = key.rpartition('#')
-    if not (tab and hash_mark and name and number.strip().isdigit()):
-      raise ValueError(f'{where}: not of the form NAME.jpg#NUMBER<TAB>CAPTION')
-    if key in keys:
-      raise ValueError(f'{where}: {key} stands in the file twice')
-    keys.add(key)
-    images.setdefault(name, AnnotatedImage(name, name, [], where)).captions \
-        .append(check_caption(caption.strip(), where))
-  return list(images.values())
-
-
-def lines(path: str) -> Iterator[tuple[str, str]]:
-  """Yield FILE:LINE and the line, for each line that is not blank."""
-  try:
-    with json_files.open_text(path) as f:
-      for number, line in enumerate(f, 1):
-        if line.strip():
-          yield f'{path}:{number}', line
-  except json_files.NO_TEXT as error:
-    raise ValueError(f'{path} is no UTF-8 text: {error}') from None
-
-
-def check_caption(caption: str, where: str) -> str:
-  """Check and return a caption.
+  What is left out, such as empty captions, is counted in the log.
 
   Args:
-    caption: as read.
-    where: file and line (or id) of the caption, for the message.
+    path: the file, or a folder of images with texts beside them.
+    columns: names of columns or keys, where they are not usual ones.
 
   Raises:
-    ValueError: it is empty, or cannot be encoded as UTF-8.
+    ValueError: the file has no such form, or rows of it are wrong: the message
+      has the first of them and their number.
+    OSError: it cannot be read.
   """
-  if not caption.strip():
-    raise ValueError(f'{where}: the caption is empty; remove or fill it')
-  check_text(caption, f'{where}: the caption')
-  return caption
+  faults = Faults(path)
+  if file_system.isdir(path):
+    metadata = next((
+        name for name in _METADATA
+        if file_system.isfile(os.path.join(path, name))), None)
+    if metadata:
+      return read(os.path.join(path, metadata), columns)
+    images = _group(_read_sidecars(path, faults), faults)
+  else:
+    images = _read_file(path, columns, faults)
+  faults.finish()
+  return images
 
 
-def check_text(text: str, what: str) -> None:
-  """Raise ValueError if the text cannot be encoded as UTF-8."""
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:  # JSON can hold lone surrogates.
-    raise ValueError(f'{what} is broken text: {error}') from None
+def _read_file(
+    path: str, columns: Columns, faults: Faults
+) -> list[AnnotatedImage]:
+  first = next((line for _, line in text_files.lines(path) if line.strip()), '')
+  if caption_tables.is_tokens(first):
+    return _group(caption_tables.read_tokens(path, faults), faults)
+  if not first.lstrip().startswith(('{', '[')):
+    return _group(caption_tables.read(path, columns, faults), faults)
+  content = caption_json.load(path)
+  if isinstance(content, dict) and 'images' in content:
+    images = get_list(content, 'images', path)
+    if 'annotations' not in content and any(
+        isinstance(entry, dict) and 'sentences' in entry for entry in images):
+      return _read_karpathy(images, path, faults)
+    return _read_coco(content, path, faults)
+  return _group(
+      caption_json.read_rows(content, path, columns, faults), faults)
 
 
-def get_image_id(entry: Any, key: str, where: str) -> int:
-  """Return an image id of COCO's schema, as `json_files.get` does.
+def _group(rows: Iterable[Row], faults: Faults) -> list[AnnotatedImage]:
+  """Collect the captions of each image."""
+  images: dict[str, AnnotatedImage] = {}
+  for where, name, captions, split in rows:
+    image = images.setdefault(
+        name, AnnotatedImage(name, name, [], where, split))
+    if split != image.split:
+      faults.add(f'{where}: {name} is in {split} here but in {image.split} at '
+                 f'{image.where}')
+    image.captions.extend(captions)
+  return list(images.values())
+
+
+def _read_coco(
+    content: Any, path: str, faults: Faults
+) -> list[AnnotatedImage]:
+  images: dict[int | str, AnnotatedImage] = {}
+  for i, entry in enumerate(get_list(content, 'images', path)):
+    where = f'{path}: images[{i}]'
+    try:
+      image_id = get_image_id(entry, 'id', where)
+      if image_id in images:
+        raise ValueError(f'{where}: the image id {image_id} is there twice')
+      name = entry.get('file_name')
+      if name is not None:
+        json_files.get(entry, 'file_name', str, where)
+      images[image_id] = AnnotatedImage(image_id, name, [], where)
+    except ValueError as error:
+      faults.add(error)
+  # COCO's files of test images have no annotations.
+  annotations = ('annotations' in content
+                 and get_list(content, 'annotations', path) or [])
+  for i, entry in enumerate(annotations):
+    where = f'{path}: annotations[{i}]'
+    try:
+      image_id = get_image_id(entry, 'image_id', where)
+      caption = json_files.get(entry, 'caption', str, where)
+      caption_rows.check_text(caption, f'{where}: the caption')
+      if image_id not in images:
+        raise ValueError(f'{where}: no image has the image id {image_id}')
+    except ValueError as error:
+      faults.add(error)
+      continue
+    # VizWiz's: its authors leave out what is no caption.
+    if entry.get('is_rejected') or entry.get('is_precanned'):
+      faults.leave_out('rejected or precanned captions')
+    elif caption.strip():
+      images[image_id].captions.append(caption)
+    else:
+      faults.leave_out('empty captions')
+  return list(images.values())
+
+
+def _read_karpathy(
+    entries: list[Any], path: str, faults: Faults
+) -> list[AnnotatedImage]:
+  images: dict[int | str, AnnotatedImage] = {}
+  for i, entry in enumerate(entries):
+    where = f'{path}: images[{i}]'
+    try:
+      name = json_files.get(entry, 'filename', str, where)
+      folder = (json_files.get(entry, 'filepath', str, where)
+                if 'filepath' in entry else '')
+      image_id = (get_image_id(entry, 'cocoid', where) if 'cocoid' in entry
+                  else name)
+      if image_id in images:
+        raise ValueError(f'{where}: the image id {image_id} is there twice')
+      split = caption_rows.split_of(entry.get('split'))
+      if split is None:
+        raise ValueError(f'{where}: the split {entry.get("split")!r} is none '
+                         'of train, restval, val, test')
+      captions = caption_rows.captions_of(
+          json_files.get(entry, 'sentences', list, where), where)
+    except ValueError as error:
+      faults.add(error)
+      continue
+    kept = [caption for caption in captions if caption.strip()]
+    faults.leave_out('empty captions', len(captions) - len(kept))
+    images[image_id] = AnnotatedImage(
+        image_id, os.path.join(folder, name), kept, where, split)
+  return list(images.values())
+
+
+def _read_sidecars(folder: str, faults: Faults) -> list[Row]:
+  """Read the texts beside images; each line of a text is a caption."""
+  rows = []
+  for parent, _, names in sorted(file_system.walk(folder)):
+    texts = {os.path.splitext(name)[0]: name for name in names
+             if name.endswith(_SIDECARS)}
+    for name in sorted(names):
+      if not name.lower().endswith(overwriting.IMAGE_SUFFIXES) or (
+          name.startswith('.')):
+        continue
+      text = texts.pop(os.path.splitext(name)[0], None)
+      if text is None:
+        faults.leave_out('images without a text beside them')
+        continue
+      path = os.path.join(parent, text)
+      captions = [line.strip() for _, line in text_files.lines(path)
+                  if line.strip()]
+      if captions:
+        image = os.path.relpath(os.path.join(parent, name), folder)
+        rows.append(Row(path, image, captions))
+      else:
+        faults.leave_out('empty texts')
+    faults.leave_out('texts without an image beside them', len(texts))
+  return rows
+
+
+def get_image_id(entry: Any, key: str, where: str) -> int | str:
+  """Return an image id of COCO's schema: an int64, or a text.
 
   Raises:
-    ValueError: it is missing, or not an int64.
+    ValueError: it is missing, or no id.
   """
-  image_id = json_files.get(entry, key, int, where)
-  if not -MAX_INT64 <= image_id <= MAX_INT64:
-    raise ValueError(f'{where}: the image id {image_id} is no int64')
+  value = entry.get(key) if isinstance(entry, dict) else None
+  image_id = parse_id(value)
+  if image_id is None:
+    raise ValueError(f'{where}: {key!r} is missing or no id (an int64, or a '
+                     'text)')
+  if isinstance(image_id, str):
+    caption_rows.check_text(image_id, f'{where}: {key!r}')
   return image_id
 
 

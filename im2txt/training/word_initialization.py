@@ -1,15 +1,13 @@
 """Initial values of word layers: word vectors and word frequencies."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import TextIO
 
 import numpy as np
 from absl import logging
 
 from im2txt import configuration
 from im2txt.decoders import word_layers
-from im2txt.files import json_files
+from im2txt.files import text_files
 from im2txt.models import losses
 from im2txt.text import vocabulary
 
@@ -27,8 +25,10 @@ def find_width(config: configuration.ModelConfig) -> int:
       raise ValueError('embedding_size is 0, the width of the word vectors; '
                        'give --config.model.word_vectors_file')
     return config.embedding_size
-  with _open(config.word_vectors_file) as f:
-    width = len(_vector(f.readline(), f'{config.word_vectors_file}:1')[1])
+  with contextlib.closing(
+      text_files.lines(config.word_vectors_file)) as lines:
+    _, line = next(lines, (1, ''))
+  width = len(_vector(line, f'{config.word_vectors_file}:1')[1])
   if config.embedding_size not in (0, width):
     raise ValueError(
         f'{config.word_vectors_file} has vectors of {width} numbers, but '
@@ -53,25 +53,9 @@ def read_vectors(
     OSError: the file cannot be read.
     ValueError: a line is not of that form.
   """
-  with _open(path) as f:
-    return _read(f, path, vocab)
-
-
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[TextIO]:
-  try:
-    with json_files.open_text(path) as f:
-      yield f
-  except json_files.NO_TEXT as error:
-    raise ValueError(f'{path} is no UTF-8 text: {error}') from None
-
-
-def _read(
-    f: TextIO, path: str, vocab: vocabulary.Vocabulary
-) -> dict[int, np.ndarray]:
-  vectors = {}
+  vectors: dict[int, np.ndarray] = {}
   width = None
-  for number, line in enumerate(f, 1):
+  for number, line in text_files.lines(path):
     word = line.rstrip().partition(' ')[0]
     word_id = vocab.word_to_id(word)
     if width is not None and (

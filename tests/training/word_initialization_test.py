@@ -134,10 +134,11 @@ NO_TEXT = {
 def test_what_is_no_text_is_one_line_that_names_it(name, tmp_path, vocab):
   path = tmp_path / name
   path.write_bytes(NO_TEXT[name])
-  for read in (
-      lambda: word_initialization.read_vectors(str(path), vocab),
-      lambda: word_initialization.find_width(dataclasses.replace(
-          CONFIG, word_vectors_file=str(path), embedding_size=0))):
+  reads = [lambda: word_initialization.read_vectors(str(path), vocab)]
+  if name != 'latin1.txt':  # Its first line, which has the width, is right.
+    reads.append(lambda: word_initialization.find_width(dataclasses.replace(
+        CONFIG, word_vectors_file=str(path), embedding_size=0)))
+  for read in reads:
     with pytest.raises(ValueError) as error:
       read()
     assert str(path) in str(error.value) and '\n' not in str(error.value)

@@ -23,12 +23,16 @@ def write(tmp_path, content):
   return str(path)
 
 
+def read(path):
+  return coco.read_splits({'train': path}, {'train': 'pics'})['train']
+
+
 def test_read_captions_in_order_of_images(tmp_path):
   path = write(tmp_path, {
       'info': {}, 'images': images(7, 3, 5),
       'annotations': [annotation(1, 3, 'x'), annotation(2, 7, 'y'),
                       annotation(3, 3, 'z'), annotation(4, 5, 'é\n')]})
-  assert coco.read_captions(path, 'pics') == [
+  assert read(path) == [
       CaptionedImage(7, 'pics/7.jpg', ['y']),
       CaptionedImage(3, 'pics/3.jpg', ['x', 'z']),
       CaptionedImage(5, 'pics/5.jpg', ['é\n'])]
@@ -37,7 +41,7 @@ def test_read_captions_in_order_of_images(tmp_path):
 def test_images_without_captions_are_left_out(tmp_path, caplog):
   path = write(tmp_path, {'images': images(1, 2, 3),
                           'annotations': [annotation(1, 2)]})
-  captioned = coco.read_captions(path, 'pics')
+  captioned = read(path)
   assert [image.image_id for image in captioned] == [2]
   assert '2 images have no caption' in caplog.text
 
@@ -45,47 +49,44 @@ def test_images_without_captions_are_left_out(tmp_path, caplog):
 @pytest.mark.parametrize(('content', 'message'), [
     ('{"images": [}', r'captions\.json:1:13: broken JSON'),
     ('[' * 100_000, 'no JSON text'),
-    ([], "no list 'images'"),
-    ({'annotations': []}, "no list 'images'"),
-    ({'images': images(1)}, "no list 'annotations'"),
+    ([], 'has no captions'),
+    ({'images': images(1)}, 'has no captions'),
+    ({'images': images(1), 'annotations': 3}, "no list 'annotations'"),
     ({'images': images(1, 1), 'annotations': []}, 'image id 1 is there twice'),
-    ({'images': [{'id': 1}], 'annotations': []}, r"images\[0\]: 'file_name'"),
-    ({'images': images('x'), 'annotations': []}, r"images\[0\]: 'id'"),
+    ({'images': [{'id': 1}], 'annotations': [annotation(8, 1)]},
+     r"images\[0\]: 'file_name'"),
     ({'images': images(True), 'annotations': []}, r"images\[0\]: 'id'"),
     ({'images': images(2**63), 'annotations': []}, 'int64'),
     ({'images': ['x'], 'annotations': []}, r"images\[0\]: 'id'"),
-    ({'images': [{'id': 1, 'file_name': '../1.jpg'}], 'annotations': []},
+    ({'images': [{'id': 1, 'file_name': '../1.jpg'}],
+      'annotations': [annotation(8, 1)]},
      r"'\.\./1\.jpg' does not lie in the image folder pics"),
-    ({'images': [{'id': 1, 'file_name': '/etc/passwd'}], 'annotations': []},
-     'does not lie in'),
-    ({'images': [{'id': 1, 'file_name': '\ud83d.jpg'}], 'annotations': []},
-     'is broken text'),
-    ({'images': [{'id': 1, 'file_name': ''}], 'annotations': []},
-     'does not lie in'),
+    ({'images': [{'id': 1, 'file_name': '/etc/passwd'}],
+      'annotations': [annotation(8, 1)]}, 'does not lie in'),
+    ({'images': [{'id': 1, 'file_name': '\ud83d.jpg'}],
+      'annotations': [annotation(8, 1)]}, 'is broken text'),
+    ({'images': [{'id': 1, 'file_name': ''}],
+      'annotations': [annotation(8, 1)]}, 'does not lie in'),
     ({'images': images(1), 'annotations': [annotation(8, 2)]},
-     'annotation 8: no image has the image id 2'),
-    ({'images': images(1), 'annotations': [annotation(8, 1)] * 2},
-     'annotation 8: this id is there twice'),
+     r'annotations\[0\]: no image has the image id 2'),
     ({'images': images(1), 'annotations': [annotation(8, 1, ' \n')]},
-     'annotation 8: the caption is empty'),
+     'has no captions'),
     ({'images': images(1), 'annotations': [annotation(8, 1, '\ud83d')]},
-     'annotation 8: the caption is broken text'),
+     r'annotations\[0\]: the caption is broken text'),
     ({'images': images(1), 'annotations': [annotation(8, 1, None)]},
-     "annotation 8: 'caption' is missing"),
-    ({'images': images(1), 'annotations': [{'image_id': 1}]},
-     r"annotations\[0\]: 'id' is missing"),
+     r"annotations\[0\]: 'caption' is missing"),
 ])
 def test_read_captions_names_what_is_wrong(tmp_path, content, message):
   with pytest.raises(ValueError, match=message) as caught:
-    coco.read_captions(write(tmp_path, content), 'pics')
+    read(write(tmp_path, content))
   assert 'captions.json' in str(caught.value)
 
 
 def test_binary_file_is_no_json(tmp_path):
   path = tmp_path / 'captions.json.gz'
   path.write_bytes(b'\x1f\x8b\x08')
-  with pytest.raises(ValueError, match='captions.json.gz is no JSON text'):
-    coco.read_captions(str(path), 'pics')
+  with pytest.raises(ValueError, match='captions.json.gz is no whole gzip'):
+    read(str(path))
 
 
 def test_split_as_im2txt_has_its_counts():
@@ -95,6 +96,15 @@ def test_split_as_im2txt_has_its_counts():
   assert [len(splits[name]) for name in ('train', 'val', 'test')] == [
       117_211, 2_025, 4_051]
   assert splits['train'] + splits['val'] + splits['test'] == train + val
+
+
+def test_ids_that_are_texts_are_numbered(tmp_path):
+  path = write(tmp_path, {'images': images('x', 'y'),
+                          'annotations': [annotation(1, 'y')]})
+  splits = coco.read_splits({'train': path, 'val': path},
+                            {'train': 'pics', 'val': 'more'})
+  assert splits == {'train': [CaptionedImage(1, 'pics/y.jpg', ['A dog.'])],
+                    'val': [CaptionedImage(2, 'more/y.jpg', ['A dog.'])]}
 
 
 def test_ids_in_two_files_are_refused():
@@ -126,14 +136,26 @@ def test_read_karpathy(tmp_path):
                CaptionedImage(4, 'b/4.jpg', ['A dog.'])]}
 
 
+def test_read_karpathy_of_flickr8k(tmp_path):
+  entries = [karpathy(7, 'train'), karpathy(8, 'val')]
+  for entry in entries:
+    del entry['cocoid'], entry['filepath']
+  splits = coco.read_karpathy(
+      write(tmp_path, {'images': entries}), {'train': 'a', 'val': None})
+  assert splits == {'train': [CaptionedImage(7, 'a/7.jpg', ['A dog.'])],
+                    'val': [CaptionedImage(8, 'a/8.jpg', ['A dog.'])]}
+  with pytest.raises(ValueError, match='--val_image_dir'):
+    coco.read_karpathy(write(tmp_path, {'images': [karpathy(1, 'test')]}),
+                       {'train': 'a', 'val': None})
+
+
 @pytest.mark.parametrize(('entry', 'message'), [
     (karpathy(1, 'train'), 'image id 1 is there twice'),
     (karpathy(2, 'minival'), "split 'minival' is none of"),
     (karpathy(2, 'test', filepath='flickr'), "filepath 'flickr' begins with"),
     (karpathy(2, 'test', filename='../2.jpg'), 'does not lie in'),
-    (karpathy(2, 'test', sentences=[{'raw': ''}]), 'caption is empty'),
-    (karpathy(2, 'test', sentences=[{}]), "'raw' is missing"),
-    ({'split': 'test'}, "'cocoid' is missing"),
+    (karpathy(2, 'test', sentences=[{}]), 'a caption is missing'),
+    ({'split': 'test'}, "'filename' is missing"),
 ])
 def test_read_karpathy_names_what_is_wrong(tmp_path, entry, message):
   with pytest.raises(ValueError, match=message) as caught:

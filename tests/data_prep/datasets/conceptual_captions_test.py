@@ -139,5 +139,5 @@ def test_nothing_left(tmp_path, images, rows, message):
 def test_text_that_is_not_utf8(tmp_path, images):
   path = tmp_path / 'train.tsv'
   path.write_bytes(b'a \xff\thttp://x/y\n')
-  with pytest.raises(ValueError, match='train.tsv is no UTF-8'):
+  with pytest.raises(ValueError, match='train.tsv:1:3: is no UTF-8'):
     conceptual_captions.read_splits({'train': str(path)}, str(images))

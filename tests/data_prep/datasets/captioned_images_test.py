@@ -1,93 +1,40 @@
-"""Captions of anyone's own are read from CSV, TSV and JSONL."""
-
-import json
+"""Captioned images are located, numbered, split and sampled."""
 
 import pytest
 
-from data_prep.datasets import captioned_images, custom
+from data_prep.datasets import captioned_images
 from data_prep.datasets.captioned_images import CaptionedImage
-
-CSV = '''image,caption,part
-dogs/rex.jpg,"A dog, asleep.",train
-cat.jpg,A cat.,dev
-dogs/rex.jpg,"A ""good"" dog.",train
-'''
-ROWS = [('dogs/rex.jpg', 'A dog, asleep.', 'train'),
-        ('cat.jpg', 'A cat.', 'val'),
-        ('dogs/rex.jpg', 'A "good" dog.', 'train')]
-
-
-def read(tmp_path, name, content, split_column='part'):
-  path = tmp_path / name
-  path.write_text(content)
-  return custom.read_rows(str(path), 'image', 'caption', split_column)
-
-
-@pytest.mark.parametrize(('name', 'content'), [
-    ('c.csv', CSV),
-    ('c.CSV', '\ufeff' + CSV.replace('\n', '\r\n') + '\r\n'),
-    ('c.tsv', 'part\tcaption\timage\nTRAIN\tA dog, asleep.\tdogs/rex.jpg\n'
-              'validation\tA cat.\tcat.jpg\n'
-              'train\t"A ""good"" dog."\tdogs/rex.jpg\n'),
-    ('c.jsonl', '\n'.join(
-        json.dumps({'image': image, 'caption': caption, 'part': part})
-        for image, caption, part in ROWS) + '\n\n'),
-], ids=['csv', 'excel csv', 'tsv', 'jsonl'])
-def test_read_rows(tmp_path, name, content):
-  rows = read(tmp_path, name, content)
-  assert [row[1:] for row in rows] == ROWS
-
-
-def test_group_rows(tmp_path):
-  rows = read(tmp_path, 'c.csv', CSV)
-  assert custom.group_rows(rows, 'pics') == {
-      'train': [CaptionedImage(1, 'pics/dogs/rex.jpg',
-                               ['A dog, asleep.', 'A "good" dog.'])],
-      'val': [CaptionedImage(2, 'pics/cat.jpg', ['A cat.'])]}
-
-
-@pytest.mark.parametrize(('name', 'content', 'message'), [
-    ('c.txt', CSV, 'must end in .csv, .tsv or .jsonl'),
-    ('c.csv', '', 'has no captions'),
-    ('c.csv', 'image,caption,part\n', 'has no captions'),
-    ('c.csv', 'image;caption;part\n', "c.csv:1: .* one column 'image'"),
-    ('c.csv', 'image,image,caption,part\n', "one column 'image'"),
-    ('c.csv', CSV + 'a.jpg,A dog, asleep,train\n',
-     'c.csv:5: 4 cells, the first line has 3; .* quotes'),
-    ('c.csv', CSV + 'a.jpg,A dog\n', 'c.csv:5: 2 cells'),
-    ('c.csv', CSV + 'a.jpg,"A" dog,train\n', "c.csv:5: ',' expected"),
-    ('c.csv', CSV + 'a.jpg,"A dog,train\n', 'c.csv:5: unexpected end'),
-    ('c.csv', CSV + 'a.jpg, ,train\n', 'c.csv:5: the caption is empty'),
-    ('c.csv', CSV + 'a.jpg,A dog,eval\n', "c.csv:5: part 'eval' is none of"),
-    ('c.jsonl', '{"image": "a.jpg",\n', 'c.jsonl:1: broken JSON'),
-    ('c.jsonl', '["a.jpg"]\n', "c.jsonl:1: no text 'image'"),
-    ('c.jsonl', '{"image": "a.jpg", "caption": 5, "part": "val"}\n',
-     "c.jsonl:1: no text 'caption'"),
-])
-def test_read_rows_names_what_is_wrong(tmp_path, name, content, message):
-  with pytest.raises(ValueError, match=message):
-    read(tmp_path, name, content)
-
-
-def test_text_that_is_not_utf8(tmp_path):
-  path = tmp_path / 'c.csv'
-  path.write_bytes(b'image,caption\na.jpg,\xff\n')
-  with pytest.raises(ValueError, match='c.csv is no UTF-8'):
-    custom.read_rows(str(path), 'image', 'caption', None)
-
-
-def test_group_rows_refuses_an_image_in_two_splits(tmp_path):
-  rows = read(tmp_path, 'c.csv', CSV + 'cat.jpg,A cat.,train\n')
-  with pytest.raises(ValueError, match='c.csv:5: cat.jpg is in train here but '
-                                       'in val at .*c.csv:3'):
-    custom.group_rows(rows, 'pics')
+from im2txt.text.annotations import AnnotatedImage
 
 
 @pytest.mark.parametrize('name', ['../a.jpg', '/a.jpg', '', '.'])
-def test_group_rows_refuses_paths_that_leave_the_folder(name):
-  rows = [custom.Row('c.csv:2', name, 'A dog', None)]
+def test_paths_that_leave_the_folder(name):
+  image = AnnotatedImage(name, name, ['A dog'], 'c.csv:2')
   with pytest.raises(ValueError, match='c.csv:2: .* does not lie in .* pics'):
-    custom.group_rows(rows, 'pics')
+    captioned_images.locate(image, 'pics', 1)
+
+
+def test_an_image_without_a_name():
+  image = AnnotatedImage(7, None, ['A dog'], 'c.json: images[0]')
+  with pytest.raises(ValueError, match=r"c.json: images\[0\]: 'file_name'"):
+    captioned_images.locate(image, 'pics', 7)
+
+
+@pytest.mark.parametrize(('ids', 'numbers'), [
+    ([7, 3], [7, 3]), ([7, 'x'], [1, 2]),
+    (['30_a.jpg', '10_b.jpg'], [30, 10])])
+def test_ids_are_numbers(ids, numbers):
+  images = [AnnotatedImage(i, str(i), [], '') for i in ids]
+  assert captioned_images.number_annotated(images) == numbers
+
+
+def test_images_without_captions_are_left_out(caplog):
+  some = AnnotatedImage(1, 'a.jpg', ['A dog'], '')
+  none = AnnotatedImage(2, 'b.jpg', [], '')
+  assert captioned_images.with_captions([none, some, none], 'c.csv') == [some]
+  assert 'c.csv: 2 images have no caption' in caplog.text
+  with pytest.raises(ValueError, match='c.csv has no captions'):
+    captioned_images.with_captions([none], 'c.csv')
 
 
 def test_split_at_random():
