@@ -83,11 +83,16 @@ def find_references(
   by_name = {image.file_name: image for image in images if image.file_name}
   names = image_names.ImageNames(
       image.file_name for image in images if image.file_name)
+  # The ids that builders of shards give to images that have none.
+  by_number = dict(zip(
+      image_names.numbers(list(by_name)) or [], by_name.values(),
+      strict=False))
   found = {}
   for name in results:
     # An id may be written as a text.
-    image = next(filter(None, map(by_id.get, (
-        name, caption_json.image_id(str(name)), str(name)))), None)
+    number = caption_json.image_id(str(name))
+    image = (by_id.get(name) or by_id.get(number) or by_id.get(str(name))
+             or by_number.get(number))
     if image is None and isinstance(name, str):
       image = by_name.get(names.find(name))
     found[name] = image
@@ -184,6 +189,12 @@ def main(flags_: Flags) -> None:
   logging.info('scoring %d of the %d annotated images%s', len(results),
                len(images), '' if len(results) == len(images) else
                '; the others have no result')
+  empty = sum(not caption.strip() for caption in results.values())
+  if empty:
+    logging.warning('%d captions are empty and score 0', empty)
+  if len(results) == 1:
+    logging.warning('CIDEr of one image is 0 whatever is said of it: it weighs '
+                    'words by how few of the images they are said of')
   tokenize = (str.split if flags_.tokenized_annotations.value
               else ptb_tokenizer.tokenize)
   scorer = metrics.Scorer(references, training, tokenize)

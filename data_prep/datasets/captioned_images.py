@@ -2,14 +2,13 @@
 
 import os
 import random
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from absl import logging
 
 from im2txt.files import file_system
-from im2txt.text import caption_json, caption_rows
+from im2txt.text import caption_rows, image_names
 from im2txt.text.annotations import AnnotatedImage
 
 SPLITS = ('train', 'val', 'test')
@@ -73,17 +72,10 @@ def image_path(image_dir: str, name: str, where: str) -> str:
 def number_images(names: Sequence[str]) -> list[int]:
   """Return an id for each image of a data set that has no ids.
 
-  It is the number before the first `_` or `.` of the file name (Flickr's own
-  image id in 1000268201_693b08cb0e.jpg) if every name has one and they all
-  differ. Otherwise it is the index in `names`, counted from 1.
+  It is the number that the file name begins with, if every name has one and
+  they all differ. Otherwise it is the index in `names`, counted from 1.
   """
-  matches = [re.match(r'([0-9]{1,19})[_.]', os.path.basename(name))
-             for name in names]
-  ids = [int(match[1]) for match in matches if match]
-  if (len(set(ids)) == len(names)
-      and max(ids, default=0) <= caption_json.MAX_INT64):
-    return ids
-  return list(range(1, len(names) + 1))
+  return image_names.numbers(names) or list(range(1, len(names) + 1))
 
 
 def number_annotated(images: Sequence[AnnotatedImage]) -> list[int]:

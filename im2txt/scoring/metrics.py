@@ -7,22 +7,18 @@ CIDEr-D, with its clipping and length penalty. Only METEOR needs Java: COCO's
 tokenizer, which does too, is replaced by `ptb_tokenizer`.
 """
 
-import contextlib
 import importlib.util
-import shutil
-import subprocess
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
 
-from im2txt.scoring import constant_captions
+from im2txt.scoring import constant_captions, meteor
 from im2txt.scoring.ptb_tokenizer import tokenize
 
 BLEU = ('Bleu_1', 'Bleu_2', 'Bleu_3', 'Bleu_4')
 # All metrics, as COCO's evaluation spells them, in the order of tables.
 NAMES = (*BLEU, 'METEOR', 'ROUGE_L', 'CIDEr')
-_JAVA_TIMEOUT = 60  # Seconds for `java -version`.
 
 
 def check_available(name: str | None = None) -> None:
@@ -32,13 +28,13 @@ def check_available(name: str | None = None) -> None:
     name: a metric that is required; METEOR is optional otherwise.
 
   Raises:
-    ValueError: pycocoevalcap is not installed, or METEOR is required and there
-      is no working Java.
+    ValueError: pycocoevalcap is not installed, or METEOR is required and does
+      not work.
   """
   if importlib.util.find_spec('pycocoevalcap') is None:
     raise ValueError("scores need pycocoevalcap: pip install '.[metrics]' in "
                      'the folder of this project')
-  problem = _java_problem() if name == 'METEOR' else None
+  problem = meteor.problem() if name == 'METEOR' else None
   if problem:
     raise ValueError(f'METEOR cannot be computed: {problem}')
 
@@ -112,7 +108,7 @@ class Scorer:
       raise ValueError('no caption of the references has a word')
     self._training = None if training_captions is None else {
         ' '.join(tokenize(caption)) for caption in training_captions}
-    problem = _java_problem()
+    problem = meteor.java_problem()
     if problem:
       logging.warning('METEOR is left out: %s', problem)
     self._has_java = problem is None
@@ -171,9 +167,9 @@ class Scorer:
     found['CIDEr'] = self._apply(Cider(), candidates)
     if self._has_java:
       try:
-        found['METEOR'] = self._meteor(candidates)
-      except (OSError, ValueError):  # It died, or printed no score.
-        logging.warning('METEOR is left out: its Java program failed')
+        found['METEOR'] = meteor.score(self._references, candidates)
+      except OSError as error:
+        logging.warning('METEOR is left out: %s', error)
         self._has_java = False
     names = [name for name in NAMES if name in found]
     return [Scores({name: float(found[name][i][0]) for name in names},
@@ -185,22 +181,6 @@ class Scorer:
   ) -> list[tuple[float, Sequence[float]]]:
     return [scorer.compute_score(self._references, captions)
             for captions in candidates]
-
-  def _meteor(
-      self, candidates: Sequence[Mapping[Hashable, list[str]]]
-  ) -> list[tuple[float, Sequence[float]]]:
-    from pycocoevalcap.meteor.meteor import Meteor
-    meteor = Meteor()
-    try:
-      return self._apply(meteor, candidates)
-    except BaseException:  # KeyboardInterrupt, too.
-      # Otherwise its destructor waits for the lock forever, and then fails on
-      # the pipe.
-      if meteor.lock.locked():
-        meteor.lock.release()
-      with contextlib.suppress(OSError):
-        meteor.meteor_p.stdin.close()
-      raise
 
 
 def _diversity(
@@ -215,17 +195,3 @@ def _diversity(
              / len(captions)),
       num_words=len(set(words)),
       mean_length=len(words) / len(captions))
-
-
-def _java_problem() -> str | None:
-  """Return why METEOR cannot be computed; None: it can."""
-  java = shutil.which('java')
-  if java is None:
-    return 'it needs java, which is not on PATH'
-  # The java on PATH may be macOS's stub, or left over from a package.
-  try:
-    subprocess.run([java, '-version'], capture_output=True, check=True,
-                   timeout=_JAVA_TIMEOUT)
-  except (OSError, subprocess.SubprocessError):
-    return f'{java} -version fails'
-  return None

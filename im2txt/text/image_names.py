@@ -2,7 +2,10 @@
 
 import collections
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+from im2txt.text import caption_json
 
 
 class ImageNames:
@@ -38,6 +41,24 @@ class ImageNames:
       raise ValueError(f'image {path!r} may be any of {number} images'
                        f' ({", ".join(best[:3])})')
     return best[0] if best else None
+
+
+def numbers(names: Sequence[str]) -> list[int] | None:
+  """Return the number that each file name begins with.
+
+  It is what stands before the first `_` or `.`, Flickr's own image id in
+  1000268201_693b08cb0e.jpg.
+
+  Returns:
+    None if a name has none, or two have the same.
+  """
+  matches = [re.match(r'([0-9]{1,19})[_.]', os.path.basename(name))
+             for name in names]
+  found = [int(match[1]) for match in matches if match]
+  if (len(set(found)) == len(names)
+      and max(found, default=0) <= caption_json.MAX_INT64):
+    return found
+  return None
 
 
 def shortest(paths: Iterable[str]) -> dict[str, str]:

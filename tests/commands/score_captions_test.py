@@ -295,6 +295,22 @@ def test_a_number_may_be_written_as_a_text():
     score_captions.find_references({'x': 'a', 7: 'a', 'y': 'a'}, images)
 
 
+def test_any_form_of_captions_and_empty_ones(score, write):
+  captions = write('captions.csv', 'file_name;text\ndogs/1.jpg;A dog runs\n'
+                   'cats/1.jpg;A cat sleeps\ncats/2.jpg;A cat\n')
+  results_file = write(
+      'results.jsonl', '{"image_id": "dogs/1.jpg", "caption": "a dog runs"}\n'
+      '{"image_id": "2.jpg", "caption": ""}\n')
+  finished = score(f'--results={results_file}', f'--annotations={captions}')
+  assert finished.returncode == 0, finished.stderr
+  assert '1 captions are empty' in finished.stderr
+  assert rows(finished.stdout)['CIDEr (CIDEr-D)'][0] > 0
+  results_file = write('result.json', {'cats/1.jpg': 'a cat sleeps'})
+  finished = score(f'--results={results_file}', f'--annotations={captions}')
+  assert finished.returncode == 0, finished.stderr
+  assert 'CIDEr of one image is 0' in finished.stderr
+
+
 def test_a_name_that_two_images_have():
   images = [AnnotatedImage(number, name, ['a dog'], 'x.json')
             for number, name in ((7, 'dog.jpg'), (8, 'dog.jpg'), (9, None))]

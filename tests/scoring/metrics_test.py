@@ -17,6 +17,7 @@ import gzip
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import shutil
 import signal
@@ -28,7 +29,7 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from im2txt.results import coco_results
-from im2txt.scoring import metrics
+from im2txt.scoring import meteor, metrics
 from im2txt.scoring.ptb_tokenizer import tokenize
 from im2txt.text import annotations
 
@@ -97,6 +98,15 @@ def test_golden_meteor(golden_scorer, golden_evaluation):
 
 
 @needs_java
+def test_meteor_where_numbers_have_a_comma(monkeypatch):
+  monkeypatch.setenv('JAVA_TOOL_OPTIONS', '-Duser.language=de')
+  [(overall, each)] = meteor.score(
+      {0: ['a dog runs'], 1: ['a cat']}, [{0: ['a dog'], 1: ['a cat']}])
+  assert 0 < overall < 1 and len(each) == 2
+  assert os.environ['JAVA_TOOL_OPTIONS'] == '-Duser.language=de'
+
+
+@needs_java
 def test_meteor_of_nothing_said(golden_scorer):
   *silent, last = CAPTIONS
   scores = golden_scorer.evaluate(
@@ -157,10 +167,12 @@ def start_scoring(tmp_path):
 
 
 @pytest.mark.parametrize(('java', 'complaint'), [
-    ('#!/bin/sh\nexit 1\n', 'java -version fails'),
+    ('#!/bin/sh\necho no memory >&2\nexit 1\n',
+     'java -version fails: no memory'),
     ('no program', 'java -version fails'),
     # As Java does for half of the requests of memory that it cannot have.
-    ('#!/bin/sh\n[ "$1" = -version ]\n', 'its Java program failed'),
+    ('#!/bin/sh\n[ "$1" = -version ] || echo Error: no jar >&2\n',
+     'its Java program failed: Error: no jar'),
     ('#!/bin/sh\n[ "$1" = -version ] && exit\nread line\necho 1 2\n',
      'its Java program failed'),
     ('#!/bin/sh\n[ "$1" = -version ] && exit\n'
