@@ -13,6 +13,7 @@ from im2txt.text.annotations import AnnotatedImage
 
 SPLITS = ('train', 'val', 'test')
 _SEED = 12345
+_FEW_IMAGES = 3
 _MAX_NAME_BYTES = 255  # Of a file or folder, on every usual file system.
 
 
@@ -128,10 +129,20 @@ def split_at_random(
     captioned: all images.
     val_fraction: share of the images; at least one image, unless it is 0.
     test_fraction: likewise.
+
+  Returns:
+    The splits; of up to three images all are for training.
+
+  Raises:
+    ValueError: nothing is left to train on.
   """
   if val_fraction + test_fraction >= 1:
     raise ValueError(f'--val_fraction={val_fraction:g} and --test_fraction='
                      f'{test_fraction:g} leave nothing to train on')
+  if len(captioned) <= _FEW_IMAGES:
+    logging.warning('all %d images are for training: too few for a split val '
+                    'or test', len(captioned))
+    return {'train': captioned}
   shuffled = list(captioned)
   random.Random(_SEED).shuffle(shuffled)
   splits = {}

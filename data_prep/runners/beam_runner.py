@@ -94,14 +94,13 @@ class _BeamRunner(Runner):
 
   def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, min_count: int,
+      label: Label,
   ) -> collections.Counter[str]:
     # Only the sums come back from the workers.
     return collections.Counter(dict(self._run(
         label, items, function,
         'words' >> beam.FlatMap(lambda numbered: numbered[1]),
-        'count' >> beam.combiners.Count.PerElement(),
-        'frequent' >> beam.Filter(lambda counted: counted[1] >= min_count))))
+        'count' >> beam.combiners.Count.PerElement())))
 
   def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],

@@ -58,12 +58,12 @@ class _LocalRunner(Runner):
 
   def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, min_count: int,
+      label: Label,
   ) -> collections.Counter[str]:
     counts: collections.Counter[str] = collections.Counter()
     for counted in self._map_chunks(_count_words, function, items, label):
       counts.update(counted)
-    return _drop_rare(counts, min_count)
+    return counts
 
   def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
@@ -109,11 +109,10 @@ class _SerialRunner(Runner):
 
   def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, min_count: int,
+      label: Label,
   ) -> collections.Counter[str]:
     with _progress_bar(label, len(items)) as bar:
-      return _drop_rare(
-          _count_words(_advancing(bar, function), items), min_count)
+      return _count_words(_advancing(bar, function), items)
 
   def for_each(
       self, function: Callable[[Any], None], items: Sequence[Any],
@@ -156,13 +155,6 @@ def _count_words(
   for words in map(function, items):
     counts.update(words)
   return counts
-
-
-def _drop_rare(
-    counts: collections.Counter[str], min_count: int
-) -> collections.Counter[str]:
-  return collections.Counter({
-      word: count for word, count in counts.items() if count >= min_count})
 
 
 def _progress_bar(label: Label, total: int) -> 'tqdm[Any]':

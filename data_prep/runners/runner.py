@@ -43,7 +43,7 @@ class Runner(abc.ABC):
   @abc.abstractmethod
   def count_words(
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
-      label: Label, min_count: int,
+      label: Label,
   ) -> collections.Counter[str]:
     """Count the words that a function returns for all items.
 
@@ -51,7 +51,6 @@ class Runner(abc.ABC):
       function: returns words, each as often as it is to be counted.
       items: its arguments.
       label: of the progress bar.
-      min_count: rarer words are left out.
     """
 
   @abc.abstractmethod

@@ -27,29 +27,34 @@ import PIL
 from absl import logging
 
 from data_prep.datasets.captioned_images import (
-    SPLITS,
-    CaptionedImage,
-    Splits,
-    sample_pairs,
+  SPLITS,
+  CaptionedImage,
+  Splits,
+  sample_pairs,
 )
 from data_prep.images import stored_images
 from data_prep.runners.local_runner import local_runner
 from data_prep.runners.runner import Label, Runner
+from data_prep.shards import words
 from data_prep.shards.items import (
-    LAYOUTS,
-    Item,
-    Recipe,
-    Shard,
-    assign_shards,
-    count_records,
-    list_items,
-    shard_path,
-    shard_pattern,
-    temporary_pattern,
-    tokenize,
+  LAYOUTS,
+  Item,
+  Recipe,
+  Shard,
+  assign_shards,
+  count_records,
+  list_items,
+  shard_path,
+  shard_pattern,
+  temporary_pattern,
 )
 from im2txt.files import atomic_files, file_system, json_files, locks
 from im2txt.text import caption_styles, vocabulary
+
+# In build.json, where the least count of a word is no setting.
+_CHOSEN = 'chosen by the captions'
+# So many bad images never stop a build, unless they are half of all.
+_ALLOWED_BAD = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Options:
   style: caption_styles.CaptionStyle = caption_styles.named('nltk')
   # Build a seeded sample of so many image-caption pairs; None: all.
   max_pairs: int | None = None
-  min_word_count: int = 4
+  # None: see words.choose.
+  min_word_count: int | None = None
   # Most words of a new vocabulary, markers counted; None: any number.
   max_words: int | None = None
   # Where to write a new vocabulary; None: word_counts.txt in output_dir.
@@ -105,9 +111,10 @@ def build(splits: Splits, options: Options) -> None:
     splits = sample_pairs(splits, options.max_pairs)
   _check_request(splits, options)
   file_system.makedirs(options.output_dir)
+  options = _lower_shards(splits, options)
   try:
     with locks.folder(options.output_dir):
-      _build(splits, options)
+      _build(splits, _resumed(options))
   except KeyboardInterrupt:
     raise InterruptedError(
         'interrupted; the same command goes on from here') from None
@@ -152,6 +159,33 @@ def _build(splits: Splits, options: Options) -> None:
         _bad_images_path(options.output_dir))
 
 
+def _lower_shards(splits: Splits, options: Options) -> Options:
+  """Return the options without shards that would be empty."""
+  num_shards = dict(options.num_shards)
+  for split, captioned in splits.items():
+    records = count_records(captioned, options.layout)
+    if records < num_shards[split]:
+      logging.info(
+          '--%s_shards=%d is lowered to %d: there are no more %ss', split,
+          num_shards[split], records, LAYOUTS[options.layout])
+      num_shards[split] = records
+  return dataclasses.replace(options, num_shards=num_shards)
+
+
+def _resumed(options: Options) -> Options:
+  """Return the options with the least count of a build of earlier versions.
+
+  They had a default of their own, whatever it left of the words.
+  """
+  if options.min_word_count is None:
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+      begun = json_files.read(build_json_path(options.output_dir))
+      count = begun['settings'].get('min_word_count')
+      if isinstance(count, int):
+        return dataclasses.replace(options, min_word_count=count)
+  return options
+
+
 def _check_request(splits: Splits, options: Options) -> None:
   if not splits:
     raise ValueError('no split to build: give at least one list of images')
@@ -161,17 +195,9 @@ def _check_request(splits: Splits, options: Options) -> None:
     if 'train' not in splits:
       raise ValueError('no training captions to count words in: '
                        'give --vocab_file=the training data\'s word counts')
-    if _count_pairs(splits['train']) < options.min_word_count:
-      raise ValueError(
-          f'--min_word_count={options.min_word_count} leaves no words: there '
-          f'are {_count_pairs(splits["train"])} training captions')
   for split, captioned in splits.items():
-    records = count_records(captioned, options.layout)
-    if records < options.num_shards[split]:
-      raise ValueError(
-          f'--{split}_shards={options.num_shards[split]} is more than the '
-          f'{records} {LAYOUTS[options.layout]}s of the {split} '
-          'split; lower it')
+    if not captioned:
+      raise ValueError(f'the {split} split has no images')
 
 
 def _count_pairs(captioned: Sequence[CaptionedImage]) -> int:
@@ -197,7 +223,7 @@ def _settings(splits: Splits, options: Options) -> dict[str, Any]:
     with file_system.open(options.vocab_file, 'rb') as f:
       settings['vocab_file'] = hashlib.sha256(f.read()).hexdigest()
   else:
-    settings['min_word_count'] = options.min_word_count
+    settings['min_word_count'] = options.min_word_count or _CHOSEN
   for split, captioned in splits.items():
     digest = hashlib.sha256()
     for image_id, path, captions in captioned:
@@ -287,7 +313,10 @@ def _write_bad_images(
       f'{path}\t{problem}\n' for path, problem in bad.items()))
   total = len({image.path for captioned in splits.values()
                for image in captioned})
-  if len(bad) > options.max_bad_fraction * total:
+  allowed = options.max_bad_fraction * total
+  if options.max_bad_fraction:
+    allowed = max(allowed, min(_ALLOWED_BAD, (total - 1) // 2))
+  if len(bad) > allowed:
     raise ValueError(
         f'{len(bad)} of {total} images are bad (see {report}), more than '
         f'--max_bad_fraction={options.max_bad_fraction:g}; put them right, or '
@@ -298,17 +327,21 @@ def _make_vocabulary(
     runner: Runner, splits: Splits, options: Options
 ) -> vocabulary.Vocabulary:
   path = options.vocabulary_path
+  captions = [
+      caption for split, captioned in splits.items()
+      if options.vocab_file or split == 'train'
+      for image in captioned for caption in image.captions]
+  counts = words.count(runner, captions, options.style)
   if not options.vocab_file:
-    counts = runner.count_words(
-        functools.partial(tokenize, style=options.style),
-        [caption for image in splits['train'] for caption in image.captions],
-        Label('counting words', 'caption'), options.min_word_count)
+    chosen = words.choose(
+        counts, options.style, options.min_word_count, options.max_words)
     file_system.makedirs(os.path.dirname(path) or '.')
-    vocabulary.write_word_counts(
-        path, vocabulary.most_frequent(counts, options.max_words))
+    vocabulary.write_word_counts(path, chosen)
     caption_styles.write(path, options.style)
   vocab = _load_vocabulary(options)
   logging.info('%d words, the unknown word included: %s', len(vocab), path)
+  words.report(counts, vocab, options.style.unknown_word,
+               is_counted=not options.vocab_file)
   return vocab
 
 

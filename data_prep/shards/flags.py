@@ -50,7 +50,8 @@ class BuildFlags:
         'Default: all.', lower_bound=1, flag_values=values)
     self.max_bad_fraction = flags.DEFINE_float(
         'max_bad_fraction', 0.01, 'Share of images that may be missing or '
-        'broken; they are left out. More of them stop the build.',
+        'broken; they are left out. More of them stop the build, if they are '
+        'more than 5 or half of the images. 0: any bad image stops it.',
         lower_bound=0, upper_bound=1, flag_values=values)
     self.num_threads = flags.DEFINE_integer(
         'num_threads', 8, 'With --runner=local: number of worker processes, at '
@@ -92,8 +93,9 @@ class BuildFlags:
         'unknown_word', None, 'Stands for every word that is not in the '
         'vocabulary.', flag_values=values)
     self.min_word_count = flags.DEFINE_integer(
-        'min_word_count', 4, 'A word that the training captions have less '
-        'often does not get into the vocabulary.', lower_bound=1,
+        'min_word_count', None, 'A word that the training captions have less '
+        'often does not get into the vocabulary. Default: 4, or less where '
+        'that would leave out more than 5 % of the words.', lower_bound=1,
         flag_values=values)
     self.max_words = flags.DEFINE_integer(
         'max_words', None, 'Most words of the vocabulary, the most frequent '

@@ -59,12 +59,6 @@ class Recipe(NamedTuple):
   vocab: vocabulary.Vocabulary
 
 
-def tokenize(caption: str, style: caption_styles.CaptionStyle) -> list[str]:
-  """Return the words of a caption, markers included."""
-  # A token may contain a blank; a line of a vocabulary file cannot.
-  return ' '.join(style.tokenize(caption)).split()
-
-
 def count_records(captioned: Sequence[CaptionedImage], layout: str) -> int:
   """Return how many records these images become."""
   if layout == 'image':

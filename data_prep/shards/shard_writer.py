@@ -1,7 +1,8 @@
 """Write one shard; the only step of a build that needs TensorFlow."""
 
 from data_prep.images import stored_images
-from data_prep.shards.items import Item, Recipe, Shard, tokenize
+from data_prep.shards.items import Item, Recipe, Shard
+from data_prep.shards.words import tokenize
 from im2txt.inputs import sequence_example
 
 

@@ -67,8 +67,10 @@ def _result_of(
   result = evaluator.evaluate(prefix)
   write_result(result, eval_dir)
   logging.info('Step %d: perplexity = %.4f, accuracy = %.4f over %d pairs, %d '
-               'words (%.0f s)', result.global_step, result.perplexity,
+               'words%s (%.0f s)', result.global_step, result.perplexity,
                result.accuracy, result.num_examples, result.num_words,
+               '' if result.unknown is None else
+               f', {result.unknown:.1%} of them unknown ones',
                time.monotonic() - started)
   if result.scores:
     logging.info('%s', _describe(result.scores))

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from im2txt import configuration
 from im2txt.checkpoints import encoder_weights, restore, variable_loader
 from im2txt.checkpoints.reader import Reader
 from im2txt.evaluation.caption_evaluation import CaptionEvaluation
@@ -14,6 +15,7 @@ from im2txt.evaluation.metrics_file import Result
 from im2txt.inputs import bad_records, pipeline
 from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner, Mode
+from im2txt.text import vocabulary
 
 tf1 = tf.compat.v1
 
@@ -50,6 +52,7 @@ class Evaluator:
     self._shards = shards
     self.num_examples = num_examples
     self._captions = captions
+    self._unknown_id = _unknown_id(shards, captioner.config)
     self._graph = tf.Graph()
     with self._graph.as_default():
       # Deterministic training demands a seed; the initial values are not used.
@@ -60,7 +63,9 @@ class Evaluator:
       self._fetches = [  # Each [B, T].
           tf.reshape(outputs.caption_loss.losses, shape),
           tf.reshape(outputs.caption_loss.weights, shape),
-          tf.reshape(outputs.caption_loss.correct, shape)]
+          tf.reshape(outputs.caption_loss.correct, shape),
+          tf.equal(batch.target_seqs, -1 if self._unknown_id is None
+                   else self._unknown_id)]
       self._variables = tf1.global_variables()
       self._loader = variable_loader.VariableLoader(self._variables)
       self._init = [tf1.local_variables_initializer(),
@@ -89,7 +94,7 @@ class Evaluator:
     values = restore.read_values(prefix, self._variables, averaged=True)
     encoder_weights.check_features(
         self._captioner.config, self._captioner.encoder, self._shards, values)
-    total_loss = total_words = total_correct = examples = 0
+    total_loss = total_words = total_correct = total_unknown = examples = 0
     with (tf1.Session(graph=self._graph) as session,
           bad_records.explained_errors(
               self._shards, self._captioner.config),
@@ -103,7 +108,7 @@ class Evaluator:
         threads = tf1.train.start_queue_runners(session, coordinator)
       while examples < self.num_examples:
         try:
-          losses, words, correct = session.run(self._fetches)
+          losses, words, correct, unknown = session.run(self._fetches)
         except tf.errors.OutOfRangeError:
           break
         wanted = self.num_examples - examples
@@ -111,6 +116,7 @@ class Evaluator:
         total_loss += np.sum(losses, dtype=np.float64)
         total_words += int(np.sum(words[:wanted]))
         total_correct += int(np.sum(correct[:wanted]))
+        total_unknown += int(np.sum((unknown * words)[:wanted]))
         examples += len(losses)
         bar.update(len(losses))
       coordinator.request_stop()
@@ -124,7 +130,9 @@ class Evaluator:
     return Result(step, perplexity, examples, total_words, self.pattern,
                   self.num_examples, variable_loader.digest(values),
                   self._captions and self._captions.evaluate(values),
-                  total_correct / total_words)
+                  total_correct / total_words,
+                  None if self._unknown_id is None
+                  else total_unknown / total_words)
 
   def is_comparable(self, result: Result) -> bool:
     """Return whether a result is of the same data and has all the scores."""
@@ -133,3 +141,14 @@ class Evaluator:
       return False
     return (self._captions is None
             or self._captions.is_comparable(result.scores))
+
+
+def _unknown_id(
+    shards: Shards, config: configuration.ModelConfig
+) -> int | None:
+  """Return the id of the unknown word in shards; None: not known."""
+  if shards.vocab_file is None:
+    return None
+  return vocabulary.Vocabulary(
+      shards.vocab_file, config.start_word, config.end_word,
+      config.unknown_word).unk_id

@@ -19,7 +19,7 @@ BEST_METRICS = ('perplexity', *metrics.NAMES)
 # Types of a Result's fields as JSON has them; all others are int.
 _KINDS = {'perplexity': int | float, 'input_file_pattern': str,
           'fingerprint': str, 'scores': dict | None,
-          'accuracy': int | float | None}
+          'accuracy': int | float | None, 'unknown': int | float | None}
 
 
 class Result(NamedTuple):
@@ -36,6 +36,8 @@ class Result(NamedTuple):
   scores: dict[str, Any] | None = None
   # Share of the words that were the most probable ones; None: not counted.
   accuracy: float | None = None
+  # Share of the words that are the unknown word; None: not known.
+  unknown: float | None = None
 
   def merit(self, metric: str) -> float:
     """Return one of BEST_METRICS as a number that is higher when better.

@@ -7,6 +7,7 @@ vocabulary always comes with its tokenization.
 import dataclasses
 import json
 import string
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ _PUNCTUATION = str.maketrans('', '', string.punctuation)
 # added after tokenization, and must not occur in a caption itself.
 _KERAS_FILTERS = str.maketrans(
     dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~', ' '))
+
+
+_JOINERS = '\u200c\u200d'  # Between letters of Persian and Indian scripts.
 
 
 def _nltk(caption: str) -> list[str]:
@@ -32,7 +36,14 @@ def _nltk(caption: str) -> list[str]:
 
 def _clean(caption: str) -> list[str]:
   tokens = (token.translate(_PUNCTUATION) for token in caption.lower().split())
-  return [token for token in tokens if len(token) > 1 and token.isalpha()]
+  return [token for token in tokens
+          if len(token) > 1 and all(map(_is_of_a_word, token))]
+
+
+def _is_of_a_word(character: str) -> bool:
+  """Return whether a character is a letter, or a mark or joiner of letters."""
+  return (character.isalpha() or character in _JOINERS
+          or unicodedata.category(character).startswith('M'))
 
 
 def _keras(caption: str) -> list[str]:
@@ -67,8 +78,8 @@ class CaptionStyle:
     name: one of `NAMES`:
       nltk: lower-cased nltk tokens, as im2txt has them.
       clean: lower case, punctuation taken out of each token, then tokens of
-        one letter and those that are not all letters dropped (Brownlee's and
-        Lamba's Keras tutorials).
+        one letter and those that are not all letters (and their marks) dropped
+        (Brownlee's and Lamba's Keras tutorials).
       keras: lower case, with a blank for every character that Keras's
         Tokenizer filters.
     start_word: starts every caption.
@@ -99,6 +110,8 @@ class CaptionStyle:
   def tokenize(self, caption: str) -> list[str]:
     """Return the caption's tokens between start and end marker."""
     markers = (self.start_word, self.end_word)
+    # A letter with its accent is one character, however it was typed.
+    caption = unicodedata.normalize('NFC', caption)
     return [self.start_word, *(
         word for word in _TOKENIZATIONS[self.name].split(caption)
         if word not in markers), self.end_word]

@@ -55,7 +55,7 @@ def letters(text):
 @pytest.mark.parametrize('total', [0, 400])
 def test_words_are_counted(runner, total):
   items = ['ab\u2028a', 'b"', ''] * total + ['b']
-  counts = runner.count_words(letters, items, LABEL, 2)
+  counts = runner.count_words(letters, items, LABEL)
   assert dict(counts) == {
       letter: count for letter, count in {
           'a': 2 * total, 'b': 2 * total + 1, '"': total,

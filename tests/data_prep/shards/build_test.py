@@ -43,7 +43,7 @@ def splits(tmp_path):
 @pytest.fixture
 def options(tmp_path):
   return build.Options(
-      str(tmp_path / 'out'), NUM_SHARDS,
+      str(tmp_path / 'out'), NUM_SHARDS, min_word_count=4,
       runner=functools.partial(local_runner.local_runner, 2))
 
 
