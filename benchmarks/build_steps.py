@@ -19,7 +19,8 @@ from data_prep.features import feature_maker, image_scan
 from data_prep.images import stored_images
 from data_prep.runners import local_runner
 from data_prep.shards import shard_writer
-from data_prep.shards.items import Item, Recipe, Shard, tokenize
+from data_prep.shards.items import Item, Recipe, Shard
+from data_prep.shards.words import tokenize
 from im2txt import command_line, configuration
 from im2txt.inference import image_files
 from im2txt.inputs.shards import Shards

@@ -25,10 +25,8 @@ import os
 from absl import flags
 
 from data_prep.datasets.captioned_images import (
-    CaptionedImage,
+    by_split,
     check_folder,
-    locate,
-    number_annotated,
     split_at_random,
     with_captions,
 )
@@ -83,10 +81,7 @@ def main(flags_: Flags) -> None:
   images = with_captions(annotations.read(captions_file, Columns(
       flags_.image_column.value, flags_.caption_column.value,
       flags_.split_column.value)), captions_file)
-  splits: dict[str | None, list[CaptionedImage]] = {}
-  for image, image_id in zip(images, number_annotated(images), strict=True):
-    splits.setdefault(image.split, []).append(
-        locate(image, image_dir, image_id))
+  splits = by_split(images, image_dir)
   if None in splits:
     splits = split_at_random(
         splits[None], flags_.val_fraction.value, flags_.test_fraction.value)

@@ -120,6 +120,21 @@ def with_captions(
   return kept
 
 
+def by_split(
+    images: Sequence[AnnotatedImage], image_dir: str
+) -> dict[str | None, list[CaptionedImage]]:
+  """Locate annotated images and sort them by their split.
+
+  Raises:
+    ValueError: one names no file, or its path leaves the folder.
+  """
+  splits: dict[str | None, list[CaptionedImage]] = {}
+  for image, image_id in zip(images, number_annotated(images), strict=True):
+    splits.setdefault(image.split, []).append(
+        locate(image, image_dir, image_id))
+  return splits
+
+
 def split_at_random(
     captioned: list[CaptionedImage], val_fraction: float, test_fraction: float
 ) -> Splits:

@@ -109,6 +109,7 @@ def build(splits: Splits, options: Options) -> None:
   """
   if options.max_pairs is not None:
     splits = sample_pairs(splits, options.max_pairs)
+  splits = _without_empty(splits)
   _check_request(splits, options)
   file_system.makedirs(options.output_dir)
   options = _lower_shards(splits, options)
@@ -132,8 +133,9 @@ def _build(splits: Splits, options: Options) -> None:
       if bad is None:
         bad = _find_bad_images(runner, splits, options.image_format)
       _write_bad_images(bad, splits, options)
-      splits = {split: [image for image in captioned if image.path not in bad]
-                for split, captioned in splits.items()}
+      splits = _without_empty({
+          split: [image for image in captioned if image.path not in bad]
+          for split, captioned in splits.items()})
       _check_request(splits, options)
       vocab = _make_vocabulary(runner, splits, options)
       _write_images_tsv(splits, options.output_dir)
@@ -157,6 +159,15 @@ def _build(splits: Splits, options: Options) -> None:
         '%d bad images were left out (%s%s); see %s', len(bad),
         ', '.join(list(bad)[:3]), ' ...' * (len(bad) > 3),
         _bad_images_path(options.output_dir))
+
+
+def _without_empty(splits: Splits) -> Splits:
+  """Return the splits that have images; all are read, few may be left."""
+  for split, captioned in splits.items():
+    if not captioned and split != 'train':
+      logging.warning('the %s split has no images and is left out', split)
+  return {split: captioned for split, captioned in splits.items()
+          if captioned or split == 'train'}
 
 
 def _lower_shards(splits: Splits, options: Options) -> Options:
@@ -195,9 +206,8 @@ def _check_request(splits: Splits, options: Options) -> None:
     if 'train' not in splits:
       raise ValueError('no training captions to count words in: '
                        'give --vocab_file=the training data\'s word counts')
-  for split, captioned in splits.items():
-    if not captioned:
-      raise ValueError(f'the {split} split has no images')
+    if not splits['train']:
+      raise ValueError('the train split has no images')
 
 
 def _count_pairs(captioned: Sequence[CaptionedImage]) -> int:

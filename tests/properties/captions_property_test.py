@@ -153,10 +153,7 @@ COLUMNS = Columns('file', 'text', 'set')
 def read_custom(path, folder):
   images = [image for image in annotations.read(path, COLUMNS)
             if image.captions]
-  return {'any': [
-      captioned_images.locate(image, folder, image_id)
-      for image, image_id in zip(
-          images, captioned_images.number_annotated(images), strict=True)]}
+  return captioned_images.by_split(images, folder)
 
 
 @pytest.mark.parametrize('ending', ['csv', 'tsv'])

@@ -13,7 +13,7 @@ from strategies import (
     words,
 )
 
-from data_prep.shards.items import tokenize
+from data_prep.shards.words import tokenize
 from im2txt.scoring import ptb_tokenizer
 from im2txt.text import caption_styles, vocabulary
 from im2txt.training import word_initialization

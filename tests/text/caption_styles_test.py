@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import unicodedata
 
 import pytest
 
@@ -189,3 +190,21 @@ def test_a_damaged_file_is_one_line(content, vocab_file):
     caption_styles.read(vocab_file)
   assert str(error.value).startswith(str(path))
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(('caption', 'words'), [
+    ('एक कुत्ता बर्फ में दौड़ता है।', ['एक', 'कुत्ता', 'बर्फ', 'में', 'दौड़ता']),
+    ('ஒரு நாய் ஓடுகிறது', ['ஒரு', 'நாய்', 'ஓடுகிறது']),
+    ('Une e\u0301charpe 2 fois', ['une', '\u00e9charpe', 'fois']),
+    ('سگ می\u200cدود', ['سگ', 'می\u200cدود'])])
+def test_clean_keeps_words_of_any_script(caption, words):
+  tokens = caption_styles.named('clean').tokenize(caption)
+  assert [word for word in tokens[1:-1] if word in words] == [
+      unicodedata.normalize('NFC', word) for word in words]
+
+
+@pytest.mark.parametrize('name', caption_styles.NAMES)
+def test_letters_are_the_same_however_they_were_typed(name):
+  style = caption_styles.named(name)
+  assert style.tokenize('une e\u0301charpe') == style.tokenize(
+      'une \u00e9charpe')

@@ -47,13 +47,17 @@ def test_split_at_random():
   assert splits == captioned_images.split_at_random(captioned, 0.1, 0.2)
 
 
-def test_split_at_random_of_few():
-  captioned = [CaptionedImage(i, f'{i}.jpg', ['x']) for i in range(3)]
+def test_split_at_random_of_few(caplog):
+  captioned = [CaptionedImage(i, f'{i}.jpg', ['x']) for i in range(4)]
   splits = captioned_images.split_at_random(captioned, 0.05, 0)
   assert {name: len(split) for name, split in splits.items()} == {
-      'train': 2, 'val': 1}
+      'train': 3, 'val': 1}
   with pytest.raises(ValueError, match='--val_fraction=0.5'):
     captioned_images.split_at_random(captioned, 0.5, 0.5)
+  for few in (captioned[:1], captioned[:2], captioned[:3]):
+    caplog.clear()
+    assert captioned_images.split_at_random(few, 0.05, 0.1) == {'train': few}
+    assert f'all {len(few)} images are for training' in caplog.text
 
 
 SAMPLED = {

@@ -338,12 +338,28 @@ def test_shards_of_unknown_origin_are_refused(tmp_path, splits, options):
   assert os.listdir(tmp_path / 'out') == ['test-00000-of-00001']
 
 
-def test_too_many_bad_images_stop_the_build(tmp_path, splits, options):
-  (tmp_path / 'images' / '3.jpg').write_bytes(b'no image')
-  with pytest.raises(ValueError, match='1 of 25 .*--max_bad_fraction=0.01'):
-    build.build(splits, options)
-  assert contents(tmp_path / 'out') == {'bad_images.txt': (
-      f'{tmp_path}/images/3.jpg\tnot an image\n'.encode())}
+@pytest.mark.parametrize(('number', 'fraction'), [(6, 0.01), (1, 0)])
+def test_too_many_bad_images_stop_the_build(
+    tmp_path, splits, options, number, fraction):
+  for i in range(number):
+    (tmp_path / 'images' / f'{i}.jpg').write_bytes(b'no image')
+  with pytest.raises(
+      ValueError, match=f'{number} of 25 .*--max_bad_fraction={fraction}'):
+    build.build(splits, dataclasses.replace(
+        options, max_bad_fraction=fraction))
+  assert contents(tmp_path / 'out') == {'bad_images.txt': ''.join(
+      f'{tmp_path}/images/{i}.jpg\tnot an image\n' for i in range(number)
+  ).encode()}
+
+
+def test_few_bad_images_of_few_are_left_out(tmp_path, splits, options):
+  small = {'train': splits['train'][:13]}
+  for i in (2, 5):
+    (tmp_path / 'images' / f'{i}.jpg').write_bytes(b'no image')
+  build.build(small, options)
+  ids = {image_id for image_id, _ in read_records(
+      (tmp_path / 'out').glob('train-*'))}
+  assert ids == set(range(13)) - {2, 5}
 
 
 def test_few_bad_images_are_left_out(tmp_path, splits, options, caplog):
@@ -361,6 +377,7 @@ def test_repaired_image_clears_the_report(tmp_path, splits, options):
   image = tmp_path / 'images' / '3.jpg'
   good = image.read_bytes()
   image.write_bytes(good[:100])
+  options = dataclasses.replace(options, max_bad_fraction=0)
   with pytest.raises(ValueError, match='bad_images.txt'):
     build.build(splits, options)
   image.write_bytes(good)
@@ -397,21 +414,102 @@ def test_broken_given_vocabulary_is_refused_first(tmp_path, splits, options):
 @pytest.mark.parametrize(('chosen', 'change', 'message'), [
     (['val'], {}, '--vocab_file'),
     ([], {}, 'no split'),
-    (['train', 'val'], {'num_shards': {'train': 61, 'val': 1}},
-     '--train_shards=61 .* 60 image-caption pairs of the train split'),
-    (['train', 'val'], {'num_shards': {'train': 21, 'val': 1},
-                        'layout': 'image'},
-     '--train_shards=21 .* 20 images of the train split'),
-    (['train'], {'min_word_count': 61}, '--min_word_count=61'),
-    (['train', 'val'], {'max_pairs': 3}, '--min_word_count=4'),
-    (['train', 'val'], {'max_pairs': 4, 'min_word_count': 1},
-     '--(train_shards=4|val_shards=2) is more than'),
+    (['train', 'val'], {'max_pairs': 0}, 'the train split has no images'),
 ])
 def test_impossible_requests(splits, options, chosen, change, message):
   with pytest.raises(ValueError, match=message):
     build.build({split: splits[split] for split in chosen},
                 dataclasses.replace(options, **change))
   assert not os.path.exists(options.output_dir)
+
+
+@pytest.mark.parametrize('change', [
+    {'min_word_count': 61}, {'max_pairs': 9, 'min_word_count': 10}])
+def test_a_least_count_that_leaves_no_words(splits, options, change):
+  with pytest.raises(
+      ValueError, match=f'--min_word_count={change["min_word_count"]}'):
+    build.build(splits, dataclasses.replace(options, **change))
+
+
+@pytest.mark.parametrize(('layout', 'number'), [('im2txt', 3), ('image', 1)])
+def test_fewer_records_than_shards(
+    tmp_path, splits, options, layout, number, caplog):
+  options = dataclasses.replace(
+      options, layout=layout, min_word_count=1,
+      num_shards={'train': 7, 'val': 7})
+  few = {'train': splits['train'][:1], 'val': []}
+  with caplog.at_level('INFO'):
+    build.build(few, options)
+  assert f'--train_shards=7 is lowered to {number}' in caplog.text
+  assert 'val split has no images' in caplog.text
+  shards = sorted((tmp_path / 'out').glob('*-of-*'))
+  assert [path.name for path in shards] == [
+      f'train-{i:05d}-of-{number:05d}' for i in range(number)]
+  before = contents(tmp_path / 'out')
+  build.build(few, options)
+  assert contents(tmp_path / 'out') == before
+
+
+def with_captions(splits, *captions):
+  """The training images, with one of the captions each, in turn."""
+  return {'train': [
+      image._replace(captions=[captions[i % len(captions)]])
+      for i, image in enumerate(splits['train'])]}
+
+
+def test_a_small_set_has_a_small_least_count(
+    tmp_path, splits, options, caplog):
+  few = with_captions(splits, 'a red dog', 'two blue cats', 'one cow')
+  few['train'] = few['train'][:9]  # Each word three times.
+  with caplog.at_level('INFO'):
+    build.build(few, dataclasses.replace(options, min_word_count=None))
+  assert '--min_word_count=3' in caplog.text
+  assert ' 0.0 % of the words' in caplog.text
+  assert 'dog 3\n' in (tmp_path / 'out' / 'word_counts.txt').read_text()
+  # As given, whatever becomes of it; the warning has what would help.
+  caplog.clear()
+  few['train'].append(few['train'][0])
+  build.build(few, dataclasses.replace(
+      options, min_word_count=4, output_dir=str(tmp_path / 'given')))
+  assert 'become <UNK>' in caplog.text and '--min_word_count=3' in caplog.text
+
+
+def test_a_build_of_an_earlier_version_keeps_its_least_count(
+    tmp_path, splits, options):
+  few = with_captions(splits, 'a red dog', *(f'cow {i}' for i in range(9)))
+  build.build(few, options)  # 4, and says so in build.json.
+  before = contents(tmp_path / 'out')
+  (tmp_path / 'out' / 'train-00000-of-00004').unlink()
+  build.build(few, dataclasses.replace(options, min_word_count=None))
+  assert contents(tmp_path / 'out') == before
+
+
+@pytest.mark.parametrize('captions', [
+    ['一只狗在雪地里奔跑', '两只猫'], ['สุนัขวิ่งในหิมะ'], ['犬が雪の中を走る。']])
+def test_captions_without_blanks_between_words(splits, options, captions):
+  with pytest.raises(ValueError, match='without blanks between words'):
+    build.build(with_captions(splits, *captions), options)
+
+
+@pytest.mark.parametrize('captions', [
+    ['一 只 狗 在 雪地 里 奔跑', '两 只 猫'], ['a dog 狗'],
+    ['कुत्ता बर्फ में दौड़ता है']])
+def test_captions_with_blanks(splits, options, captions):
+  build.build(with_captions(splits, *captions), options)
+
+
+def test_captions_that_the_style_empties_and_long_ones_are_counted(
+    tmp_path, splits, options, caplog):
+  some = with_captions(splits, '1 2 3', 'dogs run ' * 300, 'two dogs')
+  build.build(some, dataclasses.replace(options, style=CLEAN))
+  assert '7 captions have no word' in caplog.text
+  assert '7 captions are longer than 500 words' in caplog.text
+  lengths = [len(caption.words) for _, [caption] in read_captions(
+      (tmp_path / 'out').glob('train-*'))]
+  assert sorted(lengths) == [2] * 7 + [4] * 6 + [500] * 7
+  with pytest.raises(ValueError, match='no words in the caption style clean'):
+    build.build(with_captions(splits, '1 2 3', '? !'), dataclasses.replace(
+        options, style=CLEAN, output_dir=str(tmp_path / 'none')))
 
 
 def test_image_that_vanishes_is_one_error(tmp_path, splits, options):
