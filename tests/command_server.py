@@ -86,6 +86,7 @@ def become(
 
 # Or a command that ends would look through all this for garbage, and copy it.
 gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 command = serve()
 if command:
   become(**command)

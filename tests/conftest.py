@@ -1,5 +1,6 @@
 """What tests ask for by name: the tiny task, runs trained on it, commands."""
 
+import gc
 import json
 import pathlib
 import shutil
@@ -28,6 +29,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     'thorough', max_examples=2000, print_blob=True, **_PROPERTIES)
 hypothesis.settings.load_profile('quick')
+
+
+def pytest_collection_finish() -> None:
+  """Do not look for garbage in all of TensorFlow, nor after each few ops."""
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope='session')

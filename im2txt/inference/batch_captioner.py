@@ -242,7 +242,8 @@ def _batches(
             .get_single_element())
 
   return (tf.data.Dataset.from_tensor_slices(files)
-          .map(read_or_blank, num_parallel_calls=tf.data.AUTOTUNE)
+          .map(tf.autograph.experimental.do_not_convert(read_or_blank),
+               num_parallel_calls=tf.data.AUTOTUNE)
           .batch(batch_size)
           .prefetch(2))
 

@@ -103,4 +103,6 @@ def reader(
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
   """Return what makes the data set of one shard's records, serialized."""
   faults = left_out(shards, config) or ()
-  return lambda file: tfrecords.dataset(file, faults)
+  # Not converted: there is nothing to convert, and looking for it takes long.
+  return tf.autograph.experimental.do_not_convert(
+      lambda file: tfrecords.dataset(file, faults))

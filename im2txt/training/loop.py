@@ -211,7 +211,9 @@ def make_hooks(
         tf1.train.CheckpointSaverHook(
             run.train_dir, saver=saver,
             checkpoint_basename=checkpoints.CHECKPOINT_NAME,
-            listeners=listeners, **save_interval(run.config))]
+            # The events have the graph; no file beside each checkpoint.
+            listeners=listeners, save_graph_def=False,
+            **save_interval(run.config))]
     if graph.image_summary is not None:
       made.append(tf1.train.SummarySaverHook(
           save_steps=run.config.save_images_steps,
