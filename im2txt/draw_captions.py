@@ -17,7 +17,7 @@ from absl import flags, logging
 from im2txt import command_line
 from im2txt.files import file_system, json_lines, overwriting
 from im2txt.flags.overwrite import OverwriteFlag
-from im2txt.inputs import exif, image_size
+from im2txt.inputs import image_decoder
 from im2txt.results import contact_sheet
 from im2txt.results import result as results
 
@@ -78,13 +78,13 @@ def thumbnail(file: str) -> bytes:
   """
   buffer = io.BytesIO()
   try:
-    with (file_system.open(file, 'rb') as f,
-          image_size.opened(f.read()) as image):
-      image = exif.turn(
-          image, exif.orientation_of(image)).convert('RGB')
-      image.thumbnail(2 * (contact_sheet.IMAGE_SIDE,))
-      image.save(buffer, 'JPEG', quality=90)
-  except OSError as error:
+    with file_system.open(file, 'rb') as f:
+      data = f.read()
+    with image_decoder.opened(data) as image:
+      image_decoder.decode(image, data, contact_sheet.IMAGE_SIDE).save(
+          buffer, 'JPEG', quality=90)
+  # Pillow's decoders raise exceptions of any kind at damaged files.
+  except Exception as error:
     raise ValueError(f'{file} cannot be drawn: {error}; run this in the '
                      'folder in which it was captioned') from None
   return buffer.getvalue()

@@ -11,12 +11,10 @@ not know how.
 import io
 from typing import NamedTuple
 
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 
 from im2txt.files import file_system
-from im2txt.inputs import exif, image_size
-
-_JPEG_END = b'\xff\xd9'
+from im2txt.inputs import exif, image_decoder
 
 
 class ImageFormat(NamedTuple):
@@ -42,18 +40,17 @@ def check(path: str, image_format: ImageFormat) -> Check:
   """Decode an image file fully, to see whether it can be used."""
   try:
     data = _read_file(path)
-    with image_size.opened(data) as image:
+    with image_decoder.opened(data) as image:
       is_turned = exif.orientation_of(image) != 1
-      if _is_plain_jpeg(data, image):
+      if image_decoder.is_plain_jpeg(data, image):
         # At an eighth of the size the whole file is read, in less time.
         image.draft(None, (1, 1))
         image.load()
       else:
-        _encode(image, image_format)
+        image_decoder.decode(image, data, image_format.max_side)
   # Pillow's decoders raise exceptions of any kind at damaged files.
   except Exception as error:
-    reason = ' '.join(str(error).split())
-    return Check(reason or type(error).__name__)
+    return Check(image_decoder.problem_of(error))
   return Check(None, is_turned)
 
 
@@ -71,10 +68,13 @@ def read_jpeg(path: str, image_format: ImageFormat) -> bytes:
     OSError: the file is gone or has changed.
   """
   data = _read_file(path)
-  with image_size.opened(data) as image:
+  with image_decoder.opened(data) as image:
     large = 0 < image_format.max_side < max(image.size)
-    if not _is_plain_jpeg(data, image) or large:
-      return _encode(image, image_format)
+    if not image_decoder.is_plain_jpeg(data, image) or large:
+      jpeg = io.BytesIO()
+      image_decoder.decode(image, data, image_format.max_side).save(
+          jpeg, 'JPEG', quality=image_format.quality)
+      return jpeg.getvalue()
     turn = exif.orientation_of(image)
     return data if turn == 1 else _encode_turned(image, turn)
 
@@ -85,34 +85,6 @@ def _read_file(path: str) -> bytes:
     raise FileNotFoundError(f'{path}: no such file')
   with file_system.open(path, 'rb') as f:
     return f.read()
-
-
-def _is_plain_jpeg(data: bytes, image: Image.Image) -> bool:
-  # Pillow calls a JPEG with further images behind it (phones write them)
-  # MPO. It forgives a missing end marker, TensorFlow does not.
-  return (image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
-          and data.endswith(_JPEG_END))
-
-
-def _encode(image: Image.Image, image_format: ImageFormat) -> bytes:
-  turn = exif.orientation_of(image)
-  if image.mode.startswith('I;16'):
-    # Pillow would clip 16-bit grey to its darkest 256 shades.
-    image = image.point(lambda shade: shade / 256).convert('L')
-  if image.has_transparency_data:
-    image = image.convert('RGBA')
-    white = Image.new('RGBA', image.size, 'white')
-    image = Image.alpha_composite(white, image)
-  if image.mode != 'RGB':
-    image = image.convert('RGB')
-  if image_format.max_side:
-    # A JPEG that is not decoded yet is decoded to at most three times the size.
-    side = image_format.max_side
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-  jpeg = io.BytesIO()
-  exif.turn(image, turn).save(
-      jpeg, 'JPEG', quality=image_format.quality)
-  return jpeg.getvalue()
 
 
 def _encode_turned(image: JpegImagePlugin.JpegImageFile, turn: int) -> bytes:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from im2txt import configuration
 from im2txt.decoders import Decoder
 from im2txt.inference.loaded_model import LoadedModel
-from im2txt.inputs import graph_errors, image_processing, image_size
+from im2txt.inputs import graph_errors, image_decoder, image_processing
 from im2txt.results.result import Caption, Result
 from im2txt.search.beam_search import Captions
 
@@ -254,10 +254,13 @@ def _read(
 ) -> _Batch:
   """Read one file, string [], as a batch without its first dimension."""
   data = tf.io.read_file(file)
-  problem = tf.numpy_function(image_size.problem, [data], tf.string)
+  problem, is_plain_jpeg, pixels = tf.numpy_function(
+      image_decoder.decode_other, [data], (tf.string, tf.bool, tf.uint8))
   with tf.control_dependencies([
       tf.debugging.Assert(tf.equal(problem, ''), [problem])]):
-    image = image_processing.decode_image(tf.identity(data))
+    image = tf.cond(
+        is_plain_jpeg, lambda: image_processing.decode_image(data),
+        lambda: tf.ensure_shape(pixels, [None, None, 3]))
   return _Batch(
       file,
       image_processing.fit_image(image, False, config),

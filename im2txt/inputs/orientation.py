@@ -33,8 +33,11 @@ def turn_upright(pixels: tf.Tensor, encoded_image: tf.Tensor) -> tf.Tensor:
   Returns:
     uint8 [h, w, 3], or [w, h, 3].
   """
+  # The import wants tensors of this graph, not of one around it.
+  feeds = {'pixels': tf.identity(pixels),
+           'encoded_image': tf.identity(encoded_image)}
   [turned] = tf.graph_util.import_graph_def(
-      _upright_graph(), {'pixels': pixels, 'encoded_image': encoded_image},
+      _upright_graph(), feeds,
       ['turned:0'], name='upright')
   return tf.ensure_shape(turned, [None, None, 3])
 

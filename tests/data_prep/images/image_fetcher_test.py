@@ -504,6 +504,6 @@ def test_an_interrupted_fetch_goes_on(server, tmp_path, start, launch):
 
   done = launch(*command(tmp_path, *flags, '--fetch'))
   assert 'fetched 2 images; 0 cannot be had' in done.stderr
-  assert 'there are 2 training captions' in done.error  # Too few to build.
+  assert done.returncode == 0
   assert sorted(server.requests) == ['a', 'b', 'b', 'c']
   assert set(files(tmp_path / 'images').values()) == {JPEG}
