@@ -9,16 +9,18 @@ gives, best first,
   captions           string [B, R]
   probabilities      float32 [B, R]
   log_probabilities  float32 [B, R], nats
+  errors             string [B]
 
 (where fewer than R were found an empty text, 0 and -inf) by the search that
-the flags ask for. The signature `with_options` takes `beam_size` and
-`max_caption_length` too, int32 []. From Python:
+the flags ask for. An image that cannot be read has no captions, and `errors`
+says why; it is empty for the others. The signature `with_options` takes
+`beam_size` and `max_caption_length` too, int32 []. From Python:
 
   model = tf.saved_model.load('served/1')
   model.signatures['serving_default'](image_bytes=tf.constant([jpeg]))
 
 TensorFlow Serving takes the folder `served`; in JSON the images are
-`{"image_bytes": {"b64": "..."}}`. A file that is no image fails its batch.
+`{"image_bytes": {"b64": "..."}}`.
 """
 
 import dataclasses
@@ -33,7 +35,7 @@ from im2txt.files import atomic_files, file_system, overwriting
 from im2txt.flags.captioning import CaptioningFlags
 from im2txt.flags.overwrite import OverwriteFlag
 from im2txt.inference.loaded_model import LoadedModel
-from im2txt.inputs import image_processing
+from im2txt.inputs import served_images
 from im2txt.models.captioner import Captioner
 from im2txt.search import beam_search, word_step
 from im2txt.search.rules import Rules
@@ -91,21 +93,23 @@ def captioning_signatures(
   image_bytes = tf1.placeholder(tf.string, [None], 'image_bytes')
   beam_size = tf1.placeholder_with_default(options.beam_size, [])
   max_length = tf1.placeholder_with_default(rules.max_caption_length, [])
-  images = tf.map_fn(
-      lambda encoded: image_processing.process_image(
-          encoded, False, model.config),
-      image_bytes, fn_output_signature=tf.float32)
+  images, errors = served_images.read(image_bytes, model.config)
   decoder, memory, _ = model.captioner.connect(images)
   captions = beam_search.beam_search(
       decoder, memory,
       dataclasses.replace(word_step.limit_length(decoder, rules),
                           max_caption_length=max_length),
       dataclasses.replace(options, beam_size=beam_size))
-  found = captions.log_probabilities > -float('inf')
+  log_probabilities = tf.where(
+      tf.equal(errors, '')[:, tf.newaxis], captions.log_probabilities,
+      -float('inf'))
   outputs = {
-      'captions': tf.where(found, to_text(captions.sentences, model.vocab), ''),
-      'probabilities': tf.exp(captions.log_probabilities),
-      'log_probabilities': captions.log_probabilities}
+      'captions': tf.where(
+          log_probabilities > -float('inf'),
+          to_text(captions.sentences, model.vocab), ''),
+      'probabilities': tf.exp(log_probabilities),
+      'log_probabilities': log_probabilities,
+      'errors': errors}
   feeds = {'image_bytes': image_bytes}
   return {
       tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: (feeds, outputs),

@@ -11,10 +11,12 @@ not know how.
 import io
 from typing import NamedTuple
 
-from PIL import JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from im2txt.files import file_system
 from im2txt.inputs import exif, image_decoder
+
+_MAX_SIDE = 65_500  # Pixels of a JPEG, in libjpeg.
 
 
 class ImageFormat(NamedTuple):
@@ -47,7 +49,7 @@ def check(path: str, image_format: ImageFormat) -> Check:
         image.draft(None, (1, 1))
         image.load()
       else:
-        image_decoder.decode(image, data, image_format.max_side)
+        _encode(image, data, image_format)
   # Pillow's decoders raise exceptions of any kind at damaged files.
   except Exception as error:
     return Check(image_decoder.problem_of(error))
@@ -71,10 +73,7 @@ def read_jpeg(path: str, image_format: ImageFormat) -> bytes:
   with image_decoder.opened(data) as image:
     large = 0 < image_format.max_side < max(image.size)
     if not image_decoder.is_plain_jpeg(data, image) or large:
-      jpeg = io.BytesIO()
-      image_decoder.decode(image, data, image_format.max_side).save(
-          jpeg, 'JPEG', quality=image_format.quality)
-      return jpeg.getvalue()
+      return _encode(image, data, image_format)
     turn = exif.orientation_of(image)
     return data if turn == 1 else _encode_turned(image, turn)
 
@@ -85,6 +84,18 @@ def _read_file(path: str) -> bytes:
     raise FileNotFoundError(f'{path}: no such file')
   with file_system.open(path, 'rb') as f:
     return f.read()
+
+
+def _encode(
+    image: Image.Image, data: bytes, image_format: ImageFormat
+) -> bytes:
+  decoded = image_decoder.decode(image, data, image_format.max_side)
+  if max(decoded.size) > _MAX_SIDE:
+    raise OSError(f'{decoded.width} x {decoded.height} pixels do not fit a '
+                  f'JPEG, which has at most {_MAX_SIDE} a side')
+  jpeg = io.BytesIO()
+  decoded.save(jpeg, 'JPEG', quality=image_format.quality)
+  return jpeg.getvalue()
 
 
 def _encode_turned(image: JpegImagePlugin.JpegImageFile, turn: int) -> bytes:

@@ -28,11 +28,14 @@ model = tf.saved_model.load(folder)
 answers = []
 for signature, files, options in requests:
   feeds = {name: tf.constant(value) for name, value in options.items()}
-  feeds['image_bytes'] = tf.constant([open(f, 'rb').read() for f in files])
-  answer = model.signatures[signature](**feeds)
-  answers.append({name: value.numpy().tolist() if name != 'captions' else
-                  [[text.decode() for text in row] for row in value.numpy()]
-                  for name, value in answer.items()})
+  feeds['image_bytes'] = tf.constant(
+      [open(f, 'rb').read() for f in files], tf.string)
+  answer = {name: value.numpy().tolist() for name, value in
+            model.signatures[signature](**feeds).items()}
+  answer['captions'] = [
+      [text.decode() for text in row] for row in answer['captions']]
+  answer['errors'] = [text.decode() for text in answer['errors']]
+  answers.append(answer)
 print(json.dumps(answers))
 """
 
@@ -102,6 +105,20 @@ def test_a_server_gives_the_captions_of_run_inference(
       '--beam_size=5', '--max_caption_length=4', '--num_captions=3'))
   assert_same(long, captions('--max_caption_length=11'))
   assert fed['captions'] != baked['captions'] != long['captions']
+
+
+@pytest.mark.long
+def test_a_server_names_what_it_cannot_read(exported, task, tmp_path):
+  (tmp_path / 'a.jpg').write_bytes(b'no image')
+  files = [str(task.images[0]), str(tmp_path / 'a.jpg'), str(task.images[1])]
+  mixed, none, good = ask(exported / 'models' / '1', [
+      ('serving_default', files, {}), ('serving_default', [], {}),
+      ('serving_default', files[::2], {})])
+  assert mixed['errors'][::2] == ['', ''] and 'no image' in mixed['errors'][1]
+  assert mixed['captions'][1] == 3 * ['']
+  assert mixed['probabilities'][1] == 3 * [0.0]
+  assert mixed['captions'][::2] == good['captions']
+  assert none['captions'] == none['errors'] == []
 
 
 def test_nothing_but_the_model_is_left(exported):

@@ -118,7 +118,8 @@ def transparent(kind, **options):
     (bitmap(16, 2, 1, b'', b'\0\x7c' * 2), RED),
     (transparent('PNG'), WHITE), (transparent('WEBP', lossless=True), WHITE),
     (transparent('TIFF'), WHITE), (transparent('AVIF'), WHITE),
-], ids=['1-bit bmp', 'palette bmp', '16-bit bmp', 'png', 'webp', 'tiff', 'avif'])
+], ids=['1-bit bmp', 'palette bmp', '16-bit bmp', 'png', 'webp', 'tiff',
+        'avif'])
 def test_colours_of_rare_kinds(data, colour):
   problem, _, pixels = image_decoder.decode_other(data)
   assert problem == b''
