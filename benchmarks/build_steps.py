@@ -84,7 +84,8 @@ def report_features(
 
 def main(flags_: Flags) -> None:
   """Measure."""
-  files = image_files.find(flags_.image_dir.value)[:flags_.max_images.value]
+  files = image_files.find(
+      flags_.image_dir.value).files[:flags_.max_images.value]
   plain = stored_images.ImageFormat()
   small = stored_images.ImageFormat(flags_.max_side.value)
   style = caption_styles.named('nltk')

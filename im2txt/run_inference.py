@@ -31,7 +31,7 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import tqdm
 from absl import flags
@@ -173,7 +173,7 @@ def make_search(
 
 def caption_and_write(
     flags_: Flags, files: list[str], wanted: outputs.Outputs,
-    ids: Mapping[str, int | str],
+    labels: outputs.Labels,
 ) -> int:
   """Caption images and write the results, going on where a run was cut off.
 
@@ -181,7 +181,7 @@ def caption_and_write(
     flags_: of this command.
     files: the images.
     wanted: what to write.
-    ids: of the images, see `Outputs.image_ids`.
+    labels: of the images.
 
   Returns:
     The number of images that could not be read.
@@ -206,14 +206,15 @@ def caption_and_write(
         quiet=not wanted.files and sys.stdout.isatty())
     results = (itertools.chain.from_iterable(batches) if journal is None
                else journal.complete(files, batches))
-    return outputs.write(wanted, ids, results)
+    return outputs.write(wanted, labels, results)
 
 
 def main(flags_: Flags, arguments: list[str]) -> int:
   """Caption images; return 1 if one could not be read."""
   names = flags_.names(arguments)
   wanted = flags_.outputs()
-  files, mistakes = image_files.find_all(names)
+  found = image_files.find_all(names)
+  files, mistakes, _ = found
   wanted.check([*files, *filter(None, (
       flags_.input_list.value, flags_.annotations_file.value))],
       flags_.overwrite.value())
@@ -223,8 +224,9 @@ def main(flags_: Flags, arguments: list[str]) -> int:
     if not mistakes:
       raise ValueError(f'{flags_.input_list.value} names no files')
     return 1
-  ids = wanted.image_ids(files)
-  unreadable = caption_and_write(flags_, files, wanted, ids)
+  unreadable = caption_and_write(flags_, files, wanted, wanted.labels(files))
+  if found.left_out:
+    print(found.describe_left_out(), file=sys.stderr)
   return 1 if unreadable or mistakes else 0
 
 

@@ -63,11 +63,22 @@ def image_path(image_dir: str, name: str, where: str) -> str:
   if ('\0' in name or parts[-1] in ('', os.curdir, os.pardir)
       or any(len(part.encode()) > _MAX_NAME_BYTES for part in parts)):
     raise ValueError(f'{where}: no file can have the path {name[:300]!r}')
-  if not file_system.realpath(path).startswith(
-      os.path.join(file_system.realpath(image_dir), '')):
+  if not file_system.realpath(path).startswith(_folders_of(image_dir)):
     raise ValueError(f'{where}: the image {name!r} is a link that leads out '
                      f'of the image folder {image_dir}; copy it there')
   return path
+
+
+def _folders_of(image_dir: str) -> tuple[str, ...]:
+  """Return the folders in which the images of an image folder may lie.
+
+  In the cache of Hugging Face a folder below snapshots has links to files in
+  the folder blobs beside snapshots.
+  """
+  folder = file_system.realpath(image_dir)
+  cache, snapshots, _ = folder.rpartition('/snapshots/')
+  folders = [folder, *([os.path.join(cache, 'blobs')] if snapshots else [])]
+  return tuple(os.path.join(name, '') for name in folders)
 
 
 def number_images(names: Sequence[str]) -> list[int]:

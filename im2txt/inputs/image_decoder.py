@@ -34,6 +34,10 @@ _OTHERS = (
     (0, b'PK\x03\x04', 'a ZIP archive'))
 _HEIF = tuple(b'ftyp' + brand for brand in (
     b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'))
+_HEIF_AND_AVIF = (*_HEIF, b'ftypavif', b'ftypavis')
+HEAD_BYTES = 12
+_HEADS = (b'\xff\xd8\xff', b'\x89PNG\r\n', b'GIF87a', b'GIF89a', b'II*\0',
+          b'MM\0*')
 
 
 class TooLargeError(OSError):
@@ -117,6 +121,17 @@ def decode(
   image = exif.turn(image, turn)
   image.load()  # Which Pillow puts off as long as it can.
   return image
+
+
+def is_image(head: bytes) -> bool:
+  """Return whether a file begins as an image does that is read here.
+
+  Args:
+    head: its first HEAD_BYTES.
+  """
+  return (head.startswith(_HEADS) or head[4:12] in _HEIF_AND_AVIF
+          or head[:4] == b'RIFF' and head[8:12] == b'WEBP'
+          or head[:2] == b'BM' and head[6:10] == bytes(4))
 
 
 def decode_other(data: bytes) -> tuple[bytes, bool, np.ndarray]:

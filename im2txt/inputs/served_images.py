@@ -51,7 +51,7 @@ def read(
             .get_single_element())
 
   # A server may be given anything.
-  image_bytes = tf.ensure_shape(image_bytes, [None], name='image_bytes_of_batch')
+  image_bytes = tf.ensure_shape(image_bytes, [None], 'batch_of_image_bytes')
   number = tf.size(image_bytes, tf.int64)
   # Of no images a batch has none, either.
   images, errors = (

@@ -128,6 +128,9 @@ def read(path: str) -> dict[int | str, str]:
   faults = caption_rows.Faults(path)
   content = caption_json.load(path)
   for where, entry in caption_json.objects(content, path, 'result'):
+    if isinstance(entry, dict) and 'error' in entry:
+      faults.leave_out('images that could not be read')
+      continue
     try:
       image_id, caption = _read_result(entry, where)
       if image_id in captions:
@@ -153,7 +156,10 @@ def _read_result(entry: Any, where: str) -> tuple[int | str, str]:
   if layout is None:
     raise ValueError(f"{where}: 'image_id' or 'caption' is missing; results "
                      'are [{"image_id": 42, "caption": "a man ..."}, ...]')
-  image_id = caption_json.image_id(values[layout.image])
+  value = values[layout.image]
+  # Any number will do: it is only compared.
+  image_id = (value if type(value) is int  # Not bool.
+              else caption_json.image_id(value))
   if image_id is None:
     raise ValueError(f'{where}: {layout.image!r} is no id')
   captions = caption_rows.captions_of(

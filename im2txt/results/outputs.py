@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -22,6 +22,14 @@ from im2txt.results import (
 )
 from im2txt.results.journal import Journal
 from im2txt.results.result import Result, Write
+from im2txt.text import image_names
+
+
+class Labels(NamedTuple):
+  """What images are called in results, by their files."""
+
+  names: Mapping[str, str]      # In lines; two of one name are told apart.
+  ids: Mapping[str, int | str]  # In COCO's format, if that is written.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +97,17 @@ class Outputs:
             flag, output, earlier, is_image=flag == 'contact_sheet',
             inputs=inputs, overwrite=overwrite)
 
-  def image_ids(self, files: Sequence[str]) -> dict[str, int | str]:
-    """Return the ids that the images have in `json`, by their files.
+  def labels(self, files: Sequence[str]) -> Labels:
+    """Return what the images are called in the results.
 
     Raises:
       OSError: the annotations cannot be read.
       ValueError: they are none.
     """
-    if not self.json:
-      return {}
-    return coco_results.image_ids(files, self.annotations_file)
+    return Labels(
+        image_names.shortest(files),
+        coco_results.image_ids(files, self.annotations_file)
+        if self.json else {})
 
   def journal(
       self, settings: Mapping[str, Any]
@@ -117,19 +126,18 @@ class Outputs:
     return Journal(f'{self.files[0]}.progress', settings)
 
   @contextlib.contextmanager
-  def open(
-      self, ids: Mapping[str, int | str]
-  ) -> Iterator[list[Write]]:
+  def open(self, labels: Labels) -> Iterator[list[Write]]:
     """Open all of them; yield what writes a result into each.
 
     Without a file of results they are printed.
 
     Args:
-      ids: of the images, see `image_ids`.
+      labels: of the images.
     """
     ways = (
-        (self.lines, text_files.lines),
-        (self.json, functools.partial(coco_results.write, ids=ids)),
+        (self.lines, functools.partial(
+            text_files.lines, names=labels.names)),
+        (self.json, functools.partial(coco_results.write, ids=labels.ids)),
         (self.jsonl, text_files.json_lines),
         (self.html, gallery.write),
         (self.contact_sheet, contact_sheet.write),
@@ -142,18 +150,18 @@ class Outputs:
         if isinstance(sys.stdout, io.TextIOWrapper):
           sys.stdout.reconfigure(errors='backslashreplace')
         writers.insert(0, functools.partial(
-            text_files.print_captions, file=sys.stdout))
+            text_files.print_captions, file=sys.stdout, names=labels.names))
       yield writers
 
 
 def write(
-    outputs: Outputs, ids: Mapping[str, int | str], results: Iterable[Result]
+    outputs: Outputs, labels: Labels, results: Iterable[Result]
 ) -> int:
   """Write results.
 
   Args:
     outputs: where to.
-    ids: of the images, see `Outputs.image_ids`.
+    labels: of the images.
     results: of the images, in the order of their files.
 
   Returns:
@@ -163,7 +171,7 @@ def write(
     OSError: a file cannot be written.
   """
   unreadable = 0
-  with outputs.open(ids) as writers:
+  with outputs.open(labels) as writers:
     for result in results:
       unreadable += result.error is not None
       for write_result in writers:

@@ -6,9 +6,8 @@ result; the file is written atomically.
 
 import contextlib
 import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 from im2txt.files import atomic_files
@@ -19,21 +18,29 @@ LINES = re.compile(rb'\ACaptions for image ')
 JSON_LINES = re.compile(rb'\A\{"file": ')
 
 
-def print_captions(result: Result, file: IO[str]) -> None:
-  """Print an image's captions as im2txt does; nothing if it is unreadable."""
+def print_captions(
+    result: Result, file: IO[str], names: Mapping[str, str]
+) -> None:
+  """Print an image's captions as im2txt does; nothing if it is unreadable.
+
+  Args:
+    result: of the image.
+    file: where to.
+    names: what images are called, by their files.
+  """
   if result.error is not None:
     return
-  print(f'Captions for image {os.path.basename(result.file)}:',
+  print(f'Captions for image {names[result.file]}:',
         *(f'  {i}) {caption.text} (p={caption.probability:f})'
           for i, caption in enumerate(result.captions)),
         sep='\n', file=file, flush=True)
 
 
 @contextlib.contextmanager
-def lines(path: str) -> Iterator[Write]:
+def lines(path: str, names: Mapping[str, str]) -> Iterator[Write]:
   """Write im2txt's lines, see `print_captions`."""
   with atomic_files.write(path) as f:
-    yield lambda result: print_captions(result, f)
+    yield lambda result: print_captions(result, f, names)
 
 
 @contextlib.contextmanager

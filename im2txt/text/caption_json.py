@@ -54,6 +54,9 @@ def objects(
       value for each image's name.
     path: the file.
     kind: what an object is called in a message.
+
+  Raises:
+    ValueError: it is none of these.
   """
   if isinstance(content, dict):
     if all(isinstance(value, str | list) for value in content.values()) and (
@@ -63,6 +66,8 @@ def objects(
                  for name, value in content.items()]
     else:
       content = [content]
+  if not isinstance(content, list):
+    raise ValueError(f'{path}: no list of objects with image and caption')
   for i, entry in enumerate(content):
     if isinstance(entry, tuple):
       yield entry

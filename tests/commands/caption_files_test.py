@@ -308,7 +308,7 @@ def test_ids_that_there_are_not_are_refused_first(
   annotations.write_text(json.dumps({'images': [
       {'file_name': f'{name}.jpg', 'id': 5}
       for name in ('red', 'green', 'blue')]}))
-  assert (f'{images}/blue.jpg and {images}/green.jpg are both image 5'
+  assert (f'{annotations}: images[1]: the image id 5 is there twice'
           in error_of(images, flag))
 
 

@@ -131,7 +131,7 @@ def test_a_model_is_trained_evaluated_and_captions_there(made):
     assert model.prefix.startswith(f'{run}/model.ckpt-')
   [batch] = batch_captioner.caption_files(
       loaded_model.load([f'{folder}/best']),
-      image_files.find(f'{made}/images'), functools.partial(
+      image_files.find(f'{made}/images').files, functools.partial(
           beam_search.beam_search, rules=Rules(model.vocab),
           options=beam_search.Options()), NUM_IMAGES)
   assert [result.file for result in batch] == [

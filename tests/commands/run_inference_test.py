@@ -319,3 +319,16 @@ def test_no_im2txt_checkpoint(
   assert finished.returncode == 1
   assert f'{tmp_path}/other.ckpt' in finished.error
   assert 'config.json' in finished.error
+
+
+def test_folders_say_what_is_left_out_and_tell_images_apart(
+    caption, trained, task, tmp_path):
+  for name in ('a/IMG_1.jpg', 'b/IMG_1.jpg', 'a/.hidden.jpg', 'a/copy'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(task.images[0], tmp_path / name)
+  (tmp_path / 'a' / 'notes.txt').write_text('notes')
+  finished = caption(trained.folder, tmp_path)
+  assert finished.returncode == 0, finished.stderr
+  assert re.findall('Captions for image (.*):', finished.stdout) == [
+      'a/IMG_1.jpg', 'copy', 'b/IMG_1.jpg']
+  assert finished.stderr.endswith('1 files are not images: 1 .txt\n')

@@ -37,7 +37,7 @@ def sorted_in_folders(files):
 @pytest.mark.parametrize('meant', ['d', 'd/', './d', '../{}/d'])
 def test_a_folder_means_the_images_within(tree, meant):
   meant = meant.format(tree.name)
-  assert image_files.find(meant) == [
+  assert image_files.find(meant).files == [
       os.path.join(meant, file.removeprefix('d/'))
       for file in sorted_in_folders(IN_D)]
 
@@ -45,8 +45,8 @@ def test_a_folder_means_the_images_within(tree, meant):
 @pytest.mark.parametrize('file', [
     *IN_D, 'd/jpg', 'd/a/notes.txt', 'odd*.jpg/o.jpg'])
 def test_a_file_means_itself_whatever_it_is_called(tree, file):
-  assert image_files.find(file) == [file]
-  assert image_files.find(str(tree / file)) == [str(tree / file)]
+  assert image_files.find(file).files == [file]
+  assert image_files.find(str(tree / file)).files == [str(tree / file)]
 
 
 @pytest.mark.parametrize('pattern, files', [
@@ -57,13 +57,13 @@ def test_a_file_means_itself_whatever_it_is_called(tree, file):
     ('odd[*].jpg/*', ['odd*.jpg/o.jpg']),
     ('d/caf*', [f'd/{LATIN}'])])
 def test_a_pattern_means_files_in_order(tree, pattern, files):
-  assert image_files.find(pattern) == files
+  assert image_files.find(pattern).files == files
 
 
 def test_a_pattern_means_folders_too(tree):
   (tree / 'd2').mkdir()
   (tree / 'd2' / 'y.jpg').touch()
-  assert image_files.find('[de]*') == [
+  assert image_files.find('[de]*').files == [
       *sorted_in_folders(IN_D), 'd2/y.jpg', 'e/e1.jpg']
 
 
@@ -71,8 +71,8 @@ def test_what_exists_is_no_pattern(tree):
   (tree / 'oddity.jpg').mkdir()
   (tree / 'oddity.jpg' / 'p.jpg').touch()
   (tree / 'd' / 'e1.bmp').touch()
-  assert image_files.find('odd*.jpg') == ['odd*.jpg/o.jpg']
-  assert image_files.find('d/e[1].bmp') == ['d/e[1].bmp']
+  assert image_files.find('odd*.jpg').files == ['odd*.jpg/o.jpg']
+  assert image_files.find('d/e[1].bmp').files == ['d/e[1].bmp']
 
 
 @pytest.mark.parametrize('meant', [
@@ -85,9 +85,55 @@ def test_nothing_is_refused_by_name(tree, meant):
 
 
 def test_other_file_systems_are_tensorflows(tree):
-  assert image_files.find(f'file://{tree}/e') == [f'file://{tree}/e/e1.jpg']
+  assert image_files.find(f'file://{tree}/e').files == [
+      f'file://{tree}/e/e1.jpg']
   with pytest.raises(ValueError, match='nosuch://disk/a.jpg: .*nosuch'):
     image_files.find('nosuch://disk/a.jpg')
+
+
+HEADS = {
+    'jpeg': b'\xff\xd8\xff\xe0\0\x10JFIF\0',
+    'png': b'\x89PNG\r\n\x1a\n\0\0\0\r',
+    'gif': b'GIF89a\1\0\1\0\0\0', 'bmp': b'BM\x46\0\0\0\0\0\0\0\x36\0',
+    'webp': b'RIFF\x24\0\0\0WEBP', 'tiff': b'II*\0\x08\0\0\0\0\0\0\0',
+    'avif': b'\0\0\0\x1cftypavif', 'heic': b'\0\0\0\x1cftypheic'}
+
+
+@pytest.mark.parametrize('kind', HEADS)
+@pytest.mark.parametrize('name', ['IMG_0001', 'data.bin'])
+def test_images_are_known_by_their_content(tmp_path, kind, name):
+  (tmp_path / name).write_bytes(HEADS[kind] + b'...')
+  assert image_files.find(str(tmp_path)).files == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize('suffix', [
+    'jfif', 'JPE', 'heic', 'HEIF', 'avif', 'tif', 'tiff'])
+def test_images_are_known_by_more_suffixes(tmp_path, suffix):
+  (tmp_path / f'a.{suffix}').touch()
+  assert image_files.find(str(tmp_path)).files == [f'{tmp_path}/a.{suffix}']
+
+
+def test_what_is_left_out_is_counted(tree):
+  (tree / 'd' / 'README').write_text('BM is what some texts begin with.')
+  os.mkfifo(tree / 'd' / 'pipe')
+  found = image_files.find_all(['d', 'e', 'none', 'd/jpg'])
+  assert len(found.files) == len(IN_D) + 2
+  assert found.left_out == {'.txt': 2, '': 3, '.doc': 1}
+  assert found.describe_left_out() == (
+      '6 files are not images: 3 without suffix, 2 .txt, 1 .doc')
+  assert found.mistakes == [
+      'none: there is no image in it; 1 files are not images: 1 .txt']
+
+
+def test_hidden_files_and_copies_of_systems_are_passed_over(tmp_path):
+  for name in ('a.jpg', '._a.jpg', '.DS_Store', '.ipynb_checkpoints/a.jpg',
+               '.Trashes/a.jpg', '@eaDir/a.jpg', 'b/__MACOSX/._a.jpg',
+               'b/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg'):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+  found = image_files.find(str(tmp_path))
+  assert found.files == [f'{tmp_path}/a.jpg'] and not found.left_out
 
 
 def test_links(tree):
@@ -95,7 +141,7 @@ def test_links(tree):
   (tree / 'e' / 'broken.jpg').symlink_to('nowhere')
   (tree / 'e' / 'link.jpg').symlink_to('../d/b.jpg')
   (tree / 'shortcut').symlink_to('e')
-  assert image_files.find('shortcut') == [
+  assert image_files.find('shortcut').files == [
       f'shortcut/{name}' for name in ('broken.jpg', 'e1.jpg', 'link.jpg')]
 
 

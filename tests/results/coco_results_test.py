@@ -190,8 +190,9 @@ def test_hostile_results_are_one_line(tmp_path, content, message):
     '{"a.jpg": "A dog", "3": ""}',
     '{"a.jpg": ["A dog"], "3": []}',
     # As run_inference --output_jsonl writes them.
-    '{"file": "a.jpg", "captions": [{"text": "A dog", "probability": 0.3}, '
-    '{"text": "A cat", "probability": 0.1}]}\n{"file": "3", "captions": []}',
+    '{"file": "a.jpg", "captions": [{"caption": "A dog", "probability": 0.3}, '
+    '{"caption": "A cat", "probability": 0.1}]}\n'
+    '{"file": "3", "captions": []}\n{"file": "b.jpg", "error": "cut off"}',
 ], ids=['list', 'lines', 'object', 'object of lists', 'all captions'])
 def test_forms_of_results(tmp_path, content):
   path = tmp_path / 'results'

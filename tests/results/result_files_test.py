@@ -1,5 +1,6 @@
 """im2txt's lines and lines of JSON, to the letter."""
 
+import functools
 import io
 import json
 import math
@@ -28,6 +29,10 @@ Captions for image caf\\udce9.jpg:
 '''
 
 
+NAMES = {result.file: os.path.basename(result.file) for result in RESULTS}
+lines = functools.partial(text_files.lines, names=NAMES)
+
+
 @pytest.fixture
 def path(tmp_path):
   return tmp_path / 'out'
@@ -42,19 +47,19 @@ def write(kind, path, results):
 
 
 def test_lines(path):
-  assert write(text_files.lines, path, RESULTS) == LINES
+  assert write(lines, path, RESULTS) == LINES
 
 
 def test_printed_lines_are_the_same():
   file = io.TextIOWrapper(io.BytesIO(), 'utf-8', 'backslashreplace')
   for result in RESULTS:
-    text_files.print_captions(result, file)
+    text_files.print_captions(result, file, NAMES)
   assert file.buffer.getvalue().decode() == LINES
 
 
 def test_json_lines(path):
-  lines = write(text_files.json_lines, path, RESULTS).splitlines()
-  assert [json.loads(line) for line in lines] == [
+  written = write(text_files.json_lines, path, RESULTS).splitlines()
+  assert [json.loads(line) for line in written] == [
       {'file': 'photos/b.jpg', 'captions': [
           {'caption': 'a dog .', 'probability': pytest.approx(0.040413),
            'log_probability': math.log(0.040413)},
@@ -66,12 +71,12 @@ def test_json_lines(path):
           {'caption': 'a 犬', 'probability': 1.0, 'log_probability': 0.0}]}]
 
 
-@pytest.mark.parametrize('kind', [text_files.lines, text_files.json_lines])
+@pytest.mark.parametrize('kind', [lines, text_files.json_lines])
 def test_no_results_are_an_empty_file(kind, path):
   assert write(kind, path, ()) == ''
 
 
-@pytest.mark.parametrize('kind', [text_files.lines, text_files.json_lines])
+@pytest.mark.parametrize('kind', [lines, text_files.json_lines])
 def test_a_failure_keeps_the_older_file(kind, path):
   path.write_text('old')
   with pytest.raises(ZeroDivisionError), kind(str(path)) as add:

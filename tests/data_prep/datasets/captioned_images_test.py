@@ -123,3 +123,19 @@ def test_a_link_must_not_lead_out_of_the_folder(tmp_path):
   for name in ('out.jpg', 'up/secret.jpg'):
     with pytest.raises(ValueError, match='c.csv:2: .* a link that leads out'):
       captioned_images.image_path(str(tmp_path / 'link'), name, 'c.csv:2')
+
+
+def test_links_of_a_cache_of_hugging_face(tmp_path):
+  for folder in ('data/blobs', 'data/snapshots/abc/train', 'data/other'):
+    (tmp_path / folder).mkdir(parents=True)
+  for name in ('data/blobs/aa11', 'data/other/bb22'):
+    (tmp_path / name).touch()
+  snapshot = tmp_path / 'data' / 'snapshots' / 'abc'
+  (snapshot / 'a.jpg').symlink_to('../../blobs/aa11')
+  (snapshot / 'train' / 'b.jpg').symlink_to('../../../blobs/aa11')
+  (snapshot / 'c.jpg').symlink_to('../../other/bb22')
+  for folder, name in ((snapshot, 'a.jpg'), (snapshot, 'train/b.jpg'),
+                       (snapshot / 'train', 'b.jpg')):
+    captioned_images.image_path(str(folder), name, 'c.csv:2')
+  with pytest.raises(ValueError, match='c.csv:2: .* a link that leads out'):
+    captioned_images.image_path(str(snapshot), 'c.jpg', 'c.csv:2')
