@@ -16,7 +16,7 @@ from im2txt import command_line, configuration, encoders
 from im2txt.flags.config import ConfigFlag
 from im2txt.inputs import bad_records
 from im2txt.inputs.shards import Shards
-from im2txt.text import vocabulary
+from im2txt.text import caption_styles, vocabulary
 
 
 class Flags:
@@ -57,12 +57,24 @@ def resolve_config(
       vocab_size=vocab_size).model
 
 
+def find_vocabulary(
+    config: configuration.ModelConfig, shards: Shards
+) -> vocabulary.Vocabulary | None:
+  """Read the vocabulary beside the shards, if there is one."""
+  if shards.vocab_file is None:
+    return None
+  style = caption_styles.read(shards.vocab_file) or config
+  return vocabulary.Vocabulary(
+      shards.vocab_file, style.start_word, style.end_word, style.unknown_word)
+
+
 def main(flags_: Flags) -> int:
   """Print a line for each bad record; return 1 if there are any."""
   shards = Shards.find(flags_.input_file_pattern.value)
+  config = resolve_config(flags_, shards)
   num_records = num_bad = 0
   for fault in bad_records.look_through(
-      shards, resolve_config(flags_, shards)):
+      shards, config, find_vocabulary(config, shards)):
     num_records += 1
     if fault:
       num_bad += 1

@@ -19,7 +19,7 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import run_folder, trained_model
+from im2txt.checkpoints import packed_model, run_folder, trained_model
 from im2txt.evaluation import (
     best_checkpoint,
     checkpoint_watcher,
@@ -105,8 +105,36 @@ def wait_for_config(folder: str, interval_secs: float) -> None:
     time.sleep(interval_secs)
 
 
+def find_model(
+    path: str, run_once: bool, interval_secs: float
+) -> tuple[str, str | None]:
+  """Find what is to be evaluated.
+
+  Args:
+    path: a run folder, or a folder with a checkpoint of im2txt; or, to
+      evaluate once, a checkpoint.
+    run_once: whether there must be a checkpoint already.
+    interval_secs: how often to look for the configuration of a run.
+
+  Returns:
+    The folder, and the checkpoint that is there, if any.
+
+  Raises:
+    OSError: there is no checkpoint to evaluate once.
+    ValueError: it is a packed model.
+  """
+  if run_once:
+    prefix = checkpoints.latest(path)
+    if packed_model.is_packed(prefix):
+      raise ValueError(f'{prefix} is a packed model; a checkpoint is evaluated')
+    return os.path.dirname(prefix), prefix
+  if not checkpoints.newest(path):
+    wait_for_config(path, interval_secs)
+  return path, checkpoints.newest(path)
+
+
 def make_evaluator(
-    flags_: Flags, captioner: Captioner
+    flags_: Flags, captioner: Captioner, folder: str
 ) -> evaluator.Evaluator:
   """Make what evaluates checkpoints of a model by the flags.
 
@@ -114,6 +142,7 @@ def make_evaluator(
     flags_: of this command.
     captioner: the model; its configuration's `input_file_pattern` names the
       training shards.
+    folder: of its checkpoints.
 
   Raises:
     ValueError: flags that contradict each other, or shards that cannot be
@@ -133,7 +162,7 @@ def make_evaluator(
   captions = None
   if flags_.metrics.value:
     vocab = trained_model.load_vocabulary(
-        config, flags_.checkpoint_dir.value, flags_.vocab_file.value)
+        config, folder, flags_.vocab_file.value)
     training = flags_.train_file_pattern.value or config.input_file_pattern
     captions = CaptionEvaluation(
         captioner, shards, training and find_training_shards(training),
@@ -144,22 +173,22 @@ def make_evaluator(
 
 def main(flags_: Flags) -> None:
   """Evaluate."""
-  folder = flags_.checkpoint_dir.value
   interval_secs = flags_.eval_interval_secs.value
-  if not flags_.run_once.value:
-    wait_for_config(folder, interval_secs)
-  captioner = Captioner(run_folder.load_config(folder).model)
+  folder, prefix = find_model(
+      flags_.checkpoint_dir.value, flags_.run_once.value, interval_secs)
+  captioner = Captioner(
+      (trained_model.load_config(prefix) if prefix
+       else run_folder.load_config(folder)).model)
   eval_dir = flags_.eval_dir.value or os.path.join(
       folder, metrics_file.EVAL_FOLDER)
   keep_best = flags_.keep_best.value
-  model = make_evaluator(flags_, captioner)
+  model = make_evaluator(flags_, captioner, folder)
   least = flags_.min_global_step.value
   if flags_.run_once.value:
-    newest = checkpoints.newest(folder)
-    if newest is None or not is_due(newest, least):
+    if not is_due(prefix, least):
       raise ValueError(f'{folder}: no checkpoint to evaluate that has '
                        f'reached --min_global_step={least}')
-    best_checkpoint.evaluate_new(model, newest, eval_dir, keep_best)
+    best_checkpoint.evaluate_new(model, prefix, eval_dir, keep_best)
     return
   evaluations = 0
   for prefix in checkpoint_watcher.watch(folder, interval_secs):

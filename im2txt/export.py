@@ -49,8 +49,6 @@ class Flags:
 
   def __init__(self, values: flags.FlagValues = flags.FLAGS):
     self.captioning = CaptioningFlags(values)
-    # What is served is named, never a default.
-    flags.mark_flag_as_required(self.captioning.checkpoint_path, values)
     self.output_dir = flags.DEFINE_string(
         'output_dir', None, 'Folder to make. TensorFlow Serving wants its name '
         'to be a number, the version.', required=True, flag_values=values)

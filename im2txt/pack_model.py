@@ -18,7 +18,7 @@ from absl import flags, logging
 
 from im2txt import command_line, configuration
 from im2txt.checkpoints import folder as checkpoints
-from im2txt.checkpoints import packed_model, restore, run_folder, trained_model
+from im2txt.checkpoints import packed_model, restore, trained_model
 from im2txt.files import file_system
 from im2txt.models.captioner import Captioner
 from im2txt.text import vocabulary
@@ -34,14 +34,18 @@ class Flags:
     self.output_dir = flags.DEFINE_string(
         'output_dir', None, 'Folder to write to; an older model there is '
         'replaced.', required=True, flag_values=values)
+    self.vocab_file = flags.DEFINE_string(
+        'vocab_file', None, 'The vocabulary, where none is beside the '
+        'checkpoint.', flag_values=values)
 
 
-def pack(checkpoint_path: str, folder: str) -> None:
-  """Pack a checkpoint of a run folder.
+def pack(checkpoint_path: str, folder: str, vocab_file: str | None) -> None:
+  """Pack a checkpoint of a run folder, or one of im2txt.
 
   Args:
     checkpoint_path: checkpoint, or run folder whose newest one is meant.
     folder: made if it is not there.
+    vocab_file: the vocabulary; None: the one beside the checkpoint.
 
   Raises:
     OSError: a file is not there or cannot be written.
@@ -52,8 +56,8 @@ def pack(checkpoint_path: str, folder: str) -> None:
                      'configuration would be lost; name another')
   prefix = checkpoints.latest(checkpoint_path)
   source = os.path.dirname(prefix)
-  config = run_folder.load_config(source)
-  trained_model.load_vocabulary(config.model, source, None)  # It is there.
+  config = trained_model.load_config(prefix)
+  trained_model.load_vocabulary(config.model, source, vocab_file)
   # Paths of the machine that trained it mean nothing elsewhere.
   config = dataclasses.replace(config, model=dataclasses.replace(
       config.model, input_file_pattern=None, inception_checkpoint_file=None,
@@ -65,7 +69,8 @@ def pack(checkpoint_path: str, folder: str) -> None:
         prefix, tf.compat.v1.global_variables(), averaged=True)
   file_system.makedirs(folder)
   configuration.save(config, folder)
-  vocabulary.copy(os.path.join(source, vocabulary.FILE_NAME), folder)
+  vocabulary.copy(
+      vocab_file or os.path.join(source, vocabulary.FILE_NAME), folder)
   packed_model.write(values, captioner.encoder, folder)
   path = os.path.join(folder, packed_model.FILE_NAME)
   logging.info('wrote %s, %.1f MB', path, file_system.size(path) / 1e6)
@@ -73,7 +78,8 @@ def pack(checkpoint_path: str, folder: str) -> None:
 
 def main(flags_: Flags) -> None:
   """Pack the model."""
-  pack(flags_.checkpoint_path.value, flags_.output_dir.value)
+  pack(flags_.checkpoint_path.value, flags_.output_dir.value,
+       flags_.vocab_file.value)
 
 
 if __name__ == '__main__':

@@ -36,13 +36,69 @@ def latest(path: str) -> str:
     packed = os.path.join(path, packed_model.FILE_NAME)
     found = newest(path) or (file_system.exists(packed) and packed)
     if not found:
-      raise FileNotFoundError(f'{path}: no checkpoint in this folder')
+      raise FileNotFoundError(
+          f'{path}: no checkpoint in this folder{_others(path)}')
     return found
   prefix = re.sub(r'\.(index|meta|data-\d{5}-of-\d{5})$', '', path)
-  if not (file_system.exists(f'{prefix}.index')
-          or file_system.exists(prefix)):
-    raise FileNotFoundError(f'{path}: no such checkpoint')
+  _check_files(prefix, path)
   return prefix
+
+
+def _check_files(prefix: str, path: str) -> None:
+  """Refuse what is not a whole checkpoint; say what to fetch or to type.
+
+  Args:
+    prefix: of the checkpoint.
+    path: as the user gave it.
+
+  Raises:
+    FileNotFoundError: a file of it is not there.
+  """
+  folder, name = os.path.split(prefix)
+  has_index = file_system.exists(f'{prefix}.index')
+  has_values = bool(_data_files(prefix))
+  if name == 'checkpoint' and file_system.isfile(prefix) and not has_index:
+    raise FileNotFoundError(
+        f'{path} only names the newest checkpoint; give its folder, '
+        f'{folder or os.curdir}')
+  missing = None
+  if has_values and not has_index:
+    missing = 'index'
+  elif has_index and not has_values:
+    missing = 'data-00000-of-00001'
+  if missing:
+    raise FileNotFoundError(
+        f'{prefix}.{missing} is not there; fetch it, too: a checkpoint is '
+        f'{name}.index and {name}.data-00000-of-00001 together')
+  if has_index or packed_model.is_packed(prefix):
+    return
+  if not file_system.exists(prefix):
+    raise FileNotFoundError(
+        f'{path}: no such checkpoint{_others(folder or os.curdir)}')
+  if _is_index(prefix):
+    raise FileNotFoundError(
+        f'{prefix} is the file {name}.index under another name; name it so, '
+        f'and put {name}.data-00000-of-00001 beside it')
+
+
+def _is_index(path: str) -> bool:
+  """Return whether a file is the index of a checkpoint, format V2."""
+  # Both formats are tables; V1's begins with a key of its own.
+  try:
+    return not tf1.train.NewCheckpointReader(path).get_variable_to_shape_map()
+  except reader.UNREADABLE:
+    return False
+
+
+def _others(folder: str) -> str:
+  """Name the checkpoints that a folder does have, for a message."""
+  if not file_system.isdir(folder):
+    return ''
+  found = [os.path.join(folder, name.removesuffix('.index'))
+           for name in file_system.listdir(folder) if name.endswith('.index')]
+  if not found:
+    return ''
+  return f'; there is {", ".join(found[:3])}' + ' ...' * (len(found) > 3)
 
 
 def step_of(prefix: str) -> int:

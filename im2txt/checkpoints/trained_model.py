@@ -44,17 +44,26 @@ def find(checkpoint_path: str, vocab_file: str | None) -> TrainedModel:
       has outputs.
   """
   prefix = latest(checkpoint_path)
-  config = _load_config(prefix)
+  config = load_config(prefix).model
   return TrainedModel(prefix, Captioner(config), load_vocabulary(
       config, os.path.dirname(prefix), vocab_file))
 
 
-def _load_config(prefix: str) -> configuration.ModelConfig:
+def load_config(prefix: str) -> configuration.Config:
+  """Read the configuration beside a checkpoint, or derive im2txt's.
+
+  Args:
+    prefix: the checkpoint or packed model.
+
+  Raises:
+    ValueError: it has a mistake, or there is none and the checkpoint is not
+      im2txt's.
+  """
   folder = os.path.dirname(prefix)
   if packed_model.is_packed(prefix) or file_system.exists(
       os.path.join(folder, configuration.CONFIG_FILE)):
-    return run_folder.load_config(folder).model
-  return im2txt_config(prefix)
+    return run_folder.load_config(folder)
+  return configuration.Config(model=im2txt_config(prefix))
 
 
 def im2txt_config(prefix: str) -> configuration.ModelConfig:
@@ -91,15 +100,21 @@ def load_vocabulary(
 
   Raises:
     OSError: it cannot be read.
-    ValueError: there is none, or it has more words than the model has
-      outputs.
+    ValueError: there is none, it is not the one in the folder, or it has more
+      words than the model has outputs.
   """
+  markers = (config.start_word, config.end_word, config.unknown_word)
+  own = os.path.join(folder, vocabulary.FILE_NAME)
+  has_own = file_system.exists(own)
   if vocab_file is None:
-    vocab_file = os.path.join(folder, vocabulary.FILE_NAME)
-    if not file_system.exists(vocab_file):
-      raise ValueError(f'{vocab_file} does not exist; give --vocab_file')
-  vocab = vocabulary.Vocabulary(
-      vocab_file, config.start_word, config.end_word, config.unknown_word)
+    if not has_own:
+      raise ValueError(f'{own} does not exist; give --vocab_file')
+    vocab_file = own
+  vocab = vocabulary.Vocabulary(vocab_file, *markers)
+  if has_own and vocab != vocabulary.Vocabulary(own, *markers):
+    raise ValueError(
+        f'--vocab_file={vocab_file} has other words than the vocabulary of the '
+        f'model, {own}; leave the flag out')
   if len(vocab) > config.vocab_size:
     raise ValueError(
         f'{vocab_file} has {len(vocab)} words, the unknown one included, but '

@@ -10,17 +10,21 @@ from absl import logging
 
 from im2txt import configuration
 from im2txt.inputs import graph_errors, records, tfrecords
+from im2txt.inputs.batch import Example
 from im2txt.inputs.shards import Shards
+from im2txt.text import vocabulary
 
 
 def look_through(
-    shards: Shards, config: configuration.ModelConfig
+    shards: Shards, config: configuration.ModelConfig,
+    vocab: vocabulary.Vocabulary | None = None,
 ) -> Iterator[tfrecords.Fault | None]:
   """Check every record as evaluation reads it.
 
   Args:
     shards: where the records are.
     config: the model, which has the sizes and what captions may be.
+    vocab: checks also whether captions are between its markers.
 
   Yields:
     Of each record in order what is wrong with it, if anything.
@@ -32,12 +36,28 @@ def look_through(
   source = records.make_source(shards, config, training=False)
 
   def check(serialized: tf.Tensor) -> Any:
-    data = source.select_version(records.parse(serialized, source, config)).data
-    return source.decode(
-        tf.nest.map_structure(lambda x: x[tf.newaxis], data),
-        tf.zeros([1, 2], tf.int64))
+    example = source.select_version(records.parse(serialized, source, config))
+    with tf.control_dependencies(
+        _check_markers(example, vocab) if vocab else []):
+      data = tf.nest.map_structure(lambda x: x[tf.newaxis], example.data)
+    return source.decode(data, tf.zeros([1, 2], tf.int64))
 
   return tfrecords.look_through(shards.files, check)
+
+
+def _check_markers(
+    example: Example, vocab: vocabulary.Vocabulary
+) -> list[tf.Operation]:
+  """Assert that captions begin and end with the markers."""
+  first = example.captions[:, 0]
+  last = tf.gather(example.captions, example.lengths - 1, batch_dims=1)
+  return [
+      tf.debugging.Assert(tf.reduce_all(tf.equal(ids, marker)), [
+          f'a caption {place} with word id', tf.boolean_mask(
+              ids, tf.not_equal(ids, marker))[:1],
+          f'not with the marker {vocab.id_to_word(marker)} ({marker})'])
+      for ids, marker, place in ((first, vocab.start_id, 'begins'),
+                                 (last, vocab.end_id, 'ends'))]
 
 
 def left_out(

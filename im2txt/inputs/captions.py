@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from im2txt.inputs import sequence_example, tfrecords
 from im2txt.inputs.shards import Shards
+from im2txt.text import vocabulary
 
 
 class ShardCaptions(NamedTuple):
@@ -110,6 +111,49 @@ def read_ids(
           file, number, f'no image with captions: {error}').error() from None
     of_image.setdefault(_digest_of_image(example), []).extend(captions)
   return list(of_image.values()), num_records
+
+
+def check_markers(
+    shards: Shards, caption_feature: str, vocab: vocabulary.Vocabulary
+) -> None:
+  """Refuse shards whose captions are not between the markers.
+
+  Only the first record is looked at, and one that cannot be read is left to
+  who reads it.
+
+  Args:
+    shards: of either layout.
+    caption_feature: feature-list key of the captions' ids.
+    vocab: of their captions.
+
+  Raises:
+    ValueError: a caption does not begin with the start marker, or does not end
+      with the end marker.
+  """
+  try:
+    file, number, record = next(_records(shards, None))
+    example = tf.train.SequenceExample.FromString(record)
+    captions = sequence_example.ids_of(example, caption_feature)
+  except (StopIteration, DecodeError, ValueError):
+    return
+  for ids in captions:
+    problem = markers_problem(ids, vocab)
+    if problem:
+      raise tfrecords.Fault(file, number, problem).error()
+
+
+def markers_problem(
+    ids: Sequence[int], vocab: vocabulary.Vocabulary
+) -> str | None:
+  """Return what is wrong with the first or last id of a caption."""
+  for word_id, marker, place in (
+      (ids[0], vocab.start_id, 'begins'), (ids[-1], vocab.end_id, 'ends')):
+    if word_id != marker:
+      return (f'a caption {place} with word id {word_id} '
+              f'({vocab.id_to_word(word_id)!r}), not with the marker '
+              f'{vocab.id_to_word(marker)!r} ({marker}): shards of another '
+              'vocabulary, or made without markers')
+  return None
 
 
 def _digest_of_image(example: tf.train.SequenceExample) -> bytes:

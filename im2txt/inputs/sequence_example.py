@@ -33,6 +33,8 @@ IMAGE_DATA = 'image/data'
 CAPTION = 'image/caption'
 CAPTION_IDS = 'image/caption_ids'
 RAW_CAPTION = 'image/raw_caption'
+# How the fault begins of an id that the model has no output for.
+UNKNOWN_ID = 'word id ='
 
 
 class Caption(NamedTuple):
@@ -220,7 +222,7 @@ def parse(
               f' to {longest} (max_sequence_length, and what the decoder '
               'can read)' if longest else '')),
       _assert_within(
-          ids, 0, vocab_size - 1 if vocab_size else ids.dtype.max, 'word id =',
+          ids, 0, vocab_size - 1 if vocab_size else ids.dtype.max, UNKNOWN_ID,
           f'is not in [0, {vocab_size or "..."})')]):
     ids = tf.cast(ids, tf.int32)
   return Record(data, tf.RaggedTensor.from_row_splits(

@@ -18,7 +18,7 @@ import tqdm
 from absl import logging
 
 from im2txt.files import file_system
-from im2txt.inputs import graph_errors
+from im2txt.inputs import graph_errors, sequence_example
 
 tf1 = tf.compat.v1
 
@@ -44,10 +44,14 @@ class Fault(NamedTuple):
 
   def error(self) -> ValueError:
     """Return the error that ends a program, with what its user can do."""
-    return ValueError(
-        f'{self} (records count from 0). A damaged shard is made again if it '
-        'is deleted and its command run once more; train, evaluate and '
-        f'cache_features leave bad records out if given --bad_records={SKIP}')
+    advice = ('A damaged shard is made again if it is deleted and its command '
+              'run once more; train, evaluate and cache_features leave bad '
+              f'records out if given --bad_records={SKIP}')
+    if self.reason.startswith(sequence_example.UNKNOWN_ID):
+      advice = ('The shards were built with a vocabulary of more words: give '
+                'theirs as --vocab_file, or a greater '
+                '--config.model.vocab_size')
+    return ValueError(f'{self} (records count from 0). {advice}')
 
 
 def look_through(

@@ -112,6 +112,8 @@ class CaptionStyle:
     markers = (self.start_word, self.end_word)
     # A letter with its accent is one character, however it was typed.
     caption = unicodedata.normalize('NFC', caption)
+    # What programs put at the start of a text is not a part of its first word.
+    caption = caption.replace('\ufeff', '')
     return [self.start_word, *(
         word for word in _TOKENIZATIONS[self.name].split(caption)
         if word not in markers), self.end_word]

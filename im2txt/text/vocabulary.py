@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from absl import logging
 
-from im2txt.files import atomic_files, file_system
+from im2txt.files import atomic_files, text_files
 from im2txt.text import caption_styles
 
 # Name of the file beside shards, and of its copy in run folders.
@@ -60,12 +60,28 @@ def read_counts(vocab_file: str) -> list[int]:
     ValueError: a line has no count.
   """
   counts = []
-  for number, line in enumerate(_read_lines(vocab_file), 1):
+  for number, line in text_files.lines(vocab_file):
     count = ''.join(line.split()[1:2])
     if not re.fullmatch('[0-9]{1,18}', count):  # Fits int64.
       raise ValueError(f'{vocab_file}:{number}: no count behind the word')
     counts.append(int(count))
   return counts
+
+
+def read_words(vocab_file: str) -> list[str]:
+  """Return the words of a vocabulary file by id, the unknown one left out.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it has an empty line.
+  """
+  words = []
+  for number, line in text_files.lines(vocab_file):
+    if not line.strip():
+      raise ValueError(f'{vocab_file}:{number}: empty line; each line is '
+                       'a word and its count, and its number is the id')
+    words.append(line.split()[0])
+  return words
 
 
 class Vocabulary:
@@ -98,12 +114,7 @@ class Vocabulary:
       OSError: the file cannot be read.
       ValueError: it has no markers, an empty line or a word twice.
     """
-    words = []
-    for number, line in enumerate(_read_lines(vocab_file), 1):
-      if not line.strip():
-        raise ValueError(f'{vocab_file}:{number}: empty line; each line is '
-                         'a word and its count, and its number is the id')
-      words.append(line.split()[0])
+    words = read_words(vocab_file)
     if start_word not in words and f"b'{start_word}'" in words:
       logging.warning("%s has words written as b'...'; reading them as text",
                       vocab_file)
@@ -128,6 +139,14 @@ class Vocabulary:
     """Return the number of ids, the unknown word's included."""
     return len(self._words)
 
+  def __eq__(self, other: object) -> bool:
+    """Return whether another vocabulary has the same words of the same ids."""
+    return isinstance(other, Vocabulary) and self._words == other._words
+
+  def __hash__(self) -> int:
+    """Return a hash of the words."""
+    return hash(tuple(self._words))
+
   def word_to_id(self, word: str) -> int:
     """Return the word's id, or the unknown word's."""
     return self._ids.get(word, self.unk_id)
@@ -142,15 +161,6 @@ class Vocabulary:
     """Return the words of a caption without its markers, joined by blanks."""
     return ' '.join(self.id_to_word(word) for word in word_ids
                     if word not in (self.start_id, self.end_id))
-
-
-def _read_lines(vocab_file: str) -> list[str]:
-  try:
-    with file_system.open(vocab_file, encoding='utf-8') as f:
-      text: str = f.read()
-      return text.splitlines()
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{vocab_file} is no UTF-8 text: {error}') from None
 
 
 def _unquote_bytes(word: str) -> str:

@@ -20,6 +20,7 @@ from im2txt.checkpoints import (
 )
 from im2txt.checkpoints import folder as checkpoints
 from im2txt.files import file_system
+from im2txt.inputs import captions
 from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.text import caption_styles, vocabulary
@@ -72,6 +73,11 @@ def find(
       config, encoder.image_side, vocab_file, resumes=found is not None)
   if vocab_file and checkpoint:
     check_vocabulary(vocab_file, checkpoint)
+  if vocab_file:
+    captions.check_markers(
+        shards, config.model.caption_feature_name, vocabulary.Vocabulary(
+            vocab_file, config.model.start_word, config.model.end_word,
+            config.model.unknown_word))
   first_values = {}
   if init_checkpoint:
     check_first_values(config.model)
@@ -131,7 +137,15 @@ def find_vocabulary(
 
   Returns:
     The file, or None if none was named or found.
+
+  Raises:
+    ValueError: the one that was named has other words than the shards'.
   """
+  if vocab_file and shards.vocab_file and not _have_same_words(
+      vocab_file, shards.vocab_file):
+    raise ValueError(
+        f'--vocab_file={vocab_file} has other words than the vocabulary of the '
+        f'shards, {shards.vocab_file}; leave the flag out')
   if vocab_file or shards.vocab_file:
     return vocab_file or shards.vocab_file
   if begins_with:
@@ -197,11 +211,19 @@ def check_vocabulary(vocab_file: str, prefix: str) -> None:
     ValueError: it was trained with another vocabulary.
   """
   copy = os.path.join(os.path.dirname(prefix), vocabulary.FILE_NAME)
-  if file_system.exists(copy) and not _is_same(vocab_file, copy):
+  if not file_system.exists(copy):
+    logging.warning(
+        '%s is not there: whether %s was trained with the words of %s is not '
+        'known', copy, prefix, vocab_file)
+  elif not _have_same_words(vocab_file, copy):
     raise ValueError(
         f'{vocab_file} is not the vocabulary that {prefix} was trained with, '
         f'{copy}; build the shards with that one, or begin anew: another '
         '--train_dir, no --init_checkpoint')
+
+
+def _have_same_words(vocab_file: str, other: str) -> bool:
+  return vocabulary.read_words(vocab_file) == vocabulary.read_words(other)
 
 
 def save_run_files(
