@@ -294,8 +294,39 @@ def test_absent_values_are_one_line(save):
 @pytest.mark.parametrize('ending', ['.index', ''])
 def test_other_files_are_one_line(tmp_path, content, ending):
   (tmp_path / f'model.ckpt-7{ending}').write_bytes(content)
+  if ending:
+    (tmp_path / 'model.ckpt-7.data-00000-of-00001').touch()
   refused(checkpoints.latest(str(tmp_path / 'model.ckpt-7')),
           'is no readable checkpoint')
+
+
+def test_a_part_of_a_checkpoint_is_not_enough(save, tmp_path):
+  prefix = save(small_values())
+  folder, name = os.path.split(prefix)
+
+  def refused_path(path, *said):
+    with pytest.raises(FileNotFoundError) as error:
+      checkpoints.latest(str(path))
+    assert all(part in str(error.value) for part in (str(path), *said))
+
+  # The names that people type, or that are left of a download.
+  pathlib.Path(folder, 'checkpoint').write_text(
+      f'model_checkpoint_path: "{name}"')
+  refused_path(f'{folder}/checkpoint', 'give its folder')
+  refused_path(f'{folder}/model.ckpt-99999', prefix)
+  refused_path(f'{folder}/model.ckpt-*', prefix)
+  other = tmp_path / 'other'
+  other.mkdir()
+  shutil.copy(f'{prefix}.index', other / name)
+  refused_path(other / name, f'{name}.index under another name')
+  shutil.copy(f'{prefix}.index', other / 'new.index')
+  refused_path(other / 'new', 'new.data-00000-of-00001 is not there')
+  refused_path(other, f'{other}/new')  # No base name of ours.
+  shutil.copy(f'{prefix}.data-00000-of-00001',
+              other / 'alone.data-00000-of-00001')
+  for ending in ('', '.data-00000-of-00001'):
+    with pytest.raises(FileNotFoundError, match='alone.index is not there'):
+      checkpoints.latest(f'{other}/alone{ending}')
 
 
 def test_a_v1_checkpoint_cut_off_is_one_line(save):

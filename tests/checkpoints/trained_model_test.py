@@ -29,8 +29,23 @@ def test_another_checkpoint_of_the_run(trained):
   assert model.config.num_lstm_units == 11 and len(model.vocab) == 17
 
 
-def test_the_vocabulary_that_is_given_counts(copy, tmp_path):
+def test_the_vocabulary_that_is_given_counts_where_there_is_no_other(
+    copy, tmp_path):
   other = tmp_path / 'other.txt'
+  other.write_text('<S> 3\n</S> 3\nzebra 1\n')
+  own = copy / 'word_counts.txt'
+  with pytest.raises(ValueError, match=f'--vocab_file={other} .*{own}'):
+    trained_model.find(str(copy), str(other))
+  # Fewer by one word, whose ids would all mean the word before.
+  words = own.read_text().splitlines()
+  other.write_text('\n'.join([*words[:5], *words[6:]]))
+  with pytest.raises(ValueError, match=f'--vocab_file={other}'):
+    trained_model.find(str(copy), str(other))
+  # The same words with other counts, or with a byte order mark.
+  other.write_text('\ufeff' + '\n'.join(
+      f'{line.split()[0]} 7' for line in words))
+  trained_model.find(str(copy), str(other))
+  own.unlink()
   other.write_text('<S> 3\n</S> 3\nzebra 1\n')
   model = trained_model.find(str(copy), str(other))
   assert [model.vocab.id_to_word(i) for i in range(4)] == [
@@ -49,6 +64,7 @@ def test_the_configurations_own_markers(copy, task):
 
 def test_a_vocabulary_may_have_as_many_words_as_the_model_outputs(
     copy, tmp_path):
+  (copy / 'word_counts.txt').unlink()
   # 17 outputs; the unknown word has one of them.
   for words, ok in ((16, True), (17, False)):
     path = tmp_path / f'{words}.txt'

@@ -286,7 +286,7 @@ def test_mistakes(launch, launch_once, task, tmp_path):
 
   assert f'{tmp_path}/none-*' in error_of(
       launch_once(f'--input_file_pattern={tmp_path}/none-*'))
-  assert f'{tmp_path}/norun/config.json' in error_of(
+  assert f'{tmp_path}/norun: no such checkpoint' in error_of(
       launch_once(f'--checkpoint_dir={tmp_path}/norun'))
 
   (tmp_path / 'eval').mkdir()
