@@ -27,6 +27,7 @@ flags.disclaim_key_flags()
 def run(
     main: Callable[..., int | None], define_flags: Callable[[], Any],
     takes_arguments: bool = False,
+    complete: Callable[[Sequence[str]], Sequence[str]] = list,
 ) -> None:
   """Define and parse the flags and run `main`, whose value is the exit status.
 
@@ -39,6 +40,8 @@ def run(
       together.
     takes_arguments: whether `main` is called also with the list of arguments
       that are no flags; otherwise such an argument is an error.
+    complete: adds what follows from the command line to it, before its flags
+      are parsed.
   """
   flags_ = define_flags()
 
@@ -48,7 +51,9 @@ def run(
         _fail(ValueError(
             f'{argument!r} is no flag: a flag begins with two plain hyphens '
             'and nothing before them; was the command copied from a page?'), 2)
-    program, *rest = _parse_flags(argv)
+    # Where ml_collections looks for --config and its fields.
+    sys.argv = [*complete(argv)]
+    program, *rest = _parse_flags(sys.argv)
     _expand_home()
     if rest and not takes_arguments:
       _fail(ValueError(

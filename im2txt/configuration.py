@@ -29,6 +29,10 @@ LEGACY_FIELDS: Mapping[str, str | None] = {
     'max_caption_length': 'max_sequence_length',
 }
 
+# Fields of the model that are paths, or comma-separated patterns of such.
+_PATHS = ('input_file_pattern', 'inception_checkpoint_file',
+          'word_vectors_file')
+
 _T = TypeVar('_T')
 
 
@@ -353,6 +357,42 @@ def resolve(
       **markers._asdict() if markers else {}))
   check(final)
   return final
+
+
+class Change(NamedTuple):
+  """A field of which two configurations have different values."""
+
+  field: str  # For example 'model.batch_size'.
+  old: Any
+  new: Any
+
+  def __str__(self) -> str:
+    return f'{self.field} {self.old!r} -> {self.new!r}'
+
+
+def changes(old: Config, new: Config) -> list[Change]:
+  """List the fields in which two configurations differ.
+
+  Paths are left out: they are found anew on each machine.
+  """
+  before, after = (
+      {f'{section}.{name}': value for section in ('model', 'training')
+       for name, value in dataclasses.asdict(getattr(config, section)).items()
+       if name not in _PATHS} for config in (old, new))
+  return [Change(name, before.get(name), after.get(name))
+          for name in dict.fromkeys([*before, *after])
+          if before.get(name) != after.get(name)]
+
+
+def with_absolute_paths(config: Config) -> Config:
+  """Return a configuration that means the same in every working folder."""
+  def absolute(patterns: str) -> str:
+    return ','.join(map(file_system.abspath, patterns.split(',')))
+
+  return dataclasses.replace(config, model=dataclasses.replace(
+      config.model, **{
+          name: absolute(value) for name in _PATHS
+          if (value := getattr(config.model, name))}))
 
 
 def lookup(table: Mapping[str, Any], field: str, name: Any) -> Any:

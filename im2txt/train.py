@@ -46,7 +46,7 @@ from im2txt.evaluation.during_training import (
 )
 from im2txt.files import file_system, locks
 from im2txt.flags.bad_records import BadRecordsFlag
-from im2txt.flags.config import ConfigFlag
+from im2txt.flags.config import ConfigFlag, name_config_of_run
 from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.text import vocabulary
@@ -105,6 +105,9 @@ class Flags:
         'sample_image', None, 'An image that is captioned at each checkpoint: '
         'by the most probable words (temperature 0) and by words drawn at '
         'temperatures 0.5 and 1.', flag_values=values)
+    self.change_config = flags.DEFINE_bool(
+        'change_config', False, 'Go on with the file of --config, though it '
+        'has other numbers than the run began with.', flag_values=values)
     self.allow_random_encoder = flags.DEFINE_bool(
         'allow_random_encoder', False, 'Train on a frozen encoder without '
         'pretrained weights; good for tests only.', flag_values=values)
@@ -140,6 +143,37 @@ def read_config(flags_: Flags) -> configuration.Config:
   if not config.model.input_file_pattern:
     raise ValueError('no training data; give --input_file_pattern')
   return config
+
+
+def check_change(
+    flags_: Flags, config: configuration.Config, is_resumed: bool
+) -> None:
+  """Refuse to go on with other numbers than a run began with, unless asked to.
+
+  Fields that flags name are asked for.
+
+  Args:
+    flags_: of this command.
+    config: the final configuration.
+    is_resumed: whether the run has a checkpoint.
+
+  Raises:
+    ValueError: a file of --config changes the configuration of the run.
+  """
+  train_dir = flags_.train_dir.value
+  if (flags_.change_config.value or not is_resumed or not file_system.exists(
+      os.path.join(train_dir, configuration.CONFIG_FILE))):
+    return
+  asked = flags_.config.overrides()
+  changes = [
+      change for change in configuration.changes(
+          run_folder.load_config(train_dir), config)
+      if change.field not in asked]
+  if changes:
+    raise ValueError(
+        f'--config changes the configuration of {train_dir}: '
+        f'{", ".join(map(str, changes))}; leave out --config to go on as '
+        'before, or give --change_config')
 
 
 def check_flags(flags_: Flags, config: configuration.TrainingConfig) -> None:
@@ -278,8 +312,10 @@ def main(flags_: Flags) -> None:
       flags_.init_checkpoint.value,
       needs_encoder_weights=not (flags_.train_inception.value
                                  or flags_.allow_random_encoder.value))
+  check_change(flags_, begin.config, found is not None)
   train(flags_, begin, cluster_task)
 
 
 if __name__ == '__main__':
-  command_line.run(main, Flags)
+  command_line.run(main, Flags, complete=functools.partial(
+      name_config_of_run, folder_flag='train_dir'))

@@ -20,6 +20,7 @@ ROOMS = (
     ('flags',),
     ('show_and_tell_model', 'inference_wrapper', 'inference_utils', 'ops'),
     ('caption_generator',),
+    ('vocabulary',),
     ('inference',),
     ('search',),
     ('checkpoints',),

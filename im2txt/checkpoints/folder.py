@@ -38,6 +38,8 @@ def latest(path: str) -> str:
     if not found:
       raise FileNotFoundError(
           f'{path}: no checkpoint in this folder{_others(path)}')
+    if found != packed:
+      _check_files(found, path)
     return found
   prefix = re.sub(r'\.(index|meta|data-\d{5}-of-\d{5})$', '', path)
   _check_files(prefix, path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -27,6 +28,8 @@ class _NameOrPath(flags.ArgumentParser[Any]):
     Raises:
       ValueError: `configs` has none of this name.
     """
+    if argument.endswith('.json'):
+      return _read_json(argument)
     name = argument.partition(':')[0]  # Behind it: get_config()'s argument.
     if not name.isidentifier() or file_system.isfile(name):
       return self._path_parser.parse(argument)
@@ -40,6 +43,25 @@ class _NameOrPath(flags.ArgumentParser[Any]):
   def flag_type(self) -> str:
     """Return what --help calls such a value."""
     return self._path_parser.flag_type()
+
+
+def _read_json(path: str) -> configuration.Config:
+  """Read the configuration of a run folder.
+
+  Raises:
+    ValueError: it cannot be read, or is not named as in run folders.
+  """
+  # The import takes seconds, which other configurations do not need.
+  from im2txt.checkpoints import run_folder
+
+  folder, name = os.path.split(path)
+  if name != configuration.CONFIG_FILE:
+    raise ValueError(f'{path}: a configuration in JSON is that of a run '
+                     f'folder, {configuration.CONFIG_FILE}')
+  try:
+    return run_folder.load_config(folder or os.curdir)
+  except OSError as error:
+    raise ValueError(str(error)) from None
 
 
 def names() -> list[str]:
@@ -59,7 +81,7 @@ class ConfigFlag:
         'config', None, 'Python file with get_config(), such as '
         'configs/show_and_tell.py; or the name of one that comes with this '
         'project, such as show_and_tell. --config.model.batch_size=16 changes '
-        'a field. Training that goes on has it in its --train_dir.',
+        'a field. Or the config.json of a run folder.',
         flag_values=values)
     flag = values[self.config.name]
     flag.parser = _AssignableParser(_NameOrPath(path_parser=flag.parser))
@@ -83,9 +105,50 @@ class ConfigFlag:
              for name, value in overrides.items()
              if name.startswith(f'{section}.')}, '--config')
         for section in ('model', 'training'))
-    name, _ = os.path.splitext(
+    name, suffix = os.path.splitext(
         os.path.basename(config_flags.get_config_filename(flag)))
-    return configuration.Config(model, training, name)
+    return configuration.Config(
+        model, training, config.name if suffix == '.json' else name)
+
+  def overrides(self) -> set[str]:
+    """Return the names of the fields that the flags change, as they are said.
+
+    For example 'model.batch_size'.
+    """
+    if self.config.value is None:
+      return set()
+    return set(config_flags.get_override_values(
+        self._values[self.config.name]))
+
+
+def name_config_of_run(argv: Sequence[str], folder_flag: str) -> list[str]:
+  """Complete a command line that changes fields of a run's configuration.
+
+  Args:
+    argv: with flags such as --config.model.batch_size=16.
+    folder_flag: name of the flag of the run folder.
+
+  Returns:
+    The command line with --config before what changes its fields, which must
+    come later; it is that of the run folder, if no other was given.
+  """
+  arguments = list(argv)
+  given = [argument.lstrip('-') for argument in arguments]
+  if not any(name.startswith('config.') for name in given):
+    return arguments
+  for i, name in enumerate(given):
+    if name.partition('=')[0] == 'config':
+      end = i + (1 if '=' in name else 2)
+      return [arguments[0], *arguments[i:end], *arguments[1:i],
+              *arguments[end:]]
+  folder = next((
+      value or following for (name, _, value), following in zip(
+          (name.partition('=') for name in given), [*arguments[1:], ''],
+          strict=True) if name == folder_flag), '')
+  path = os.path.join(os.path.expanduser(folder), configuration.CONFIG_FILE)
+  if folder and file_system.exists(path):
+    arguments.insert(1, f'--config={path}')
+  return arguments
 
 
 @dataclasses.dataclass

@@ -236,7 +236,7 @@ def save_run_files(
     vocab_file: its vocabulary, if there is one.
     train_dir: the run folder.
   """
-  configuration.save(config, train_dir)
+  configuration.save(configuration.with_absolute_paths(config), train_dir)
   copy = os.path.join(train_dir, vocabulary.FILE_NAME)
   if vocab_file and not _is_same(vocab_file, copy):
     vocabulary.copy(vocab_file, train_dir)

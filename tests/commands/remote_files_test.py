@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_prep import cache_features
-from data_prep.datasets import captioned_images, custom
+from data_prep.datasets import captioned_images
 from data_prep.runners import beam_runner
 from data_prep.shards import build
 from im2txt import configuration
@@ -24,7 +24,7 @@ from im2txt.inputs.shards import Shards
 from im2txt.models.captioner import Captioner
 from im2txt.search import beam_search
 from im2txt.search.rules import Rules
-from im2txt.text import vocabulary
+from im2txt.text import annotations, vocabulary
 from im2txt.training import loop
 
 ROOT = 'ram://remote_files_test'
@@ -71,8 +71,8 @@ def make(folder):
   draw(folder)
   start = functools.partial(
       beam_runner.beam_runner, beam_runner.parse([]), f'{folder}/scratch')
-  splits = custom.group_rows(
-      custom.read_rows(f'{folder}/captions.csv', 'image', 'caption', None),
+  splits = captioned_images.by_split(
+      annotations.read(f'{folder}/captions.csv'),
       f'{folder}/images')
   build.build(
       captioned_images.split_at_random(splits[None], 0.2, 0),

@@ -122,8 +122,8 @@ def test_no_configuration_at_all(launch, tmp_path):
   assert f'{tmp_path}/new' in finished.error
 
 
-def test_an_override_without_a_file_is_not_passed_over(trained, launch):
-  finished = launch('im2txt.train', f'--train_dir={trained.folder}',
+def test_an_override_without_a_file_is_not_passed_over(tmp_path, launch):
+  finished = launch('im2txt.train', f'--train_dir={tmp_path}',
                     '--number_of_steps=6', '--config.model.batch_size=2')
   assert finished.returncode == 2
   assert 'config.model.batch_size' in finished.error
@@ -204,7 +204,8 @@ def test_a_configuration_that_does_not_fit_leaves_the_run_as_it_is(
   finished = launch(
       'im2txt.train', f'--train_dir={run_folder}',
       f'--config={task.config_file}', '--config.model.embedding_size=5',
-      f'--input_file_pattern={task.train_pattern}', '--number_of_steps=8')
+      f'--input_file_pattern={task.train_pattern}', '--number_of_steps=8',
+      '--change_config')
   assert finished.returncode == 1
   assert 'model.ckpt-6' in finished.lines[-1]
   assert 'shape' in finished.lines[-1]
