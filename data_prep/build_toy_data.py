@@ -95,7 +95,8 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
     seed: what everything follows from.
 
   Raises:
-    ValueError: more scenes are asked for than there are.
+    ValueError: more scenes are asked for than there are, or the folder has
+      annotations that are not of scenes.
     OSError: a file cannot be written, or another process is writing there.
   """
   chosen = toy_scenes.sample_scenes(num_train + num_val,
@@ -103,6 +104,11 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
   scenes = dict(enumerate(chosen, 1))
   splits = {'train': dict(list(scenes.items())[:num_train]),
             'val': dict(list(scenes.items())[num_train:])}
+  annotations = os.path.join(output_dir, 'annotations')
+  if file_system.exists(annotations) and not file_system.exists(
+      os.path.join(annotations, 'scenes.json')):
+    raise ValueError(f'--output_dir={output_dir} has annotations of other '
+                     'images; name another folder')
   file_system.makedirs(output_dir)
   with locks.folder(output_dir):
     _write(output_dir, splits, seed)

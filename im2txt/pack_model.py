@@ -39,6 +39,20 @@ class Flags:
         'checkpoint.', flag_values=values)
 
 
+def check_folder(folder: str) -> None:
+  """Refuse a folder whose files would be lost.
+
+  Raises:
+    ValueError: it has files of a model's names, but no packed model.
+  """
+  if file_system.exists(os.path.join(folder, packed_model.FILE_NAME)):
+    return
+  for name in (configuration.CONFIG_FILE, vocabulary.FILE_NAME):
+    if file_system.exists(os.path.join(folder, name)):
+      raise ValueError(f'--output_dir={folder} has a file {name} that is of no '
+                       'packed model; name another folder')
+
+
 def pack(checkpoint_path: str, folder: str, vocab_file: str | None) -> None:
   """Pack a checkpoint of a run folder, or one of im2txt.
 
@@ -54,6 +68,7 @@ def pack(checkpoint_path: str, folder: str, vocab_file: str | None) -> None:
   if checkpoints.newest(folder):
     raise ValueError(f'--output_dir={folder} is a run folder, whose '
                      'configuration would be lost; name another')
+  check_folder(folder)
   prefix = checkpoints.latest(checkpoint_path)
   source = os.path.dirname(prefix)
   config = trained_model.load_config(prefix)

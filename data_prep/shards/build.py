@@ -19,6 +19,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -48,11 +49,22 @@ from data_prep.shards.items import (
   shard_pattern,
   temporary_pattern,
 )
-from im2txt.files import atomic_files, file_system, json_files, locks
+from im2txt.files import (
+    atomic_files,
+    file_system,
+    json_files,
+    locks,
+    overwriting,
+)
 from im2txt.text import caption_styles, vocabulary
 
 # In build.json, where the least count of a word is no setting.
 _CHOSEN = 'chosen by the captions'
+# How files begin that a build writes.
+_OWN = {'images.tsv': re.compile(rb'\Asplit\timage_id\tfile\r?\n'),
+        'bad_images.txt': re.compile(rb'\A[^\n]+\t[^\n]+\n'),
+        'build.json': re.compile(rb'\A{\s*"settings"')}
+_VOCABULARY = re.compile(rb'\A\S+ [0-9]+\r?\n')
 # So many bad images never stop a build, unless they are half of all.
 _ALLOWED_BAD = 5
 
@@ -78,6 +90,7 @@ class Options:
   max_side: int = 0       # See ImageFormat, likewise the next.
   jpeg_quality: int = 95
   max_bad_fraction: float = 0.01
+  overwrite: bool = False  # Replace files that no build has written.
   # Starts the runner that does the work.
   runner: Callable[[], AbstractContextManager[Runner]] = functools.partial(
       local_runner, 8)
@@ -111,6 +124,7 @@ def build(splits: Splits, options: Options) -> None:
     splits = sample_pairs(splits, options.max_pairs)
   splits = _without_empty(splits)
   _check_request(splits, options)
+  _check_outputs(options)
   file_system.makedirs(options.output_dir)
   options = _lower_shards(splits, options)
   try:
@@ -159,6 +173,22 @@ def _build(splits: Splits, options: Options) -> None:
         '%d bad images were left out (%s%s); see %s', len(bad),
         ', '.join(list(bad)[:3]), ' ...' * (len(bad) > 3),
         _bad_images_path(options.output_dir))
+
+
+def _check_outputs(options: Options) -> None:
+  """Refuse to replace files that no build has written.
+
+  Raises:
+    ValueError: there is such a file.
+  """
+  outputs = [('output_dir', os.path.join(options.output_dir, name), earlier)
+             for name, earlier in _OWN.items()]
+  if not options.vocab_file:
+    outputs.append((
+        'word_counts_output_file' if options.word_counts_output_file
+        else 'output_dir', options.vocabulary_path, _VOCABULARY))
+  for flag, path, earlier in outputs:
+    overwriting.check(flag, path, earlier, overwrite=options.overwrite)
 
 
 def _without_empty(splits: Splits) -> Splits:

@@ -10,6 +10,7 @@ from data_prep.runners.flags import RunnerFlags
 from data_prep.runners.local_runner import local_runner
 from data_prep.shards.build import Options
 from data_prep.shards.items import LAYOUTS
+from im2txt.flags.overwrite import OverwriteFlag
 from im2txt.text import caption_styles
 
 # The flags are the command's that constructs them, and in its --help.
@@ -56,6 +57,7 @@ class BuildFlags:
     self.num_threads = flags.DEFINE_integer(
         'num_threads', 8, 'With --runner=local: number of worker processes, at '
         'most one a CPU.', lower_bound=1, flag_values=values)
+    self.overwrite = OverwriteFlag(values)
     self.runner = RunnerFlags('worker processes of this machine', values)
     self._define_records(values)
     self._define_words(values)
@@ -135,6 +137,7 @@ class BuildFlags:
         max_side=self.max_side.value,
         jpeg_quality=self.jpeg_quality.value,
         max_bad_fraction=self.max_bad_fraction.value,
+        overwrite=self.overwrite.value(),
         runner=self.runner.choose(
             functools.partial(local_runner, self.num_threads.value),
             self.output_dir.value))

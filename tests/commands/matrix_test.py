@@ -1,8 +1,8 @@
 """Every decoder with every encoder, at toy size.
 
-With the two small encoders everything runs: training by SGD or Adam, both
-searches, pixels and cached features. With inception_v3 and resnet_v1_50, of
-which the encoders' own tests have the numbers, graphs are built only, for that
+With the tests' own encoder and the two small ones everything runs: training by
+SGD or Adam, both searches, pixels and cached features; of the small ones one
+pair, the others are marked long. With inception_v3 and resnet_v1_50, of which the encoders' own tests have the numbers, graphs are built only, for that
 takes seconds by itself; resnet_v1_101 and resnet_v1_152 are resnet_v1_50 with
 more blocks and say the same shapes, so that one decoder each does for them.
 
@@ -39,6 +39,13 @@ HEIGHT, WIDTH = 80, 107
 SMALL = ('efficientnet_lite0', 'mobilenet_v3_small')
 LARGE = ('inception_v3', 'resnet_v1_50', 'efficientnet_lite2')
 DEEP = ('resnet_v1_101', 'resnet_v1_152')
+RUN = (tiny_encoder.NAME, *SMALL)
+QUICK = [(tiny_encoder.NAME, name) for name in DECODERS] + [
+    (SMALL[0], 'show_attend_tell')]
+PAIRS = [
+    pytest.param(encoder, decoder, marks=[] if (encoder, decoder) in QUICK
+                 else pytest.mark.long)
+    for encoder in RUN for decoder in DECODERS]
 # Of those that have them.
 FIELDS = {'attention_size': 7, 'num_layers': 1, 'num_heads': 3,
           'feed_forward_size': 13, 'max_positions': 9, 'num_lstm_layers': 2}
@@ -106,9 +113,7 @@ def make_lively():
           if v.op.name.endswith('/moving_variance')]
 
 
-@pytest.mark.parametrize('decoder', DECODERS)
-@pytest.mark.parametrize('encoder', [
-    SMALL[0], pytest.param(SMALL[1], marks=pytest.mark.long)])
+@pytest.mark.parametrize(('encoder', 'decoder'), PAIRS)
 def test_training_and_both_searches(encoder, decoder):
   config = make_config(encoder, decoder)
   random = np.random.default_rng(1)
@@ -116,7 +121,7 @@ def test_training_and_both_searches(encoder, decoder):
   words = random.integers(0, V, (B, T + 1))
   # Each encoder meets both optimisers, and so does each decoder.
   optimizer = ('SGD', 'Adam')[
-      (list(DECODERS).index(decoder) + SMALL.index(encoder)) % 2]
+      (list(DECODERS).index(decoder) + RUN.index(encoder)) % 2]
   with tf.Graph().as_default(), tf1.Session() as session:
     tf1.set_random_seed(1)
     batch = pipeline.make_batch(None, config, training=True)
@@ -157,7 +162,9 @@ def test_training_and_both_searches(encoder, decoder):
       assert logprobs[0] == pytest.approx(expected.logprob, rel=1e-5)
 
 
-@pytest.mark.parametrize('encoder', LARGE)
+@pytest.mark.parametrize('encoder', [
+    LARGE[0], *(pytest.param(name, marks=pytest.mark.long)
+                for name in LARGE[1:])])
 def test_graphs_of_large_encoders(encoder):
   with tf.Graph().as_default():
     images = tf1.placeholder(tf.float32, [None, HEIGHT, WIDTH, 3])
@@ -186,6 +193,7 @@ def test_graphs_of_large_encoders(encoder):
       assert captions.sentences.shape.rank == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('encoder', DEEP)
 def test_graphs_of_deep_encoders(encoder):
   with tf.Graph().as_default():

@@ -107,3 +107,35 @@ def test_home(scripted, images, launch, tmp_path):
   assert finished.returncode == 0, finished.stderr
   assert (images / 'a.txt').read_text().count('Captions for image ') == 2
   assert not list(work.iterdir())
+
+
+@pytest.mark.parametrize(('name', 'flags'), [
+    ('images.tsv', []), ('word_counts.txt', []), ('build.json', []),
+    ('counts.txt', ['--word_counts_output_file={}/counts.txt'])])
+def test_a_build_replaces_no_file_of_others(name, flags, tmp_path, launch):
+  Image.new('RGB', (9, 7)).save(tmp_path / 'a.jpg')
+  captions = 'image\tcaption\na.jpg\ta dog\n'
+  (tmp_path / name).write_text(captions)
+  (tmp_path / 'captions.tsv').write_text(captions)
+  flags = ['data_prep.build_custom_data', f'--output_dir={tmp_path}',
+           f'--captions_file={tmp_path}/captions.tsv', '--num_threads=1',
+           *(flag.format(tmp_path) for flag in flags)]
+  refused(launch(*flags), 'word_counts_output_file' if name == 'counts.txt'
+          else 'output_dir')
+  assert (tmp_path / name).read_text() == captions
+  # Twice: with the flag, then because they are its own.
+  for more in (['--overwrite'], []):
+    finished = launch(*flags, *more)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_packing_and_drawing_replace_no_file_of_others(
+    trained, tmp_path, launch):
+  (tmp_path / 'config.json').write_text('{}')
+  refused(launch('im2txt.pack_model', f'--checkpoint_path={trained.folder}',
+                 f'--output_dir={tmp_path}'), 'output_dir')
+  (tmp_path / 'annotations').mkdir()
+  (tmp_path / 'annotations' / 'captions_train.json').write_text('{}')
+  refused(launch('data_prep.build_toy_data', f'--output_dir={tmp_path}',
+                 '--num_train=1', '--num_val=1'), 'output_dir')
+  assert (tmp_path / 'config.json').read_text() == '{}'
