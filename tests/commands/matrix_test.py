@@ -2,9 +2,10 @@
 
 With the tests' own encoder and the two small ones everything runs: training by
 SGD or Adam, both searches, pixels and cached features; of the small ones one
-pair, the others are marked long. With inception_v3 and resnet_v1_50, of which the encoders' own tests have the numbers, graphs are built only, for that
-takes seconds by itself; resnet_v1_101 and resnet_v1_152 are resnet_v1_50 with
-more blocks and say the same shapes, so that one decoder each does for them.
+pair, the others are marked long. With inception_v3 and resnet_v1_50, of which
+the encoders' own tests have the numbers, graphs are built only, for that takes
+seconds by itself; resnet_v1_101 and resnet_v1_152 are resnet_v1_50 with more
+blocks and say the same shapes, so that one decoder each does for them.
 
 Shapes: B images, T padded caption length, V vocabulary.
 """
