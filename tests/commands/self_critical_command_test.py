@@ -99,7 +99,7 @@ def test_another_vocabulary_than_the_checkpoints(
   words.write_text(task.vocab_file.read_text().replace('red ', 'pink '))
   one_mistake(
       critical(f'--init_checkpoint={trained.folder}', f'--vocab_file={words}'),
-      str(words), str(trained.folder))
+      str(words), str(task.vocab_file))
 
 
 def test_captions_of_an_image_in_several_records(
