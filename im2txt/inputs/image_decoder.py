@@ -180,8 +180,10 @@ def _reduction(image: Image.Image, data: bytes) -> int | None:
   """Return by how much an image is to be decoded smaller; None: too large."""
   if _is_small(image, 1):
     return 1
-  # Only such JPEGs are decoded without all of their coefficients in memory.
-  if image.format in ('JPEG', 'MPO') and _has_one_scan(data):
+  # Only such JPEGs are decoded without all of their coefficients in memory. A
+  # whole one has two bits at the least for each 8 x 8 pixels.
+  if (image.format in ('JPEG', 'MPO') and _has_one_scan(data)
+      and image.width * image.height <= 256 * len(data)):
     return next((n for n in _REDUCTIONS if _is_small(image, n)), None)
   return None
 

@@ -157,8 +157,8 @@ def _read_result(entry: Any, where: str) -> tuple[int | str, str]:
     raise ValueError(f"{where}: 'image_id' or 'caption' is missing; results "
                      'are [{"image_id": 42, "caption": "a man ..."}, ...]')
   value = values[layout.image]
-  # Any number will do: it is only compared.
-  image_id = (value if type(value) is int  # Not bool.
+  # Any will do: it is only compared. Of the types of JSON bool is an int, too.
+  image_id = (value if type(value) in (int, str)
               else caption_json.image_id(value))
   if image_id is None:
     raise ValueError(f'{where}: {layout.image!r} is no id')

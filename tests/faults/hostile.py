@@ -81,7 +81,7 @@ def images(run: pathlib.Path, good: pathlib.Path, place: Workplace) -> Row:
   row.message = told[0] if told else ''
   most = peak - plain
   if (finished.returncode != 1 or len(told) != len(bombs) - 1
-      or 'Traceback' in finished.stderr):  # A .tif is not looked for.
+      or 'Traceback' in finished.stderr):  # Of a GIF one frame is decoded.
     row.mistakes.append(tail(finished))
   if peak - plain > _MOST:
     row.mistakes.append(f'run_inference took {peak} MB, not {plain}')

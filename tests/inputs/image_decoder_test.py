@@ -49,10 +49,11 @@ def gif(size, frames):
 @pytest.mark.parametrize('data, said', [
     (png(30_000, 3_400), '30000 x 3400 pixels are more than 100 megapixels'),
     (png(30_000, 30_000), '900000000 pixels'),
+    (jpeg(13_000, 13_000), '13000 x 13000 pixels'),  # Of 16 x 16 there.
     # Its coefficients would all be in memory at once.
     (jpeg(13_000, 13_000, progressive=True), '13000 x 13000 pixels'),
     (jpeg(60_000, 60_000, progressive=True), '60000 x 60000 pixels'),
-], ids=['png', 'large png', 'progressive', 'large progressive'])
+], ids=['png', 'large png', 'jpeg', 'progressive', 'large progressive'])
 def test_what_is_too_large(data, said):
   problem, is_plain_jpeg, pixels = image_decoder.decode_other(data)
   assert said in problem.decode()
@@ -87,7 +88,7 @@ def test_large_jpegs_are_decoded_smaller(monkeypatch, size, reduced):
 
 
 def test_a_jpeg_too_large_for_pillow_to_open(monkeypatch):
-  data = jpeg(13_500, 13_500)
+  data = jpeg(13_500, 13_500) + bytes(800_000)
   with image_decoder.opened(data) as opened:
     assert opened.size == (13_500, 13_500)
     assert not image_decoder.is_plain_jpeg(data, opened)

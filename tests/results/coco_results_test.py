@@ -198,5 +198,5 @@ def test_forms_of_results(tmp_path, content):
   path = tmp_path / 'results'
   path.write_text(content)
   found = coco_results.read(str(path))
-  assert {name: caption.strip() for name, caption in found.items()} == {
-      'a.jpg': 'A dog', 3: ''}
+  assert {str(name): caption.strip() for name, caption in found.items()} == {
+      'a.jpg': 'A dog', '3': ''}
