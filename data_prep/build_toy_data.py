@@ -23,7 +23,10 @@ from tqdm import tqdm
 
 from data_prep.toy import toy_images, toy_scenes
 from im2txt import command_line
-from im2txt.files import atomic_files, file_system, locks
+from im2txt.files import atomic_files, file_system, locks, overwriting
+
+# How captions files begin that are written here.
+_OWN = re.compile(rb'\A{\s*"info": {\s*"description": "Toy scenes, ')
 
 
 class Flags:
@@ -81,6 +84,10 @@ def _annotations(split: str, scenes: dict[int, toy_scenes.Scene],
   }, indent=1).encode()
 
 
+def _captions_file(output_dir: str, split: str) -> str:
+  return os.path.join(output_dir, 'annotations', f'captions_{split}.json')
+
+
 def _file_name(split: str, image_id: int) -> str:
   return f'toy_{split}_{image_id:012d}.jpg'
 
@@ -104,11 +111,8 @@ def build(output_dir: str, num_train: int, num_val: int, seed: int) -> None:
   scenes = dict(enumerate(chosen, 1))
   splits = {'train': dict(list(scenes.items())[:num_train]),
             'val': dict(list(scenes.items())[num_train:])}
-  annotations = os.path.join(output_dir, 'annotations')
-  if file_system.exists(annotations) and not file_system.exists(
-      os.path.join(annotations, 'scenes.json')):
-    raise ValueError(f'--output_dir={output_dir} has annotations of other '
-                     'images; name another folder')
+  for split in splits:
+    overwriting.check('output_dir', _captions_file(output_dir, split), _OWN)
   file_system.makedirs(output_dir)
   with locks.folder(output_dir):
     _write(output_dir, splits, seed)
@@ -136,7 +140,7 @@ def _write(
       truth[name] = scene._asdict()
       progress.update()
     atomic_files.write_bytes(
-        os.path.join(annotations_dir, f'captions_{split}.json'),
+        _captions_file(output_dir, split),
         _annotations(split, members, captions))
   progress.close()
   atomic_files.write_bytes(

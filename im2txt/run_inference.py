@@ -27,6 +27,7 @@ Cut off, the same command goes on where it was. A checkpoint of im2txt itself
 works too; it needs its --vocab_file.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -197,16 +198,18 @@ def caption_and_write(
       'thumbnails': wanted.show_images}
   with wanted.journal(settings) as journal:
     left = files if journal is None else journal.left(files)
-    batches = show_progress(
-        batch_captioner.caption_files(
-            model, left, search, flags_.batch_size.value,
-            _THUMBNAIL_SIDE if wanted.show_images else None, rerank),
-        len(left),
-        # On a terminal printed captions show the progress themselves.
-        quiet=not wanted.files and sys.stdout.isatty())
-    results = (itertools.chain.from_iterable(batches) if journal is None
-               else journal.complete(files, batches))
-    return outputs.write(wanted, labels, results)
+    # Closed whatever happens: a process does not end while images are decoded.
+    with contextlib.closing(batch_captioner.caption_files(
+        model, left, search, flags_.batch_size.value,
+        _THUMBNAIL_SIDE if wanted.show_images else None,
+        rerank)) as captioned:
+      batches = show_progress(
+          captioned, len(left),
+          # On a terminal printed captions show the progress themselves.
+          quiet=not wanted.files and sys.stdout.isatty())
+      results = (itertools.chain.from_iterable(batches) if journal is None
+                 else journal.complete(files, batches))
+      return outputs.write(wanted, labels, results)
 
 
 def main(flags_: Flags, arguments: list[str]) -> int:

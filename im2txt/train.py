@@ -165,6 +165,8 @@ def check_change(
       os.path.join(train_dir, configuration.CONFIG_FILE))):
     return
   asked = flags_.config.overrides()
+  if flags_.bad_records.value():
+    asked.add('model.bad_records')
   changes = [
       change for change in configuration.changes(
           run_folder.load_config(train_dir), config)

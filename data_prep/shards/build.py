@@ -219,9 +219,10 @@ def _resumed(options: Options) -> Options:
   They had a default of their own, whatever it left of the words.
   """
   if options.min_word_count is None:
+    # What is wrong with the file is said when the folder is looked at.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
       begun = json_files.read(build_json_path(options.output_dir))
-      count = begun['settings'].get('min_word_count')
+      count = begun['settings']['min_word_count']
       if isinstance(count, int):
         return dataclasses.replace(options, min_word_count=count)
   return options
