@@ -41,7 +41,7 @@ def test_another_configuration_is_refused_unless_asked_for(
   before = (run / 'config.json').read_bytes()
   flags = ['im2txt.train', f'--train_dir={run}', '--number_of_steps=7',
            f'--config={task.config_file}', '--config.model.batch_size=2',
-           f'--input_file_pattern={task.train_pattern}']
+           f'--input_file_pattern={task.train_pattern}', '--bad_records=skip']
   refused = launch(*flags)
   assert refused.returncode == 1
   # Both that the file of the task has otherwise, not the one that was named.
@@ -49,6 +49,7 @@ def test_another_configuration_is_refused_unless_asked_for(
                '--change_config'):
     assert name in refused.error
   assert 'batch_size' not in refused.error
+  assert 'bad_records' not in refused.error
   assert (run / 'config.json').read_bytes() == before
   finished = launch(*flags, '--change_config')
   assert finished.returncode == 0, finished.stderr
