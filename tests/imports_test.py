@@ -21,6 +21,7 @@ ROOMS = (
     ('show_and_tell_model', 'inference_wrapper', 'inference_utils', 'ops'),
     ('caption_generator',),
     ('vocabulary',),
+    ('trained_model',),
     ('inference',),
     ('search',),
     ('checkpoints',),

@@ -8,7 +8,9 @@ import tensorflow as tf
 import tiny_task
 
 from im2txt import configuration, inference_wrapper
-from im2txt.checkpoints import run_folder
+from im2txt import trained_model as earlier_trained_model
+from im2txt import vocabulary as earlier_vocabulary
+from im2txt.checkpoints import run_folder, trained_model
 from im2txt.inference_utils import caption_generator, vocabulary
 from im2txt.inputs import image_processing as image_processing_of_today
 from im2txt.ops import image_embedding, image_processing
@@ -107,3 +109,9 @@ def test_inception():
     assert not g.get_collection(tf1.GraphKeys.TRAINABLE_VARIABLES)
     assert all(v.op.name.startswith('InceptionV3/')
                for v in tf1.global_variables())
+
+
+def test_paths_of_earlier_versions():
+  assert earlier_vocabulary.Vocabulary is vocabulary.Vocabulary
+  assert earlier_trained_model.find is trained_model.find
+  assert earlier_trained_model.PRETRAINED == trained_model.PRETRAINED
