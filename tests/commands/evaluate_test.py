@@ -13,7 +13,7 @@ import tensorflow as tf
 from command_runner import NO_JAVA
 from tiny_task import TRAIN_CAPTIONS
 
-from im2txt import inference_wrapper
+from im2txt import evaluate, inference_wrapper
 from im2txt.checkpoints.run_folder import load_config
 from im2txt.evaluation import best_checkpoint
 from im2txt.evaluation.evaluator import Evaluator
@@ -303,3 +303,20 @@ def test_mistakes(launch, launch_once, task, tmp_path):
   finished = launch('im2txt.evaluate', f'--checkpoint_dir={tmp_path}')
   assert finished.returncode == 2
   assert '--input_file_pattern' in finished.error
+
+
+def test_what_is_evaluated(trained, tmp_path):
+  folder = str(trained.folder)
+  newest = f'{folder}/model.ckpt-6'
+  assert evaluate.find_model(folder, True, 1) == (folder, newest)
+  assert evaluate.find_model(newest, True, 1) == (folder, newest)
+  assert evaluate.find_model(folder, False, 1) == (folder, newest)
+  # A checkpoint of im2txt has no configuration to wait for.
+  for file in trained.folder.glob('model.ckpt-6.*'):
+    shutil.copy(file, tmp_path)
+  assert evaluate.find_model(str(tmp_path), False, 1) == (
+      str(tmp_path), f'{tmp_path}/model.ckpt-6')
+  (tmp_path / 'packed').mkdir()
+  (tmp_path / 'packed' / 'weights.npz').touch()
+  with pytest.raises(ValueError, match='packed model'):
+    evaluate.find_model(f'{tmp_path}/packed', True, 1)

@@ -3,10 +3,12 @@
 import pytest
 import tensorflow as tf
 
+from im2txt import configuration
+from im2txt.inputs import bad_records, sequence_example
 from im2txt.inputs import captions as shard_captions
-from im2txt.inputs import sequence_example
 from im2txt.inputs.sequence_example import Caption
 from im2txt.inputs.shards import Shards
+from im2txt.text import vocabulary
 
 
 def caption(text):
@@ -200,3 +202,46 @@ def test_no_such_shards(tmp_path):
 def test_shards_without_a_record(write):
   with pytest.raises(ValueError, match='hold no captions'):
     shard_captions.read(write([], []))
+
+
+@pytest.fixture
+def vocab(tmp_path):
+  path = tmp_path / 'words.txt'
+  path.write_text('<S> 3\n</S> 3\na 2\ndog 1\n')
+  return vocabulary.Vocabulary(str(path))
+
+
+def with_ids(*ids):
+  """A record of a caption of these ids, with an image that can be read."""
+  encoded = tf.io.encode_jpeg(tf.zeros([5, 7, 3], tf.uint8)).numpy()
+  return sequence_example.make_pair(
+      7, encoded, Caption(list(map(str, ids)), list(ids)))
+
+
+MARKED, UNMARKED, PADDED = (0, 2, 3, 1), (2, 3, 1), (0, 2, 3, 1, 0)
+
+
+@pytest.mark.parametrize(('ids', 'said'), [
+    (UNMARKED, "begins with word id 2 ('a'), not with the marker '<S>' (0)"),
+    (PADDED, "ends with word id 0 ('<S>'), not with the marker '</S>' (1)")])
+def test_captions_without_markers_are_refused_at_once(write, vocab, ids, said):
+  feature = sequence_example.CAPTION_IDS
+  shard_captions.check_markers(write([with_ids(*MARKED)]), feature, vocab)
+  shards = write([with_ids(*ids)])
+  with pytest.raises(ValueError) as refused:
+    shard_captions.check_markers(shards, feature, vocab)
+  assert str(refused.value).startswith(f'{shards.files[0]}, record 0: ')
+  assert said in str(refused.value)
+  # What cannot be read is left to who reads all.
+  shard_captions.check_markers(write([b'no record']), feature, vocab)
+
+
+def test_the_check_names_captions_without_markers(write, vocab):
+  shards = write([with_ids(*MARKED), with_ids(*UNMARKED), with_ids(*PADDED)])
+  config = configuration.ModelConfig(
+      image_height=9, image_width=9, vocab_size=5)
+  assert list(bad_records.look_through(shards, config)) == [None] * 3
+  good, *faults = bad_records.look_through(shards, config, vocab)
+  assert good is None and [fault.number for fault in faults] == [1, 2]
+  assert 'begins with word id 2 not with the marker <S>' in faults[0].reason
+  assert 'ends with word id 0 not with the marker </S>' in faults[1].reason

@@ -56,6 +56,27 @@ def test_the_runs_own_vocabulary_is_found_again(task, tmp_path):
       shards / 'word_counts.txt')
 
 
+def test_another_vocabulary_than_the_shards_is_refused(task, tmp_path):
+  shards = Shards.find(task.train_pattern)
+  words = tmp_path / 'words.txt'
+  text = task.vocab_file.read_text()
+  words.write_text(text.replace('red ', 'pink '))
+  with pytest.raises(ValueError) as refused:
+    start.find_vocabulary(shards, str(words), None)
+  assert f'--vocab_file={words}' in str(refused.value)
+  assert str(task.vocab_file) in str(refused.value)
+  # Of the same words, whatever their counts.
+  words.write_text(text.replace(' ', ' 1'))
+  assert start.find_vocabulary(shards, str(words), None) == str(words)
+
+
+def test_a_checkpoint_without_vocabulary_is_warned_of(
+    task, tmp_path, caplog):
+  start.check_vocabulary(str(task.vocab_file), str(tmp_path / 'model.ckpt-1'))
+  assert str(tmp_path / 'word_counts.txt') in caplog.text
+  assert str(task.vocab_file) in caplog.text
+
+
 @pytest.fixture
 def vocab_file(tmp_path):
   """A vocabulary of 5 words, the unknown one included, in Keras's style."""
