@@ -39,8 +39,8 @@ def look_through(
     example = source.select_version(records.parse(serialized, source, config))
     with tf.control_dependencies(
         _check_markers(example, vocab) if vocab else []):
-      data = tf.nest.map_structure(lambda x: x[tf.newaxis], example.data)
-    return source.decode(data, tf.zeros([1, 2], tf.int64))
+      data = tf.nest.map_structure(tf.identity, example.data)
+    return source.check(data)
 
   return tfrecords.look_through(shards.files, check)
 

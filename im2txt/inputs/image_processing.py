@@ -60,10 +60,16 @@ def process_image(
 
 def decode_image(encoded_image: tf.Tensor) -> tf.Tensor:
   """Decode an image file, string [], of any kind: uint8 [., ., 3], upright."""
+  return orientation.turn_upright(
+      decode_as_stored(encoded_image), encoded_image)
+
+
+def decode_as_stored(encoded_image: tf.Tensor) -> tf.Tensor:
+  """Decode an image file, string []: uint8 [., ., 3], as its pixels lie."""
   image = tf.io.decode_image(
       encoded_image, channels=3, expand_animations=False)
   image.set_shape([None, None, 3])
-  return orientation.turn_upright(image, encoded_image)
+  return image
 
 
 def fit_image(

@@ -38,6 +38,14 @@ class _Images:
     return tf.map_fn(lambda x: process(*x), (encoded_images, seeds),
                      fn_output_signature=tf.float32)
 
+  def check(self, data: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Do what `decode` may fail at, with one file, string [], and no more.
+
+    The rest takes long to be set up anew for each shard.
+    """
+    [encoded_image] = data.values()
+    return image_processing.decode_as_stored(encoded_image)
+
   def images(self, pixels: tf.Tensor) -> tf.Tensor:
     """Return `Batch.images`."""
     return pixels
@@ -73,6 +81,12 @@ class _Features:
     del seeds
     return {key: self._description.unpack(key, packed)
             for key, packed in data.items()}
+
+  def check(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Do what `decode` may fail at, with bytes [] by key."""
+    return self.decode(
+        {key: packed[tf.newaxis] for key, packed in data.items()},
+        tf.zeros([1, 2], tf.int64))
 
   def images(self, features: dict[str, tf.Tensor]) -> Encoding:
     """Return `Batch.images`."""
