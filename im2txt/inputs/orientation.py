@@ -8,6 +8,7 @@ Shapes: N bytes of a file, h, w pixels.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,7 +16,10 @@ import tensorflow as tf
 from im2txt.inputs.exif import ORIENTATION
 
 _SHORT, _LONG = 3, 4  # Types of a tag's value.
-_PADDING = 16  # Zeros behind the bytes of a file, so that it can be read past.
+_WINDOW = 12  # Bytes that are looked at together, as many as an entry has.
+# Of a directory's entry: tag, type, number of values, a value of two bytes, one
+# of four; begin and size.
+_ENTRY = ((0, 2), (2, 2), (4, 4), (8, 2), (8, 4))
 # By orientation, from 1 on: the order of the axes, then which are reversed.
 _ORDERS = [[0, 1, 2]] * 4 + [[1, 0, 2]] * 4
 _REVERSED = [[False, False, False], [False, True, False], [True, True, False],
@@ -70,8 +74,8 @@ def turn_pixels(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
   """
   def turn() -> tf.Tensor:
     return tf.raw_ops.Reverse(
-        tensor=tf.transpose(pixels, tf.constant(_ORDERS)[orientation - 1]),
-        dims=tf.constant(_REVERSED)[orientation - 1])
+        tensor=tf.transpose(pixels, tf.gather(_ORDERS, orientation - 1)),
+        dims=tf.gather(_REVERSED, orientation - 1))
 
   turned = tf.cond(orientation > 1, turn, lambda: pixels)
   return tf.ensure_shape(turned, [None, None, pixels.shape[2]])
@@ -86,165 +90,165 @@ def of_file(encoded_image: tf.Tensor) -> tf.Tensor:
   Returns:
     int32 [], 1 to 8.
   """
-  data = _padded(tf.io.decode_raw(encoded_image, tf.uint8))
   # Most files have none, and are done with here.
   return tf.cond(
-      _occurs(data, b'EXIF'), lambda: _read_tag(_find_exif(data)),
-      lambda: tf.constant(1))
+      tf.strings.regex_full_match(encoded_image, r'(?is)\C*exif\C*'),
+      lambda: _read(encoded_image), lambda: tf.constant(1))
 
 
-class _Part(NamedTuple):
-  """A part of a file; all are int64 [], or [3] of the three kinds of files."""
-
-  content: tf.Tensor      # Where its content begins.
-  content_end: tf.Tensor
-  following: tf.Tensor    # Where the next part begins.
-  is_exif: tf.Tensor      # 1 if the content is EXIF, else 0.
+def _pattern(text: bytes) -> list[int]:
+  """Return the bytes that a window shall have; -1, a point here, is any."""
+  return [-1 if byte == ord('.') else byte
+          for byte in text.ljust(_WINDOW, b'.')]
 
 
-def _find_exif(data: tf.Tensor) -> tf.Tensor:
-  """Return the content, uint8 [.], of the first part of a file that is EXIF.
+def _weights(begin: int, size: int, is_big: bool = True) -> list[int]:
+  """Return what the bytes of a window count in an integer that it holds.
 
   Args:
-    data: uint8 [N], padded; a file that is no JPEG, PNG or WebP has none.
+    begin: where the integer begins.
+    size: its bytes.
+    is_big: whether its first byte counts most.
   """
-  size = tf.size(data, tf.int64) - _PADDING
+  weights = [256 ** i for i in range(size)]
+  return [0] * begin + (weights[::-1] if is_big else weights) + [0] * (
+      _WINDOW - begin - size)
+
+
+class _Format(NamedTuple):
+  """How files of a format are divided into parts; sizes are in bytes."""
+
+  magic: list[int]   # Pattern of the begin of a file.
+  exif: list[int]    # Pattern of a part that is EXIF.
+  length: list[int]  # Weights of a part's length.
+  first: int         # Where the first part begins.
+  content: int       # Where its content begins in a part.
+  uncounted: int     # Of these the length knows nothing.
+  checksum: int      # Behind the content, not counted.
+  padding: int       # Behind the content if its length is odd.
+  is_jpeg: bool
+
+  def after_magic(self) -> list[int]:
+    """Return all else as one row of a table."""
+    return [*self.exif, *self.length, *self[3:]]
+
+
+_FORMATS = (
+    _Format(_pattern(b'\xff\xd8\xff'), _pattern(b'\xff\xe1..Exif\0\0'),
+            _weights(2, 2), first=2, content=4, uncounted=2, checksum=0,
+            padding=0, is_jpeg=True),
+    _Format(_pattern(b'\x89PNG'), _pattern(b'....eXIf'), _weights(0, 4),
+            first=8, content=8, uncounted=8, checksum=4, padding=0,
+            is_jpeg=False),
+    _Format(_pattern(b'RIFF....WEBP'), _pattern(b'EXIF'),
+            _weights(4, 4, is_big=False), first=12, content=8, uncounted=8,
+            checksum=0, padding=1, is_jpeg=False))
+
+
+def _read(encoded_image: tf.Tensor) -> tf.Tensor:
+  """Read the orientation, int32 [], of a file, string []."""
+  data = tf.io.decode_raw(encoded_image, tf.uint8)
+  size = tf.size(data, tf.int64)
+  data = tf.concat([data, [0]], axis=0)
+  places = tf.range(_WINDOW, dtype=tf.int64)
+
+  def window(position):
+    """Return the bytes from positions on, int64 [..., window], 0 behind all."""
+    return tf.cast(
+        tf.gather(data, tf.minimum(position + places, size)), tf.int64)
+
+  return _read_tag(window, *_find_exif(window, size))
+
+
+def _find_exif(
+    window: Callable[[tf.Tensor], tf.Tensor], size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Find the first part of a file that is EXIF.
+
+  Args:
+    window: reads bytes from a position on, int64 [window].
+    size: bytes of the file, int64 [].
+
+  Returns:
+    Begin and end of its content, int64 []; both 0 if there is none, as in a
+    file that is no JPEG, PNG or WebP.
+  """
   zero = tf.constant(0, tf.int64)
-  is_kind = tf.stack([
-      _stands_at(data, zero, b'\xff\xd8\xff'),
-      _stands_at(data, zero, b'\x89PNG'),
-      _stands_at(data, zero, b'RIFF') & _stands_at(data, zero + 8, b'WEBP')])
-  is_kind = tf.cast(is_kind, tf.int64)
+  # [formats]
+  is_format = _is_like(window(zero), [form.magic for form in _FORMATS])
+  exif, length_weights, sizes = tf.split(tf.gather(
+      tf.constant([form.after_magic() for form in _FORMATS], tf.int64),
+      tf.argmax(is_format)), [_WINDOW, _WINDOW, -1])
+  first, content, uncounted, checksum, padding, is_jpeg = tf.unstack(sizes, 6)
+  is_jpeg = is_jpeg > 0
 
   def step(position, begin, end):
-    parts = map(tf.stack, zip(
-        _segment(data, position), _png_chunk(data, position),
-        _webp_chunk(data, position), strict=True))
-    part = _Part(*(tf.reduce_sum(x * is_kind) for x in parts))
-    found = (part.is_exif > 0) & (part.content_end <= size)
-    return (tf.where(found | (part.following <= position), size,
-                     part.following),
-            tf.where(found, part.content, begin),
-            tf.where(found, part.content_end, end))
+    head = window(position)
+    mark, kind, *_ = tf.unstack(head, _WINDOW)
+    length = tf.reduce_sum(head * length_weights)
+    content_end = position + uncounted + length
+    # Any number of bytes 0xff may stand before a segment of a JPEG; its pixels
+    # and its end come behind all segments.
+    following = tf.where(
+        is_jpeg & tf.equal(kind, 0xff), position + 1,
+        content_end + checksum + length % 2 * padding)
+    is_last = is_jpeg & (
+        tf.not_equal(mark, 0xff) | tf.equal(kind, 0xda) | tf.equal(kind, 0xd9))
+    is_exif = _is_like(head, exif) & (content_end <= size)
+    return (tf.where(is_last | is_exif, size, following),
+            tf.where(is_exif, position + content, begin),
+            tf.where(is_exif, content_end, end))
 
   _, begin, end = tf.while_loop(
       lambda position, *_: position < size - 1, step,
-      # Heads of files without parts end the loop in its first step.
-      [tf.reduce_sum(is_kind * [2, 8, 12]), zero, zero])
-  return data[begin:end]
+      [tf.where(tf.reduce_any(is_format), first, size), zero, zero])
+  return begin, end
 
 
-def _segment(data: tf.Tensor, position: tf.Tensor) -> _Part:
-  """Read a segment of a JPEG."""
-  mark, kind = (_integer(data, position + i, 1) for i in (0, 1))
-  end = position + 2 + _integer(data, position + 2, 2)
-  is_last = (tf.not_equal(mark, 0xff) | tf.equal(kind, 0xda)
-             | tf.equal(kind, 0xd9))
-  is_exif = ~is_last & tf.equal(kind, 0xe1) & _stands_at(
-      data, position + 4, b'Exif\0\0')
-  # Any number of bytes 0xff may stand before a segment.
-  following = tf.where(tf.equal(kind, 0xff), position + 1, end)
-  return _Part(position + 4, end, tf.where(is_last, position, following),
-               tf.cast(is_exif, tf.int64))
+def _read_tag(
+    window: Callable[[tf.Tensor], tf.Tensor], begin: tf.Tensor, end: tf.Tensor
+) -> tf.Tensor:
+  """Return the orientation, int32 [], in EXIF.
 
-
-def _png_chunk(data: tf.Tensor, position: tf.Tensor) -> _Part:
-  """Read a chunk of a PNG."""
-  end = position + 8 + _integer(data, position, 4)
-  return _Part(position + 8, end, end + 4, tf.cast(
-      _stands_at(data, position + 4, b'eXIf'), tf.int64))
-
-
-def _webp_chunk(data: tf.Tensor, position: tf.Tensor) -> _Part:
-  """Read a chunk of a WebP."""
-  length = _integer(data, position + 4, 4, is_big=False)
-  end = position + 8 + length
-  return _Part(position + 8, end, end + length % 2, tf.cast(
-      _stands_at(data, position, b'EXIF'), tf.int64))
-
-
-def _read_tag(content: tf.Tensor) -> tf.Tensor:
-  """Return the orientation, int32 [], in EXIF, uint8 [N]."""
+  Args:
+    window: reads bytes from positions, int64 [..., 1]: int64 [..., window].
+    begin: of the EXIF, int64 [].
+    end: behind its last byte.
+  """
   # Some writers of PNG and WebP have the mark of JPEG there, too.
-  is_marked = _stands_at(
-      _padded(content), tf.constant(0, tf.int64), b'Exif\0\0')
-  content = content[tf.where(is_marked, 6, 0):]
-  size = tf.size(content, tf.int64)
-  data = _padded(content)
-  is_big = _stands_at(data, tf.constant(0, tf.int64), b'MM\0*')
-  is_tiff = is_big | _stands_at(data, tf.constant(0, tf.int64), b'II*\0')
+  begin += 6 * tf.cast(
+      _is_like(window(begin), _pattern(b'Exif\0\0')), tf.int64)
+  head = window(begin)
+  is_big, is_little = tf.unstack(
+      _is_like(head, [_pattern(b'MM\0*'), _pattern(b'II*\0')]), 2)
+  weights = tf.where(is_big, *(
+      tf.constant([_weights(*place, order) for place in _ENTRY], tf.int64)
+      for order in (True, False)))  # [5, window]
 
-  def integer(position, length):
-    return _integer(data, position, length, is_big)
+  def fields(windows):  # [..., window], then 5 of [...].
+    return tf.unstack(
+        tf.reduce_sum(windows * weights, axis=-1), len(_ENTRY), axis=-1)
 
-  directory = tf.minimum(integer(tf.constant(4, tf.int64), 4), size)
-  count = tf.minimum(
-      integer(directory, 2), tf.maximum(size - directory - 2, 0) // 12)
-  # [entries]
-  entries = directory + 2 + 12 * tf.range(tf.maximum(count, 0))
-  is_short, is_long = (
-      tf.equal(integer(entries + 2, 2), kind) for kind in (_SHORT, _LONG))
-  value = tf.where(
-      is_short, integer(entries + 8, 2), integer(entries + 8, 4))
+  # The place of the directory stands in the head as the number of values does
+  # in an entry, the number of entries in the directory as the tag in an entry.
+  directory = tf.minimum(begin + fields(head)[2], end)
+  count = tf.minimum(fields(window(directory))[0],
+                     tf.maximum(end - directory - 2, 0) // 12)
+  positions = directory + 2 + 12 * tf.range(count)
+  tag, kind, values, short, long = fields(
+      window(tf.reshape(positions, [-1, 1, 1])))
+  is_short = tf.equal(kind, _SHORT)
   counts = (
-      is_tiff & tf.equal(integer(entries, 2), ORIENTATION)
-      & (is_short | is_long) & tf.equal(integer(entries + 4, 4), 1))
-  value = tf.concat([[1], tf.boolean_mask(value, counts)], axis=0)[-1]
+      (is_big | is_little) & tf.equal(tag, ORIENTATION) & tf.equal(values, 1)
+      & (is_short | tf.equal(kind, _LONG)))
+  # Of several tags the last counts: the position comes before the value.
+  value = tf.where(
+      counts, positions * 2 ** 32 + tf.where(is_short, short, long), 1)
+  value = tf.maximum(tf.reduce_max(value), 1) % 2 ** 32
   return tf.where((value >= 1) & (value <= 8), tf.cast(value, tf.int32), 1)
 
 
-def _padded(data: tf.Tensor) -> tf.Tensor:
-  return tf.concat([data, tf.zeros([_PADDING], tf.uint8)], axis=0)
-
-
-def _bytes_at(
-    data: tf.Tensor, position: tf.Tensor, number: int
-) -> tf.Tensor:
-  """Return bytes, int64 [..., number]; those behind the end are 0.
-
-  Args:
-    data: uint8 [N], padded.
-    position: int64 [...].
-    number: at most as many as the padding has.
-  """
-  first = tf.minimum(position, tf.size(data, tf.int64) - number)
-  return tf.cast(tf.gather(
-      data, first[..., tf.newaxis] + tf.range(number, dtype=tf.int64)),
-      tf.int64)
-
-
-def _integer(
-    data: tf.Tensor, position: tf.Tensor, length: int,
-    is_big: tf.Tensor | bool = True,
-) -> tf.Tensor:
-  """Read unsigned integers, int64 [...].
-
-  Args:
-    data: uint8 [N], padded.
-    position: int64 [...].
-    length: bytes of each integer.
-    is_big: whether the first byte counts most, bool [].
-  """
-  weights = [256 ** i for i in range(length)]
-  return tf.reduce_sum(_bytes_at(data, position, length) * tf.where(
-      is_big, tf.constant(weights[::-1], tf.int64),
-      tf.constant(weights, tf.int64)), axis=-1)
-
-
-def _stands_at(
-    data: tf.Tensor, position: tf.Tensor, text: bytes
-) -> tf.Tensor:
-  """Return whether a text stands at a position, bool []."""
-  return tf.reduce_all(tf.equal(
-      _bytes_at(data, position, len(text)),
-      tf.constant(list(text), tf.int64)))
-
-
-def _occurs(data: tf.Tensor, text: bytes) -> tf.Tensor:
-  """Return whether a text of letters stands anywhere, in any case, bool []."""
-  upper = tf.bitwise.bitwise_and(data, 0xdf)
-  last = tf.size(data) - len(text) + 1
-  found = tf.equal(upper[:last], text[0])
-  for i, letter in enumerate(text[1:], 1):
-    found &= tf.equal(upper[i:last + i], letter)
-  return tf.reduce_any(found)
+def _is_like(window: tf.Tensor, pattern: tf.Tensor | list) -> tf.Tensor:
+  """Return whether windows [..., window] are like patterns, bool [...]."""
+  pattern = tf.convert_to_tensor(pattern, tf.int64)
+  return tf.reduce_all((pattern < 0) | tf.equal(window, pattern), axis=-1)
