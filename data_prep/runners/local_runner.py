@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -12,6 +13,10 @@ from tqdm import tqdm
 from data_prep.runners import worker_pool
 from data_prep.runners.runner import Label, Runner
 
+# Workers start when there are more items, or images in shards; until then the
+# work is done sooner than they import what they need, some four seconds.
+FEW = 50
+_FEW_TEXTS = 40  # Texts are so many times as fast as images.
 _MAX_CHUNK = 200  # Items that a worker is sent at a time.
 _MIN_CHUNKS = 50  # Of many items, so that all workers are busy to the end.
 
@@ -19,22 +24,26 @@ _T = TypeVar('_T')
 
 
 @contextlib.contextmanager
-def local_runner(max_workers: int) -> Iterator[Runner]:
-  """Start worker processes, which end with the `with` block.
+def local_runner(max_workers: int, few: int = FEW) -> Iterator[Runner]:
+  """Make a runner of worker processes, which end with the `with` block.
 
   Args:
     max_workers: at most so many, and at most one a CPU.
+    few: work of so many images, or fewer, is done in this process.
 
   Raises:
     ChildProcessError: a worker died.
   """
   workers = min(max_workers, worker_pool.available_cpus())
-  logging.info('%d worker processes', workers)
-  # Each worker would import them for itself, and nltk takes a second.
-  with worker_pool.worker_pool(workers, [
-      'data_prep.shards.shard_writer', 'data_prep.shards.build',
-      'nltk']) as pool:
-    yield _LocalRunner(pool)
+
+  def start() -> ProcessPoolExecutor:
+    logging.info('%d worker processes', workers)
+    # Each worker would import them for itself, and nltk takes a second.
+    return stack.enter_context(worker_pool.worker_pool(workers, [
+        'data_prep.shards.shard_writer', 'data_prep.shards.build', 'nltk']))
+
+  with contextlib.ExitStack() as stack:
+    yield _LocalRunner(start, few)
 
 
 @contextlib.contextmanager
@@ -46,12 +55,17 @@ def in_this_process() -> Iterator[Runner]:
 class _LocalRunner(Runner):
   """Give the items to worker processes; the first exception ends the work."""
 
-  def __init__(self, pool: ProcessPoolExecutor):
-    self._pool = pool
+  def __init__(self, start: Callable[[], ProcessPoolExecutor], few: int):
+    """Remember how to start the workers, and what is done without them."""
+    self._start = functools.cache(start)
+    self._few = few
+    self._serial = _SerialRunner()
 
   def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
+    if len(items) <= self._few:
+      return self._serial.filter_map(function, items, label)
     return [result
             for results in self._map_chunks(_filter_map, function, items, label)
             for result in results]
@@ -60,6 +74,8 @@ class _LocalRunner(Runner):
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
       label: Label,
   ) -> collections.Counter[str]:
+    if len(items) <= self._few * _FEW_TEXTS:
+      return self._serial.count_words(function, items, label)
     counts: collections.Counter[str] = collections.Counter()
     for counted in self._map_chunks(_count_words, function, items, label):
       counts.update(counted)
@@ -69,7 +85,11 @@ class _LocalRunner(Runner):
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    jobs = {self._pool.submit(function, item): size
+    if sum(sizes) <= self._few:
+      self._serial.for_each(function, items, sizes, label)
+      return
+    pool = self._start()
+    jobs = {pool.submit(function, item): size
             for item, size in zip(items, sizes, strict=True)}
     with _progress_bar(label, sum(sizes)) as bar:
       for job in as_completed(jobs):
@@ -90,7 +110,8 @@ class _LocalRunner(Runner):
     """
     size = min(_MAX_CHUNK, max(1, len(items) // _MIN_CHUNKS))
     chunks = [items[i:i + size] for i in range(0, len(items), size)]
-    jobs = [self._pool.submit(work, function, chunk) for chunk in chunks]
+    pool = self._start()
+    jobs = [pool.submit(work, function, chunk) for chunk in chunks]
     jobs.reverse()
     with _progress_bar(label, len(items)) as bar:
       for chunk in chunks:

@@ -133,7 +133,7 @@ def test_the_same_shards_however_many_workers(tmp_path, monkeypatch):
     folder = tmp_path / f'{workers} workers'
     build.build({'train': captioned}, build.Options(
         str(folder), {'train': 5}, min_word_count=1, max_side=32,
-        runner=functools.partial(local_runner.local_runner, workers)))
+        runner=functools.partial(local_runner.local_runner, workers, few=0)))
     found.append({path.name: path.read_bytes() for path in folder.iterdir()})
   assert len(found[0]) == 5 + 4
   assert found[0] == found[1]

@@ -16,7 +16,7 @@ LABEL = Label('working', 'item')
 
 
 def start_locally(_):
-  return local_runner.local_runner(2)
+  return local_runner.local_runner(2, few=0)
 
 
 def start_beam(folder):
@@ -129,7 +129,26 @@ def test_a_defect_keeps_its_name(runner):
 
 def test_interrupt_ends_workers_of_this_machine():
   with (pytest.raises(KeyboardInterrupt),
-        local_runner.local_runner(2) as runner):
+        local_runner.local_runner(2, few=0) as runner):
     threading.Thread(target=interrupt_soon).start()
     runner.filter_map(wait_for_ever, range(99), LABEL)
+  assert not multiprocessing.active_children()
+
+
+def process_of(_):
+  return os.getpid()
+
+
+def note_process(item, folder):
+  write((str(item), str(os.getpid())), folder)
+
+
+@pytest.mark.parametrize('total, begun', [(9, False), (10, True)])
+def test_workers_start_for_more_than_a_few(total, begun, tmp_path):
+  with local_runner.local_runner(2, few=9) as runner:
+    found = runner.filter_map(process_of, range(total), LABEL)
+    runner.for_each(functools.partial(note_process, folder=str(tmp_path)),
+                    range(2), [total - 3, 3], LABEL)
+  for process in *found, *(int(x.read_text()) for x in tmp_path.iterdir()):
+    assert (process != os.getpid()) == begun
   assert not multiprocessing.active_children()
