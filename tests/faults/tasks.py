@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import tiny_task
 
-_IMAGES = 24
+_IMAGES = 60  # More than a builder does without workers.
 _COLOURS = ('red', 'green', 'blue')
 TRAIN_STEPS = 24
 SAVE_STEPS = 5

@@ -181,6 +181,7 @@ def make_config(pattern, config_class=configuration.ModelConfig, **fields):
   return config_class(**{
       'input_file_pattern': str(pattern), 'batch_size': 3,
       'vocab_size': VOCAB_SIZE, 'values_per_input_shard': 3,
+      'num_preprocess_threads': 2,
       'image_height': HEIGHT, 'image_width': WIDTH} | fields)
 
 
