@@ -5,6 +5,7 @@ Shapes: B images, N captions side by side, S states, V vocabulary.
 
 from typing import NamedTuple
 
+import fresh_session
 import numpy as np
 import tensorflow as tf
 
@@ -97,7 +98,7 @@ class ScriptedModel:
 
     On some processors the rounding of a row depends on the number of rows.
     """
-    with tf.Graph().as_default(), tf1.Session() as session:
+    with tf.Graph().as_default(), fresh_session.make() as session:
       # As the graph rounds them.
       rows = tf1.placeholder(tf.float32, [None, None])
       softmax = tf.nn.softmax(tf.math.log(rows))

@@ -4,6 +4,7 @@ import math
 import pathlib
 import re
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -180,7 +181,7 @@ def batch(vocab_size=12000):
 def run(model, fetches, **arrays):
   """Run with arrays fed into the model's attributes of these names."""
   feeds = {getattr(model, name): array for name, array in arrays.items()}
-  with model.global_step.graph.as_default(), tf1.Session() as new:
+  with model.global_step.graph.as_default(), fresh_session.make() as new:
     new.run(tf1.global_variables_initializer())
     return new.run(fetches, feeds)
 
@@ -265,7 +266,7 @@ def test_init_fn_gives_the_encoder_its_weights(small):
   encoder = encoders.make(model.config)
   weights = encoder.read_weights(encoder.default_weights())
   assert len(model.inception_variables) == len(weights)
-  with model.global_step.graph.as_default(), tf1.Session() as session:
+  with model.global_step.graph.as_default(), fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     others = tf1.trainable_variables()
     before = session.run(others)

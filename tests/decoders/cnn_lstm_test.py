@@ -4,6 +4,7 @@ Shapes: B images, T padded caption length, V vocabulary, E embedding, H
 hidden, C features.
 """
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -89,7 +90,7 @@ def test_training_normalises_by_the_batch_and_remembers_it(
   values = anything(random)
   assert len(updates()) == 2
   moving = tf1.global_variables(f'{NORM}/moving')
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run([tf1.assign(v, values[v.op.name])
                  for v in tf1.global_variables()])
     normalized = session.run(memory)

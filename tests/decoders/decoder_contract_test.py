@@ -12,6 +12,7 @@ import io
 import math
 from typing import NamedTuple
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -117,7 +118,7 @@ class Built(NamedTuple):
   def session(self):
     """A session in which every variable has its first value."""
     with self.graph.as_default():
-      session = tf1.Session()
+      session = fresh_session.make()
       session.run(tf1.global_variables_initializer())
       return session
 
@@ -201,7 +202,7 @@ def anything(random):
 
 def test_unroll_equals_step_repeated(config, random):
   arrays = batch_arrays(random)
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     tf1.set_random_seed(1)
     encoding = encoders.make(config).encode(
         tf.constant(arrays.images), False, False)
@@ -227,7 +228,7 @@ def test_unroll_equals_step_repeated(config, random):
 
 def test_several_captions_of_an_image_share_its_memory(config, random):
   n = 5
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     words = tf.constant(random.integers(0, V, [2, B * n]))
     decoder, memory, _ = Captioner(config).connect(
         tf.constant(images(random)))
@@ -343,6 +344,7 @@ class Trained(NamedTuple):
   config: configuration.ModelConfig
   folder: str
   encoded_images: list[bytes]
+  images: np.ndarray  # What inference makes of the files.
   input_seqs: np.ndarray
   probabilities: np.ndarray  # [B, T], of each next word of the captions
   model: inference_wrapper.InferenceWrapper
@@ -361,22 +363,22 @@ def trained(config, sure, evaluation, tmp_path_factory):
     sure.saver.save(session, str(tmp_path / 'model.ckpt'), global_step=9)
 
   encoded_images = [encode(image) for image in arrays.images]
-  with tf.Graph().as_default(), tf1.Session() as inference_session:
+  with tf.Graph().as_default(), fresh_session.make() as inference_session:
     model = inference_wrapper.InferenceWrapper()
     model.build_graph_from_config(config, str(tmp_path))(inference_session)
     words = random.integers(0, V, (B, T + 1))
-    with evaluation.graph.as_default(), tf1.Session() as session:
+    with evaluation.graph.as_default(), fresh_session.make() as session:
       tf1.train.Saver().restore(session, str(tmp_path / 'model.ckpt-9'))
-      # What inference makes of the files, for the teacher-forced pass to see.
-      images = session.run([
-          image_processing.process_image(
-              tf.constant(encoded), False, config)
+      encoded_image = tf1.placeholder(tf.string, [])
+      image = image_processing.process_image(encoded_image, False, config)
+      images = np.stack([
+          session.run(image, {encoded_image: encoded})
           for encoded in encoded_images])
       losses = session.run(
           evaluation.outputs.caption_loss.losses, evaluation.feeds(
               Batch(images, words[:, :-1], words[:, 1:], np.ones((B, T)),
                     np.arange(B))))
-    yield Trained(config, str(tmp_path), encoded_images, words,
+    yield Trained(config, str(tmp_path), encoded_images, images, words,
                   np.exp(-losses).reshape(B, T), model, inference_session)
 
 
@@ -449,11 +451,9 @@ def found(trained):
       'sample': (functools.partial(sampling.sample, seed=1),
                  sampling.SamplingOptions(num_samples=2)),
   }
-  with tf.Graph().as_default(), tf1.Session() as session:
-    images = tf.stack([image_processing.process_image(
-        tf.constant(encoded), False, trained.config)
-        for encoded in trained.encoded_images])
-    decoder, memory, _ = Captioner(trained.config).connect(images)
+  with tf.Graph().as_default(), fresh_session.make() as session:
+    decoder, memory, _ = Captioner(trained.config).connect(
+        tf.constant(trained.images))
     captions = {
         name: search(decoder, memory, Rules(Vocab(), 6), *options)
         for name, (search, *options) in searches.items()}

@@ -6,6 +6,7 @@ import pathlib
 import tarfile
 from typing import NamedTuple
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -115,7 +116,7 @@ def test_shapes_and_reuse(make, width, regions):
   assert built.again.regions.shape.as_list() == [1, regions, width]
   images = np.concatenate(
       [noise(1, HEIGHT, WIDTH, 3), -noise(B - 1, HEIGHT, WIDTH, 3)])
-  with built.graph.as_default(), tf1.Session() as session:
+  with built.graph.as_default(), fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     encoding, again = session.run(
         [built.encoding, built.again], {built.images: images})
@@ -133,7 +134,7 @@ def test_shapes_and_reuse(make, width, regions):
 
 def test_regions_are_rows_after_rows():
   feature_map = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     pooled, regions = session.run(
         encoder.pool_regions(tf.constant(feature_map)))
   np.testing.assert_array_equal(regions[:, 1 * 4 + 2], feature_map[:, 1, 2])
@@ -146,7 +147,7 @@ def trained():
   built = inception(True, True)
   variables = built.variables()
   first = 'InceptionV3/Conv2d_1a_3x3'
-  with built.graph.as_default(), tf1.Session() as session:
+  with built.graph.as_default(), fresh_session.make() as session:
     convolved = tf.nn.conv2d(
         built.images, variables[f'{first}/weights'], 2, 'VALID')
     moving = [variables[f'{first}/BatchNorm/moving_{name}']
@@ -223,7 +224,7 @@ def test_batch_statistics_only_when_trainable_and_training(
 def test_numbers_of_the_configuration_reach_lite0():
   config = configuration.ModelConfig(
       encoder_weight_decay=0.5, encoder_dropout_keep_prob=0.25)
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     tf1.set_random_seed(1)
     encoding = EfficientNetLite0.from_config(config).encode(
         tf.constant(noise(1, 33, 65, 3)), True, True)
@@ -328,7 +329,7 @@ def test_lite_computes_what_pytorchs_tensors_say(size):
   theirs, ours = real_weights(size.name)
   built = build(size.name, False, False)
   images = noise(1, HEIGHT, WIDTH, 3)
-  with built.graph.as_default(), tf1.Session() as session:
+  with built.graph.as_default(), fresh_session.make() as session:
     expected = reference_lite(size, theirs, tf.constant(images))
     load(session, built, ours)
     regions, expected = session.run(
@@ -387,7 +388,7 @@ def test_lite_knows_dogs(size):
   dogs = find_images(lambda words: {'dog', 'dogs'} & set(words), 12)
   others = find_images(lambda words: 'man' in words and 'dog' not in words, 12)
   built = build(size.name, False, False)
-  with built.graph.as_default(), tf1.Session() as session:
+  with built.graph.as_default(), fresh_session.make() as session:
     encoded_image = tf1.placeholder(tf.string, [])
     image = image_processing.process_image(
         encoded_image, False, dataclasses.replace(

@@ -1,5 +1,6 @@
 """Inception v3 from TensorFlow checkpoints: its part of them, or one line."""
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +14,7 @@ VALUE = np.array([1.5, -2.0, 3.0], np.float32)
 
 
 def save_checkpoint(path, names):
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     for name in names:
       tf1.get_variable(name, initializer=VALUE)
     session.run(tf1.global_variables_initializer())

@@ -1,5 +1,6 @@
 """Keras's weights in slim's network: the same outputs, or one clear line."""
 
+import fresh_session
 import h5py
 import keras
 import numpy as np
@@ -73,7 +74,7 @@ def weights(keras_model):
 
 def test_outputs_are_those_of_keras(keras_model, weights, images):
   _, expected = keras_model
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     encoding = InceptionV3().encode(tf.constant(images), False, False)
     variables = {v.op.name: v for v in tf1.global_variables()}
     assert {name: list(value.shape) for name, value in weights.items()} == {

@@ -3,6 +3,7 @@
 import functools
 import re
 
+import fresh_session
 import h5py
 import keras
 import numpy as np
@@ -81,7 +82,7 @@ def test_shapes_and_reuse():
   assert encoding.pooled.shape.as_list() == [None, 576]
   assert encoding.regions.shape.as_list() == [None, None, 576]
   pixels = noise(B, HEIGHT, WIDTH, 3)
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     again = make().encode(tf.constant(pixels[:1]), False, False)
     assert len(variables(graph)) == 206
     # A search packs the regions: their number must be known there.
@@ -97,7 +98,7 @@ def test_shapes_and_reuse():
 
 def test_numbers_of_the_configuration():
   graph, images, encoding = build(True, True)
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     (pooled, regions), regularization, kernels = session.run(
         [encoding, tf1.losses.get_regularization_loss(),
@@ -167,7 +168,7 @@ def test_outputs_are_those_of_keras(kind, folder):
   graph, images, encoding = build()
   assert {name: list(value.shape) for name, value in weights.items()} == {
       name: v.shape.as_list() for name, v in variables(graph).items()}
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     session.run([tf1.assign(v, weights[name])
                  for name, v in variables(graph).items()])
     pooled, regions = session.run(encoding, {images: pixels})
@@ -232,7 +233,7 @@ def test_the_minimalistic_network_is_another(tmp_path):
 def test_a_checkpoint_of_our_own(tmp_path):
   path = str(tmp_path / 'model.ckpt-7')
   graph, _, _ = build()
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     tf1.train.Saver(list(variables(graph).values())).save(session, path)
   assert encoder_weights.read_file(make(), path).keys() == (

@@ -2,6 +2,7 @@
 
 import functools
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -135,7 +136,7 @@ def checkpoint(tmp_path_factory):
   """A file like slim's, which are of format V1 and have more than we want."""
   weights = random_values(build(50)[0])
   path = tmp_path_factory.mktemp('resnet') / 'resnet_v1_50.ckpt'
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     more = {'resnet_v1_50/logits/biases': np.ones(1000, np.float32),
             'global_step': np.float32(7)}
     load(session, [tf1.get_variable(name, value.shape)
@@ -153,7 +154,7 @@ def test_what_it_computes_and_reuse(checkpoint):
   assert encoding.pooled.shape.as_list() == [None, 2048]
   assert encoding.regions.shape.as_list() == [None, None, 2048]
   pixels = noise(B, HEIGHT, WIDTH, 3)
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     again = make(50).encode(tf.constant(pixels), False, False)
     assert len(variables(graph)) == 265
     # A search packs the regions: their number must be known there.
@@ -172,7 +173,7 @@ def test_what_it_computes_and_reuse(checkpoint):
 
 def test_numbers_of_the_configuration():
   graph, images, encoding = build(50, True, True)
-  with graph.as_default(), tf1.Session() as session:
+  with graph.as_default(), fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     (pooled, regions), regularization, kernels = session.run(
         [encoding, tf1.losses.get_regularization_loss(),

@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,7 +34,7 @@ def change(**fields):
 
 
 def run(tensor):
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return session.run(tensor)
 
 

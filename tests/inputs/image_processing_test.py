@@ -2,6 +2,7 @@
 
 import io
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,12 +47,12 @@ def process(encoded_image, training=False, size=(HEIGHT, WIDTH), **fields):
   image = image_processing.process_image(
       tf.constant(encoded_image), training, config_of(size, **fields))
   assert image.shape == [*size, 3] and image.dtype == tf.float32
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return session.run(image)
 
 
 def draws(fetches, count=DRAWS):
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return [session.run(fetches) for _ in range(count)]
 
 
@@ -232,7 +233,7 @@ def test_distorted_pixels_are_clipped():
     ((1, 1), (1, 1)), ((1, 500), (1, 30)), ((500, 2), (30, 1))])
 def test_a_thumbnail_keeps_the_form_and_is_never_larger(size, expected):
   thumbnail = image_processing.thumbnail(tf.constant(noise(*size)), 30)
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     encoded = session.run(thumbnail)
   with Image.open(io.BytesIO(encoded)) as image:
     image.load()
@@ -245,7 +246,7 @@ def test_a_thumbnail_shows_the_image():
   pixels[:, 30:, 2] = 250
   pixels[40:, :, 0] = 250
   thumbnail = image_processing.thumbnail(tf.constant(pixels), 45)
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     encoded = session.run(thumbnail)
   with Image.open(io.BytesIO(encoded)) as image:
     small = np.asarray(image).astype(int)
@@ -264,7 +265,7 @@ def test_a_thumbnail_is_of_means_not_of_single_pixels():
   pixels = np.zeros((40, 40, 3), np.uint8)
   pixels[:, ::2] = 254
   thumbnail = image_processing.thumbnail(tf.constant(pixels), 20)
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     encoded = session.run(thumbnail)
   with Image.open(io.BytesIO(encoded)) as image:
     np.testing.assert_allclose(np.asarray(image), 127.0, atol=4)

@@ -75,11 +75,11 @@ def shards(tmp_path_factory):
 
 
 def make_config(pattern, pipeline='tf_data', **fields):
-  return configuration.ModelConfig(
-      input_file_pattern=pattern, input_pipeline=pipeline, batch_size=4,
-      values_per_input_shard=3, input_queue_capacity_factor=2,
-      num_preprocess_threads=2,
-      image_height=HEIGHT, image_width=WIDTH, **fields)
+  return configuration.ModelConfig(**{
+      'input_file_pattern': pattern, 'input_pipeline': pipeline,
+      'batch_size': 4, 'values_per_input_shard': 3,
+      'input_queue_capacity_factor': 2, 'num_preprocess_threads': 2,
+      'image_height': HEIGHT, 'image_width': WIDTH} | fields)
 
 
 def shards_of(config):

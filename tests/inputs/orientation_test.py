@@ -3,6 +3,7 @@
 import io
 import struct
 
+import fresh_session
 import hypothesis
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ KINDS = {'JPEG': {'quality': 95, 'subsampling': 0}, **LOSSLESS}
 @pytest.fixture(scope='module')
 def in_graph():
   """`in_graph(data)`: orientation and upright pixels of a file."""
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     data = tf1.placeholder(tf.string, [])
     number = orientation.of_file(data)
     pixels = image_processing.decode_image(data)
@@ -63,7 +64,7 @@ def in_graph():
 
 @pytest.fixture(scope='module')
 def number_in_graph():
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     data = tf1.placeholder(tf.string, [])
     number = orientation.of_file(data)
     yield lambda encoded: session.run(number, {data: encoded})

@@ -1,5 +1,6 @@
 """Every layer against numpy, and its variables' names and shapes."""
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,7 +92,7 @@ def test_batch_norm_by_the_statistics_of_the_batch(random, scale):
   outputs = normalization.batch_norm(
       tf.constant(images), 0.9, 0.1, scale, trainable=True, training=True)
   moving = tf1.global_variables()[-2:]
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     got, before = session.run([outputs, moving])
     session.run(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS))

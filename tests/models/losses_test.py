@@ -1,5 +1,6 @@
 """The caption loss against numpy, and what padding must not do."""
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -36,7 +37,7 @@ def compute(hidden, targets, mask, label_smoothing=0.0, biases=0.0,
       hidden, tf.constant(targets), tf.constant(mask),
       lambda hidden: tf.matmul(hidden, weights) + biases, label_smoothing,
       caption_weights)
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return session.run(
         [loss, tf.gradients(loss.smoothed, hidden)[0], weights])
 

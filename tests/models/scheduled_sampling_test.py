@@ -1,5 +1,6 @@
 """What the decoder reads, on one that only counts."""
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,7 +40,7 @@ def words_read(input_seqs, rate):
   hidden = scheduled_sampling.unroll(
       Counting(), tf.zeros([len(input_seqs), 1]), tf.constant(input_seqs),
       tf.constant(rate))
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return session.run(hidden)[:, :, 0].astype(int)
 
 
@@ -77,7 +78,7 @@ def test_at_rate_0_it_is_the_plain_unrolling():
                if not v.op.name.startswith('logits')]
   gradients = [[tf.convert_to_tensor(g) for g in tf.gradients(
       weights * x, variables)] for x in hidden]
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     hidden, (ours, plain) = session.run([hidden, gradients])
   np.testing.assert_allclose(*hidden, atol=1e-5)

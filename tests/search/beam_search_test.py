@@ -7,6 +7,7 @@ vocabulary.
 import collections
 import math
 
+import fresh_session
 import numpy as np
 import pytest
 import scripted_decoder
@@ -33,7 +34,7 @@ def run(find, script, images=(0,), on_step=None):
 
   Sentences as the reference has them: cut off after the end marker.
   """
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     memory = tf.constant(list(images), tf.int32)
     captions = session.run(find(ScriptedDecoder(script, on_step), memory))
   return listed(captions)
@@ -100,7 +101,7 @@ def test_word_graph_of_im2txt(beam_size):
 def test_finds_what_the_step_by_step_search_finds(factor):
   """Ends, ties, dead ends and words of next to no probability among them."""
   kinds = collections.Counter()
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     beam_size, length = (tf1.placeholder(tf.int32, []) for _ in range(2))
     captions = beam_search(
         ScriptedDecoder(SCRIPT), tf.range(B), Rules(VOCAB, length),
@@ -397,7 +398,7 @@ def test_samples_of_a_seed_are_the_same_and_of_another_others():
 
 
 def test_without_a_seed_every_run_draws_others():
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     captions = sample(ScriptedDecoder(SCRIPT), tf.zeros([1], tf.int32),
                       Rules(VOCAB, 9), SamplingOptions(30))
     first, second = (session.run(captions.sentences) for _ in range(2))
@@ -405,7 +406,7 @@ def test_without_a_seed_every_run_draws_others():
 
 
 def test_a_seed_may_be_a_tensor():
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     seed = tf1.placeholder(tf.int32, [])
     captions = sample(ScriptedDecoder(SCRIPT), tf.zeros([1], tf.int32),
                       Rules(VOCAB, 6), SamplingOptions(40), seed)

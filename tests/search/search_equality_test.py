@@ -3,6 +3,7 @@
 Shapes: B images, V vocabulary.
 """
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,7 +94,7 @@ def images():
 
 @pytest.fixture(scope='module')
 def model(weights, images):
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     step = Captioner(CONFIG).build_step()
     assign(session, weights)
     states = [session.run(step.initial_state, {step.images: image[np.newaxis]})
@@ -106,7 +107,7 @@ def model(weights, images):
            for factor in (0.0, 3.0))])
 def test_same_captions_in_the_same_order(weights, images, model, factor):
   total = completed = swapped = 0
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     beam_size, length = (tf1.placeholder(tf.int32, []) for _ in range(2))
     captions = beam_search(
         *Captioner(CONFIG).connect(tf.constant(images))[:2],

@@ -2,6 +2,7 @@
 
 import math
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +25,7 @@ def rates(config, batch_size, train_encoder, steps):
   step = tf1.placeholder(tf.int64, [])
   rate = optimization.learning_rate(config, batch_size, train_encoder, step)
   assert rate.shape == [] and rate.dtype == tf.float32
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     return [float(session.run(rate, {step: n})) for n in steps]
 
 
@@ -92,7 +93,7 @@ def test_the_share_of_own_words_rises_linearly():
       scheduled_sampling_epochs=2.0)
   step = tf1.placeholder(tf.int64, [])
   rate = optimization.sampling_rate(config, 8, step)  # Over 20 steps.
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     np.testing.assert_allclose(
         [session.run(rate, {step: n}) for n in (0, 5, 20, 99)],
         [0.0, 0.0625, 0.25, 0.25])
@@ -106,7 +107,7 @@ def run_steps(config, loss_of, rate=0.5, steps=1):
   x = tf1.get_variable('x', initializer=np.array([3.0, 4.0], np.float32))
   step, norm = optimization.train_op(config, loss_of(x), tf.constant(rate))
   seen = []
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     for n in range(steps):
       norm_before, _ = session.run([norm, step])
@@ -167,7 +168,7 @@ def test_a_step_runs_the_update_ops():
   x = tf1.get_variable('x', initializer=3.0)
   step, _ = optimization.train_op(
       configuration.TrainingConfig(), x * x, tf.constant(0.1))
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     session.run(step)
     session.run(step)
@@ -183,7 +184,7 @@ def test_untrained_variables_stay():
 
 def test_summaries_are_those_that_train_logs():
   run_steps(configuration.TrainingConfig(), quadratic)
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     summary = tf1.Summary.FromString(session.run(tf1.summary.merge_all()))
   assert {v.tag: v.simple_value for v in summary.value} == {
@@ -207,7 +208,7 @@ def train(config, loss_of, rate, steps=1):
   step, _ = optimization.train_op(
       config, loss_of(matrix, bias), tf.constant(rate))
   seen = []
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     for _ in range(steps):
       session.run(step)
@@ -233,7 +234,7 @@ def test_adamw_leaves_the_biases_of_a_gru_alone_too():
   bias, = [v for v in tf1.global_variables() if v.op.name.endswith('/bias')]
   step, _ = optimization.train_op(
       config, 0.0 * tf.reduce_sum(state), tf.constant(0.5))
-  with tf1.Session() as session:
+  with fresh_session.make() as session:
     session.run(tf1.global_variables_initializer())
     session.run(bias.assign(tf.ones_like(bias)))
     session.run(step)

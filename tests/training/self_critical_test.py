@@ -7,6 +7,7 @@ import contextlib
 import queue
 from typing import NamedTuple
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -155,7 +156,7 @@ class Built(NamedTuple):
 
   @contextlib.contextmanager
   def session(self):
-    with self.graph.as_default(), tf1.Session() as session:
+    with self.graph.as_default(), fresh_session.make() as session:
       session.run(tf1.global_variables_initializer())
       yield session, FakeSession(
           session, dict(zip(self.source, arrays(), strict=True)))
@@ -291,7 +292,7 @@ def test_every_decoder_learns_what_is_rewarded(model, critic):
 
 def test_features_without_regions_can_be_fed(critic):
   model = configuration.ModelConfig(decoder='show_and_tell', **SMALL)
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     source = Batch(
         Encoding(tf.random.uniform([P, C]), None),
         *map(tf.constant, arrays()[1:]))
@@ -318,7 +319,7 @@ def test_this_phase_reads_its_own_numbers():
   assert not phase.training.label_smoothing
   assert not phase.training.scheduled_sampling
   assert config.model.batch_size == 64
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     for step in (0, 10**6):
       assert session.run(optimization.learning_rate(
           phase.training, 7, False, tf.constant(step, tf.int64))) == 0.25

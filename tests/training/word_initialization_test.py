@@ -9,6 +9,7 @@ import math
 import pathlib
 import re
 
+import fresh_session
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -284,7 +285,7 @@ def test_first_loss_of_a_transformer_is_well_below_ln_v(tmp_path):
   random = np.random.default_rng(1)
   words = random.choice(size, [captions, length + 1], p=frequencies)
   words[:, 0] = START
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     tf1.set_random_seed(1)
     outputs = Captioner(config).build(Mode.TRAIN, Batch(
         tf.zeros([captions, HEIGHT, WIDTH, 3]), tf.constant(words[:, :-1]),
@@ -311,7 +312,7 @@ def test_banned_words_are_never_said(vocab_file, vocab):
   weights = np.full([7, V], -9.0, np.float32)
   weights[:, [START, UNKNOWN, 7, 8]] = 9.0
   values['logits/weights'] = weights
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     tf1.set_random_seed(1)
     decoder, memory, _ = Captioner(config).connect(
         tf.random.uniform([5, HEIGHT, WIDTH, 3], -1.0, 1.0))
@@ -355,7 +356,7 @@ def test_the_unknown_word_is_read_but_not_trained_on(vocab_file):
   without[0, 2] = without[2, 0] = 0
   found = []
   for mask in (np.ones([B, T]), without):
-    with tf.Graph().as_default(), tf1.Session() as session:
+    with tf.Graph().as_default(), fresh_session.make() as session:
       tf1.set_random_seed(1)
       outputs = build_training(config, words, mask)
       gradients = [tf.convert_to_tensor(g) for g in tf.gradients(
@@ -384,7 +385,7 @@ def test_word_vectors_can_be_left_as_they_are(
       CONFIG, word_vectors_file=write(VECTORS), train_word_vectors=trained)
   values = word_initialization.first_values(config, vocab_file)
   words = np.random.default_rng(1).integers(0, 6, [B, T + 1])
-  with tf.Graph().as_default(), tf1.Session() as session:
+  with tf.Graph().as_default(), fresh_session.make() as session:
     outputs = build_training(config, words, np.ones([B, T]))
     names = {v.op.name for v in tf1.trainable_variables()}
     assert ('seq_embedding/map' in names) is trained
