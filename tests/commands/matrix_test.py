@@ -163,9 +163,8 @@ def test_training_and_both_searches(encoder, decoder):
       assert logprobs[0] == pytest.approx(expected.logprob, rel=1e-5)
 
 
-@pytest.mark.parametrize('encoder', [
-    LARGE[0], *(pytest.param(name, marks=pytest.mark.long)
-                for name in LARGE[1:])])
+@pytest.mark.long
+@pytest.mark.parametrize('encoder', LARGE)
 def test_graphs_of_large_encoders(encoder):
   with tf.Graph().as_default():
     images = tf1.placeholder(tf.float32, [None, HEIGHT, WIDTH, 3])

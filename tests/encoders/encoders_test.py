@@ -250,7 +250,8 @@ class Size(NamedTuple):
 LITE0 = Size('efficientnet_lite0', 3_413_024, 16, (1, 3, 5, 11))
 LITE2 = Size('efficientnet_lite2', 4_869_168, 21, (1, 4, 7, 15))
 all_sizes = pytest.mark.parametrize(
-    'size', [LITE0, LITE2], ids=lambda size: size.name)
+    'size', [LITE0, pytest.param(LITE2, marks=pytest.mark.long)],
+    ids=lambda size: size.name)
 
 
 @all_sizes
