@@ -7,7 +7,7 @@ import json
 from absl import flags
 
 from data_prep.runners.flags import RunnerFlags
-from data_prep.runners.local_runner import local_runner
+from data_prep.runners.local_runner import FEW, local_runner
 from data_prep.shards.build import Options
 from data_prep.shards.items import LAYOUTS
 from im2txt.flags.overwrite import OverwriteFlag
@@ -56,7 +56,8 @@ class BuildFlags:
         lower_bound=0, upper_bound=1, flag_values=values)
     self.num_threads = flags.DEFINE_integer(
         'num_threads', 8, 'With --runner=local: number of worker processes, at '
-        'most one a CPU.', lower_bound=1, flag_values=values)
+        f'most one a CPU; {FEW} images and fewer need none.', lower_bound=1,
+        flag_values=values)
     self.overwrite = OverwriteFlag(values)
     self.runner = RunnerFlags('worker processes of this machine', values)
     self._define_records(values)
