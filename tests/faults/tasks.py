@@ -177,4 +177,19 @@ def caption(run: pathlib.Path, images: pathlib.Path) -> Task:
        '--batch_size=2', '--output_jsonl={out}/captions.jsonl',
        '--output_json={out}/captions.json',
        '--output_html={out}/captions.html'),
-      files, lambda name: not name.endswith(('.tmp', '.progress')))
+      _captioned, lambda name: not name.endswith(('.tmp', '.progress')))
+
+
+def _captioned(folder: pathlib.Path) -> dict[str, object]:
+  """The files; of numbers three digits.
+
+  After going on the images are in other batches, and the last digits of
+  probabilities follow from the batch.
+  """
+  found: dict[str, object] = dict(files(folder))
+  lines = found.get('captions.jsonl')
+  if isinstance(lines, bytes):
+    found['captions.jsonl'] = [
+        json.loads(line, parse_float=lambda number: f'{float(number):.3g}')
+        for line in lines.splitlines()]
+  return found
