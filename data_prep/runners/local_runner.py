@@ -16,7 +16,7 @@ from data_prep.runners.runner import Label, Runner
 # Workers start when there are more items, or images in shards; until then the
 # work is done sooner than they import what they need, some four seconds.
 FEW = 50
-_FEW_TEXTS = 40  # Texts are so many times as fast as images.
+_TEXTS_AN_IMAGE = 40  # So many texts take as long as an image.
 _MAX_CHUNK = 200  # Items that a worker is sent at a time.
 _MIN_CHUNKS = 50  # Of many items, so that all workers are busy to the end.
 
@@ -43,7 +43,7 @@ def local_runner(max_workers: int, few: int = FEW) -> Iterator[Runner]:
         'data_prep.shards.shard_writer', 'data_prep.shards.build', 'nltk']))
 
   with contextlib.ExitStack() as stack:
-    yield _LocalRunner(start, few)
+    yield _LazyRunner(start, few)
 
 
 @contextlib.contextmanager
@@ -52,20 +52,45 @@ def in_this_process() -> Iterator[Runner]:
   yield _SerialRunner()
 
 
-class _LocalRunner(Runner):
-  """Give the items to worker processes; the first exception ends the work."""
+class _LazyRunner(Runner):
+  """Do little work in this process; start workers for more."""
 
   def __init__(self, start: Callable[[], ProcessPoolExecutor], few: int):
     """Remember how to start the workers, and what is done without them."""
-    self._start = functools.cache(start)
+    self._workers = functools.cache(lambda: _LocalRunner(start()))
     self._few = few
-    self._serial = _SerialRunner()
+
+  def _choose(self, images: float) -> Runner:
+    return _SerialRunner() if images <= self._few else self._workers()
 
   def filter_map(
       self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
   ) -> list[Any]:
-    if len(items) <= self._few:
-      return self._serial.filter_map(function, items, label)
+    return self._choose(len(items)).filter_map(function, items, label)
+
+  def count_words(
+      self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
+      label: Label,
+  ) -> collections.Counter[str]:
+    return self._choose(len(items) / _TEXTS_AN_IMAGE).count_words(
+        function, items, label)
+
+  def for_each(
+      self, function: Callable[[Any], None], items: Sequence[Any],
+      sizes: Sequence[int], label: Label,
+  ) -> None:
+    self._choose(sum(sizes)).for_each(function, items, sizes, label)
+
+
+class _LocalRunner(Runner):
+  """Give the items to worker processes; the first exception ends the work."""
+
+  def __init__(self, pool: ProcessPoolExecutor):
+    self._pool = pool
+
+  def filter_map(
+      self, function: Callable[[Any], Any], items: Sequence[Any], label: Label
+  ) -> list[Any]:
     return [result
             for results in self._map_chunks(_filter_map, function, items, label)
             for result in results]
@@ -74,8 +99,6 @@ class _LocalRunner(Runner):
       self, function: Callable[[Any], Iterable[str]], items: Sequence[Any],
       label: Label,
   ) -> collections.Counter[str]:
-    if len(items) <= self._few * _FEW_TEXTS:
-      return self._serial.count_words(function, items, label)
     counts: collections.Counter[str] = collections.Counter()
     for counted in self._map_chunks(_count_words, function, items, label):
       counts.update(counted)
@@ -85,11 +108,7 @@ class _LocalRunner(Runner):
       self, function: Callable[[Any], None], items: Sequence[Any],
       sizes: Sequence[int], label: Label,
   ) -> None:
-    if sum(sizes) <= self._few:
-      self._serial.for_each(function, items, sizes, label)
-      return
-    pool = self._start()
-    jobs = {pool.submit(function, item): size
+    jobs = {self._pool.submit(function, item): size
             for item, size in zip(items, sizes, strict=True)}
     with _progress_bar(label, sum(sizes)) as bar:
       for job in as_completed(jobs):
@@ -110,8 +129,7 @@ class _LocalRunner(Runner):
     """
     size = min(_MAX_CHUNK, max(1, len(items) // _MIN_CHUNKS))
     chunks = [items[i:i + size] for i in range(0, len(items), size)]
-    pool = self._start()
-    jobs = [pool.submit(work, function, chunk) for chunk in chunks]
+    jobs = [self._pool.submit(work, function, chunk) for chunk in chunks]
     jobs.reverse()
     with _progress_bar(label, len(items)) as bar:
       for chunk in chunks:

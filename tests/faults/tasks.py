@@ -186,10 +186,8 @@ def _captioned(folder: pathlib.Path) -> dict[str, object]:
   After going on the images are in other batches, and the last digits of
   probabilities follow from the batch.
   """
-  found: dict[str, object] = dict(files(folder))
-  lines = found.get('captions.jsonl')
-  if isinstance(lines, bytes):
-    found['captions.jsonl'] = [
-        json.loads(line, parse_float=lambda number: f'{float(number):.3g}')
-        for line in lines.splitlines()]
-  return found
+  return {
+      name: [json.loads(line, parse_float=lambda x: f'{float(x):.3g}')
+             for line in content.splitlines()]
+      if name == 'captions.jsonl' else content
+      for name, content in files(folder).items()}

@@ -29,7 +29,7 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from im2txt.results import coco_results
-from im2txt.scoring import meteor, metrics
+from im2txt.scoring import metrics
 from im2txt.scoring.ptb_tokenizer import tokenize
 from im2txt.text import annotations
 
@@ -104,10 +104,11 @@ def test_golden_meteor(golden_scorer, golden_evaluation):
 
 
 @needs_java
-def test_meteor_of_nothing_said():
-  references = {i: ['a dog runs', 'the dog'] for i in range(3)}
-  [(_, [*nothing, something])] = meteor.score(
-      references, [{0: [''], 1: [''], 2: ['a dog']}])
+def test_meteor_of_nothing_said(golden_scorer):
+  *silent, last = CAPTIONS
+  scores = golden_scorer.evaluate(
+      dict.fromkeys(silent, '') | {silent[0]: '...', last: 'a dog'}).captions
+  *nothing, something = scores.each['METEOR']
   assert set(nothing) == {0}
   assert something > 0.1
 
@@ -133,7 +134,7 @@ def test_without_java_only_meteor_is_missing(golden_evaluation, caplog):
 
 
 SCORE = """
-from im2txt.scoring import meteor, metrics
+from im2txt.scoring import metrics
 scorer = metrics.Scorer({1: ['a dog runs', 'a dog'], 2: ['a cat']}, None)
 evaluation = scorer.evaluate({1: 'a dog', 2: 'a cat'})
 print(*evaluation.captions.overall)
