@@ -54,6 +54,7 @@ def run(
     # Where ml_collections looks for --config and its fields.
     sys.argv = [*complete(argv)]
     program, *rest = _parse_flags(sys.argv)
+    _refuse_empty()
     _expand_home()
     if rest and not takes_arguments:
       _fail(ValueError(
@@ -102,6 +103,20 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             if isinstance(error, dataclasses.FrozenInstanceError) else '')
     _fail(ValueError(f'the file of --config failed: {type(error).__name__}: '
                      f'{error}{hint}'), 2)
+
+
+def _refuse_empty() -> None:
+  """Refuse a flag whose value is an empty text, unless its default is one.
+
+  It is mostly a variable of the shell that is unset. Fields of --config may be
+  empty.
+  """
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    is_empty = flag.value in ('', ['']) and flag.default != ''
+    if flag.present and is_empty and '.' not in name:
+      _fail(ValueError(
+          f'--{name} is empty; is a variable of the shell unset?'), 2)
 
 
 def _expand_home() -> None:

@@ -16,6 +16,7 @@ class Flags:
   def __init__(self):
     self.number = flags.DEFINE_integer('number', 3, 'A number.', lower_bound=1)
     self.needed = flags.DEFINE_string('needed', None, 'Needed.', required=True)
+    flags.DEFINE_multi_string('several', None, 'Some.')
     self.config = ConfigFlag(flags.FLAGS)
 
 def main(flags_):
@@ -48,6 +49,12 @@ def test_main_reads_the_flags(run):
              CONFIG, '--config.model.batch_size=9') == (0, '7 9\n', '')
 
 
+def test_a_field_may_be_empty(run):
+  assert run('print(repr(flags_.config.value().model.word_vectors_file))',
+             '--needed=x', CONFIG, '--config.model.word_vectors_file=') == (
+                 0, "''\n", '')
+
+
 def test_value_of_main_is_the_exit_status(run):
   assert run('return 1', '--needed=x')[0] == 1
   assert run('return 0', '--needed=x')[0] == 0
@@ -76,6 +83,8 @@ def test_mistakes_of_the_user_are_one_line(run, body, line):
 
 @pytest.mark.parametrize('arguments, part', [
     ([], 'needed'),
+    (['--needed='], '--needed is empty'),
+    (['--needed=x', '--several='], '--several is empty'),
     (['--needed=x', '--number=0'], '--number=0'),
     (['--needed=x', '--number=three'], 'three'),
     (['--needed=x', '--nonesuch=1'], 'nonesuch'),

@@ -31,11 +31,7 @@ def latest(path: str) -> str:
 
   Raises:
     FileNotFoundError: there is none.
-    ValueError: the path is empty, as by a variable of the shell that is unset.
   """
-  if not path:
-    raise ValueError('the path of the checkpoint is empty; is a variable of '
-                     'the shell unset?')
   if file_system.isdir(path):
     packed = os.path.join(path, packed_model.FILE_NAME)
     found = newest(path) or (file_system.exists(packed) and packed)

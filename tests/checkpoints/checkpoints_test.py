@@ -559,8 +559,3 @@ def test_what_a_killed_save_left_is_no_part_of_a_checkpoint(save, tmp_path):
   assert checkpoints._damage(prefix)
   checkpoints.remove_leftovers(folder)
   assert not left.exists() and data.exists()
-
-
-def test_an_empty_path():
-  with pytest.raises(ValueError, match='checkpoint is empty'):
-    checkpoints.latest('')
