@@ -20,6 +20,8 @@ from im2txt.files import file_system
 
 # ' --flag' of a line's end '\\ ' that was joined, or with another dash.
 _MISTYPED_FLAG = re.compile(r'\s+--?\w|-?[\u2010-\u2015\u2212]+-?\w')
+# Flags of paths, by their names; fields of --config have a point.
+_PATH_FLAG = re.compile(r'(\w+_)?(dir|file|files|path|pattern)|output\w*')
 # Flags that `run` has defined are the main module's, and in its --help.
 flags.disclaim_key_flags()
 
@@ -106,15 +108,11 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _refuse_empty() -> None:
-  """Refuse a flag whose value is an empty text, unless its default is one.
-
-  It is mostly a variable of the shell that is unset. Fields of --config may be
-  empty.
-  """
+  """Refuse an empty path, mostly a variable of the shell that is unset."""
   for name in flags.FLAGS:
     flag = flags.FLAGS[name]
-    is_empty = flag.value in ('', ['']) and flag.default != ''
-    if flag.present and is_empty and '.' not in name:
+    is_empty = flag.present and flag.value in ('', [''])
+    if is_empty and _PATH_FLAG.fullmatch(name):
       _fail(ValueError(
           f'--{name} is empty; is a variable of the shell unset?'), 2)
 

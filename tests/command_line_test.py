@@ -16,7 +16,8 @@ class Flags:
   def __init__(self):
     self.number = flags.DEFINE_integer('number', 3, 'A number.', lower_bound=1)
     self.needed = flags.DEFINE_string('needed', None, 'Needed.', required=True)
-    flags.DEFINE_multi_string('several', None, 'Some.')
+    flags.DEFINE_string('image_dir', None, 'A path.')
+    flags.DEFINE_multi_string('model_path', None, 'Several.')
     self.config = ConfigFlag(flags.FLAGS)
 
 def main(flags_):
@@ -83,8 +84,8 @@ def test_mistakes_of_the_user_are_one_line(run, body, line):
 
 @pytest.mark.parametrize('arguments, part', [
     ([], 'needed'),
-    (['--needed='], '--needed is empty'),
-    (['--needed=x', '--several='], '--several is empty'),
+    (['--needed=x', '--image_dir='], '--image_dir is empty'),
+    (['--needed=x', '--model_path='], '--model_path is empty'),
     (['--needed=x', '--number=0'], '--number=0'),
     (['--needed=x', '--number=three'], 'three'),
     (['--needed=x', '--nonesuch=1'], 'nonesuch'),
